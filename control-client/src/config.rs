@@ -1,0 +1,106 @@
+//! The configuration: one TOML file for all processes of the appliance, one section a file under `config/`.
+//!
+//! Reading goes in three steps, each with its own kind of complaint: the file ([`ConfigError::Unreadable`]), its text
+//! ([`ConfigError::Refused`]: syntax, unknown keys, wrong types and units, with line and column), the values against
+//! each other ([`ConfigError::Problems`]: all that is wrong, each with its key and what to do). Every default is stated
+//! once, in the `Default` of its section; `config.example.toml` shows them all.
+
+mod admin;
+mod complaint;
+mod error;
+mod listeners;
+mod log;
+mod optional;
+mod problem;
+mod serve;
+mod source;
+mod store;
+mod tls;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+pub use admin::AdminConfig;
+pub use complaint::Complaint;
+pub use error::ConfigError;
+pub use log::{LogConfig, LogLevel};
+pub use problem::Problem;
+pub use serve::{AtCapacity, ServeConfig, Workers};
+pub use source::is_world_writable;
+pub use store::{StoreConfig, VolumeConfig};
+pub use tls::{CertificateConfig, TlsConfig};
+
+use problem::Problems;
+
+/// Where the configuration is, unless the command line says otherwise.
+pub const CONFIG_PATH: &str = "/etc/oca/config.toml";
+
+/// The whole configuration file. A section or key that is left out has its default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where bundles live, and what is kept of them in memory.
+    pub store: StoreConfig,
+    /// What clients meet.
+    pub serve: ServeConfig,
+    /// Certificates for the TLS listeners.
+    pub tls: TlsConfig,
+    /// What operators and the control plane meet.
+    pub admin: AdminConfig,
+    /// What is written down.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads a file and checks it wholly. The file has at most [`crate::limits::CONFIG_FILE_BYTES_MAX`] bytes.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = source::read(path)?;
+        let config = Self::parse_named(&text, Some(path))?;
+        let problems = config.check();
+        if problems.is_empty() {
+            return Ok(config);
+        }
+        Err(ConfigError::problems(path, problem::with_lines(problems, &text)))
+    }
+
+    /// Reads a file, and does not judge its values: for a program that wants one key of a file which another one obeys.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse_named(&source::read(path)?, Some(path))
+    }
+
+    /// Reads a text. The relations between the values are [`Self::check`]'s to judge.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_named(text, None)
+    }
+
+    /// Everything that is wrong with the values, in the order of the file; nothing where all is well.
+    pub fn check(&self) -> Vec<Problem> {
+        let mut problems = Problems::default();
+        self.store.check(&mut problems);
+        self.serve.check(&mut problems);
+        self.tls.check(&mut problems);
+        self.admin.check(&mut problems);
+        self.log.check(&mut problems);
+        listeners::check(self, &mut problems);
+        problems.into_vec()
+    }
+
+    /// Every key with its value in force, as `("serve.connections", "16000")`, sorted.
+    pub fn effective(&self) -> Vec<(String, String)> {
+        let mut facts = Vec::new();
+        if let Ok(serde_json::Value::Object(sections)) = serde_json::to_value(self) {
+            for (section, keys) in &sections {
+                for (key, value) in keys.as_object().into_iter().flatten() {
+                    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    facts.push((format!("{section}.{key}"), text));
+                }
+            }
+        }
+        facts
+    }
+
+    fn parse_named(text: &str, path: Option<&Path>) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::refused(path, Complaint::of(&error, text)))
+    }
+}

@@ -1,0 +1,44 @@
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::listeners;
+use super::problem::Problems;
+use crate::limits;
+
+/// `[admin]`: what operators and the control plane meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Addresses that answer health, metrics, inventory and status, and take no changes.
+    #[serde(with = "listeners")]
+    pub listen: Vec<SocketAddr>,
+    /// The Unix socket that takes changes too, from root, from the daemon's user and from its group.
+    pub socket: PathBuf,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 9090))],
+            socket: PathBuf::from("/run/oca/daemon.sock"),
+        }
+    }
+}
+
+impl AdminConfig {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        problems.check_count("admin.listen", self.listen.len(), 0..=limits::LISTENERS_MAX);
+        problems.check_path("admin.socket", &self.socket);
+        let bytes = self.socket.as_os_str().as_bytes().len();
+        if bytes > limits::SOCKET_PATH_BYTES_MAX {
+            problems.add(
+                "admin.socket",
+                format!("the path has {bytes} bytes; a Unix socket takes {}", limits::SOCKET_PATH_BYTES_MAX),
+                "choose a shorter path, for example /run/oca/daemon.sock",
+            );
+        }
+    }
+}
