@@ -1,0 +1,330 @@
+//! The keeper of a volume: the one thread that changes its inventory and its directory. It opens the volume, lets its bundles
+//! serve, and then does as it is told: adopt, remove, reconcile. It may hang on its disk; nobody but who asked for a change of
+//! this volume waits for it.
+
+mod adoption;
+mod removal;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::time::Instant;
+
+use crate::aligned::AlignedBuffer;
+use crate::bundle::Bundle;
+use crate::change::{Adoption, ChangeError};
+use crate::clock::unix_seconds;
+use crate::identity::BundleId;
+use crate::inventory::{Inventory, Recovery};
+use crate::limits::{BUNDLE_DIRECTORIES, FREE_SPACE_INTERVAL, OPENER_BUFFER_BYTES};
+use crate::quarantine::QuarantinedBundle;
+use crate::reconcile::{self, Difference, Reconciliation};
+use crate::shared::{Shared, VolumeView};
+use crate::status::VolumeState;
+use crate::volume::{Isolation, Volume, VolumeError, VolumeLock};
+
+use crate::departure::Cause;
+use crate::quarantine::QuarantineReason;
+
+/// What a keeper is told. Bounded by who tells: a bundle is removed once, and callers of the others wait for the answer.
+pub(crate) enum Command {
+    /// Adopt the bundle of that name.
+    Adopt(BundleId, SyncSender<Result<Adoption, ChangeError>>),
+    /// Remove the file of a bundle that has left the index.
+    Remove(Arc<Bundle>),
+    /// Compare directory and inventory.
+    Reconcile,
+    /// Remember that the volume is isolated.
+    Isolate(Isolation),
+    /// The store is being closed.
+    Stop,
+}
+
+/// How many commands are carried out with one write of the journal.
+const BATCH: usize = 256;
+
+struct Keeper<'a> {
+    shared: &'a Shared,
+    view: &'a VolumeView,
+    volume: Arc<Volume>,
+    inventory: Inventory,
+    reconciliation: Option<Reconciliation>,
+    buffer: AlignedBuffer,
+    space_asked: Instant,
+    _lock: VolumeLock,
+}
+
+/// The life of a keeper's thread. Says `opened` once the volume serves or has failed.
+pub(crate) fn run(shared: &Shared, view: &VolumeView, commands: &Receiver<Command>, opened: &Sender<()>) {
+    let keeper = {
+        let _working = view.keeper_clock.start();
+        Keeper::open(shared, view)
+    };
+    let keeper = match keeper {
+        Ok(keeper) => Some(keeper),
+        Err(reason) => {
+            tracing::warn!(volume = %view.path.display(), %reason, "volume not used");
+            view.fail(reason);
+            None
+        }
+    };
+    // Nobody listens where opening took longer than the store waited.
+    let _ = opened.send(());
+    match keeper {
+        Some(mut keeper) => {
+            keeper.finish_departures();
+            keeper.work(commands);
+        }
+        None => refuse_all(view, commands),
+    }
+}
+
+/// What is left to do for a volume that could not be opened.
+fn refuse_all(view: &VolumeView, commands: &Receiver<Command>) {
+    while let Ok(command) = commands.recv() {
+        match command {
+            Command::Adopt(_, reply) => {
+                let _ = reply.send(Err(ChangeError::VolumeFailed(view.state().to_string())));
+            }
+            Command::Remove(bundle) => fail_departure(&bundle, "the volume has failed"),
+            Command::Reconcile | Command::Isolate(_) => {}
+            Command::Stop => return,
+        }
+    }
+}
+
+fn fail_departure(bundle: &Bundle, what: &str) {
+    if let Some(departure) = bundle.departure() {
+        departure.on_failed(what);
+    }
+}
+
+impl<'a> Keeper<'a> {
+    /// Opens the volume, reads its journal, and lets its bundles serve. No bundle is opened.
+    fn open(shared: &'a Shared, view: &'a VolumeView) -> Result<Self, String> {
+        let explain = |error: VolumeError| error.to_string();
+        let volume = Volume::open(&view.path, view.mount_required).map_err(explain)?;
+        let lock = volume.lock().map_err(explain)?;
+        let io_reason = |error: io::Error| format!("{}: {error}", view.path.display());
+        if let Some(isolation) = volume.isolation().map_err(io_reason)? {
+            return Err(format!(
+                "{}: isolated: {}; check or replace its disk, then `oca init --readmit {0}` and restart",
+                view.path.display(),
+                isolation.reason
+            ));
+        }
+        let (inventory, recovery) = Inventory::open(&volume, view.index).map_err(io_reason)?;
+        let volume = Arc::new(volume);
+        view.set_volume(Arc::clone(&volume));
+        let mut keeper = Self {
+            shared,
+            view,
+            volume,
+            inventory,
+            reconciliation: None,
+            buffer: AlignedBuffer::new(OPENER_BUFFER_BYTES),
+            space_asked: Instant::now(),
+            _lock: lock,
+        };
+        keeper.begin(recovery);
+        Ok(keeper)
+    }
+
+    fn begin(&mut self, recovery: Recovery) {
+        let state = match recovery {
+            Recovery::Clean => VolumeState::Serving,
+            Recovery::Cut { at_bytes } => {
+                self.shared.counters.journals_cut.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(volume = %self.view.path.display(), at_bytes, "torn end of the inventory journal cut off");
+                VolumeState::Serving
+            }
+            Recovery::Rebuild { reason } => {
+                self.shared.counters.journals_rebuilt.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    volume = %self.view.path.display(), %reason, "inventory is made anew from the bundles' footers"
+                );
+                self.reconciliation = Some(Reconciliation::new());
+                VolumeState::Recovering { reason }
+            }
+        };
+        self.view.set_state(state);
+        let bundles: Vec<_> = self.inventory.held().values().cloned().collect();
+        self.offer(bundles);
+        self.ask_for_space();
+        self.report();
+    }
+
+    fn work(&mut self, commands: &Receiver<Command>) {
+        loop {
+            let mut batch = match self.next(commands) {
+                Some(batch) => batch,
+                None => return,
+            };
+            let view = self.view;
+            let _working = view.keeper_clock.start();
+            let mut removals = Vec::new();
+            let mut is_stopped = false;
+            while let Some(command) = batch.pop_front() {
+                match command {
+                    Command::Adopt(id, reply) => {
+                        let _ = reply.send(self.adopt_one(id));
+                    }
+                    Command::Remove(bundle) => removals.push(bundle),
+                    Command::Reconcile if self.reconciliation.is_none() && !self.view.is_failed() => {
+                        self.reconciliation = Some(Reconciliation::new());
+                    }
+                    Command::Reconcile => {}
+                    Command::Isolate(isolation) => self.isolate(&isolation),
+                    Command::Stop => is_stopped = true,
+                }
+            }
+            self.remove(&removals);
+            if is_stopped {
+                return;
+            }
+            self.reconcile_next();
+            if self.space_asked.elapsed() >= FREE_SPACE_INTERVAL || !removals.is_empty() {
+                self.ask_for_space();
+            }
+            self.report();
+        }
+    }
+
+    /// The commands that wait; none at the end of a pause, or while there is something to reconcile. `None` once nobody can
+    /// send one.
+    fn next(&self, commands: &Receiver<Command>) -> Option<VecDeque<Command>> {
+        let mut batch = VecDeque::new();
+        if self.reconciliation.is_none() {
+            match commands.recv_timeout(FREE_SPACE_INTERVAL) {
+                Ok(command) => batch.push_back(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        while batch.len() < BATCH {
+            match commands.try_recv() {
+                Ok(command) => batch.push_back(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return None,
+            }
+        }
+        Some(batch)
+    }
+
+    fn isolate(&mut self, isolation: &Isolation) {
+        self.reconciliation = None;
+        if let Err(error) = self.volume.isolate(isolation) {
+            tracing::warn!(
+                volume = %self.view.path.display(), %error,
+                "the isolation could not be written to the volume; after a restart it is tried again"
+            );
+        }
+    }
+
+    /// One directory of the reconciliation under way, or its end.
+    fn reconcile_next(&mut self) {
+        if self.view.is_failed() {
+            self.reconciliation = None;
+        }
+        let Some(mut reconciliation) = self.reconciliation.take() else { return };
+        if reconciliation.next < BUNDLE_DIRECTORIES {
+            let first_byte = reconciliation.next as u8;
+            reconciliation.next += 1;
+            if let Err(error) = self.reconcile_directory(&mut reconciliation, first_byte) {
+                self.on_disk_error(&error);
+                reconciliation.note_error(&format!("bundles/{first_byte:02x}"), &error);
+            }
+            self.reconciliation = Some(reconciliation);
+            return;
+        }
+        match reconcile::remove_abandoned(&self.volume) {
+            Ok(removed) => reconciliation.report.abandoned = removed,
+            Err(error) => reconciliation.note_error("incoming", &error),
+        }
+        reconciliation.report.duration = reconciliation.started.elapsed();
+        reconciliation.report.ended = unix_seconds();
+        self.view.set_reconciled(reconciliation.report);
+        self.view.set_state(VolumeState::Serving);
+    }
+
+    fn reconcile_directory(&mut self, reconciliation: &mut Reconciliation, first_byte: u8) -> io::Result<()> {
+        let directory = reconcile::open_or_make_directory(&self.volume, first_byte)?;
+        let listing = reconcile::list(directory, first_byte)?;
+        let held = self.inventory.held().range(reconcile::names_in(first_byte));
+        let held: Vec<_> = held.map(|(id, bundle)| (*id, bundle.record().file_bytes)).collect();
+        let mut unknown = Vec::new();
+        for difference in reconcile::compare(&held, &listing.bundles) {
+            let report = &mut reconciliation.report;
+            let (id, reason) = match difference {
+                Difference::Unknown(id) => {
+                    unknown.push(id);
+                    continue;
+                }
+                Difference::Missing(id) => (id, QuarantineReason::Missing),
+                Difference::Truncated(id) => (id, QuarantineReason::Truncated),
+                Difference::Overlong(id) => (id, QuarantineReason::Overlong),
+            };
+            let Some(bundle) = self.inventory.held().get(&id) else { continue };
+            // A bundle that a command in the queue removes is out of the index already, and still held.
+            if bundle.is_leaving() {
+                continue;
+            }
+            match reason {
+                QuarantineReason::Missing => report.missing += 1,
+                QuarantineReason::Truncated => report.truncated += 1,
+                _ => report.overlong += 1,
+            }
+            self.shared.dismiss(bundle, Cause::Quarantined(reason));
+        }
+        for name in listing.foreign {
+            reconciliation.report.foreign += 1;
+            tracing::warn!(
+                volume = %self.view.path.display(), file = format!("bundles/{first_byte:02x}/{name}"),
+                "not a bundle's file; left alone: remove it by hand"
+            );
+        }
+        self.adopt_found(reconciliation, &listing.directory, &unknown)
+    }
+
+    /// An error of the disk that was met while doing something for the inventory.
+    fn on_disk_error(&self, error: &io::Error) {
+        self.shared.note_read_error(self.view, error);
+    }
+
+    fn on_journal_error(&self, error: &io::Error) {
+        self.shared.counters.journal_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            volume = %self.view.path.display(), %error,
+            "the inventory journal cannot be written; what is published stays served, changes are not remembered"
+        );
+        if error.kind() != io::ErrorKind::StorageFull && error.kind() != io::ErrorKind::QuotaExceeded {
+            self.on_disk_error(error);
+        }
+    }
+
+    fn remember_quarantine(&self, id: BundleId, reason: QuarantineReason) {
+        self.shared.counters.count_departure(Cause::Quarantined(reason));
+        let (path, generation, at) = (None, id.generation, unix_seconds());
+        self.view.remember_quarantine(QuarantinedBundle { path, generation, reason, at });
+    }
+
+    fn ask_for_space(&mut self) {
+        self.space_asked = Instant::now();
+        if let Ok(space) = self.volume.space() {
+            self.view.free_bytes.store(space.free_bytes, Ordering::Relaxed);
+            self.view.total_bytes.store(space.total_bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self) {
+        let (view, inventory) = (self.view, &self.inventory);
+        view.bundles.store(inventory.held().len() as u64, Ordering::Relaxed);
+        view.bundle_bytes.store(inventory.held_file_bytes(), Ordering::Relaxed);
+        view.journal_bytes.store(inventory.journal_bytes(), Ordering::Relaxed);
+        let compactions = inventory.compactions();
+        let counted = view.compactions.swap(compactions, Ordering::Relaxed);
+        self.shared.counters.journal_compactions.fetch_add(compactions - counted, Ordering::Relaxed);
+    }
+}

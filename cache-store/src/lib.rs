@@ -1,0 +1,48 @@
+//! Bundles on disk. (reading order to come)
+
+mod aligned;
+mod bundle;
+mod change;
+mod clock;
+mod counters;
+mod departure;
+mod disk;
+mod footers;
+pub mod format;
+pub mod generate;
+mod identity;
+pub mod import;
+mod index;
+pub mod inventory;
+mod keeper;
+pub mod limits;
+mod media_type;
+mod openers;
+mod quarantine;
+mod reader;
+mod reconcile;
+mod shared;
+mod status;
+mod store;
+pub mod verify;
+mod volume;
+mod warden;
+mod writer;
+
+pub use bundle::{Bundle, OpenBundle, VolumeIndex};
+pub use change::{Adoption, AdoptionOutcome, ChangeError, Purge, Retirement};
+pub use counters::StoreCounters;
+pub use departure::{Cause, Departure, DepartureState};
+pub use disk::FileSystemSpace;
+pub use footers::FooterUse;
+pub use format::{ALIGNMENT, CHUNK_BYTES, CorruptChunk, Object};
+pub use identity::BundleId;
+pub use media_type::media_type;
+pub use openers::{OnOpened, OpenError, OpenQueueFull};
+pub use quarantine::{QuarantineReason, QuarantinedBundle};
+pub use reader::{ReadError, read_footer_of};
+pub use reconcile::ReconcileReport;
+pub use status::{BundleState, InventoryEntry, VolumeState, VolumeStatus};
+pub use store::{Store, StoreError, StoreOptions, VolumeOptions};
+pub use volume::{Isolation, Volume, VolumeError, VolumeId, VolumeLock};
+pub use writer::{BundleWriter, PlannedObject, PublishError, PublishedBundle};

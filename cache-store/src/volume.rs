@@ -1,0 +1,261 @@
+//! A volume: one directory on one disk.
+//!
+//! ```text
+//! oca-volume.json   the marker: format version, the volume's identity, when it was made. Without it the directory is
+//!                   not a volume: so an unmounted disk cannot fill the root file system
+//! lock              the daemon's lock (flock)
+//! bundles/ab/       the published bundles, by the first byte of their paths' hashes: 256 directories
+//! incoming/         bundles that are being written; each writer holds the lock of its file
+//! quarantine/       the newest bundles that failed, for examination
+//! inventory/        the journal of what the volume holds, and `isolated.json` while the volume is isolated
+//! ```
+
+mod isolation;
+mod marker;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use control_client::content::{BundlePath, Generation};
+use rustix::fs::{Mode, OFlags};
+
+pub use isolation::Isolation;
+pub use marker::VolumeId;
+
+use crate::aligned::AlignedBuffer;
+use crate::disk::{self, Access};
+use crate::format::ALIGNMENT;
+use crate::identity::{BundleId, directory_name};
+use crate::inventory;
+
+const LOCK: &str = "lock";
+const DIRECTORIES: [&str; 4] = ["bundles", "incoming", "quarantine", "inventory"];
+
+/// An open volume: its root is held, so that it stays the same directory whatever is mounted or unmounted.
+#[derive(Debug)]
+pub struct Volume {
+    path: PathBuf,
+    root: OwnedFd,
+    id: VolumeId,
+    access: Access,
+}
+
+/// The right to change a volume's inventory, held by one process at a time; ends when it is dropped.
+#[derive(Debug)]
+pub struct VolumeLock {
+    _file: OwnedFd,
+}
+
+/// Why a directory cannot be used as a volume; all are for the operator.
+#[derive(Debug)]
+pub enum VolumeError {
+    /// There is no marker file.
+    NotAVolume(PathBuf),
+    /// It should be a disk of its own, and is on the file system of the directory above.
+    NotMounted(PathBuf),
+    /// The marker file says something else than this program writes.
+    Marker(PathBuf, String),
+    /// Another process has the volume's lock.
+    Locked(PathBuf),
+    /// It is a volume already.
+    Exists(PathBuf),
+    /// The operating system refused.
+    Io(PathBuf, io::Error),
+}
+
+impl Volume {
+    /// Makes a directory a volume. The marker is written last, so that a volume is whole or not a volume; after a crash
+    /// it can be called again.
+    pub fn init(path: &Path) -> Result<VolumeId, VolumeError> {
+        let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
+        std::fs::create_dir_all(path).map_err(io_error)?;
+        let root = open_root(path).map_err(io_error)?;
+        match marker::read(root.as_fd()) {
+            Ok(_) => return Err(VolumeError::Exists(path.to_owned())),
+            Err(VolumeError::NotAVolume(_)) => {}
+            Err(error) => return Err(error.at(path)),
+        }
+        make_directories(root.as_fd()).map_err(io_error)?;
+        let id = VolumeId::random();
+        inventory::init(root.as_fd(), id).map_err(io_error)?;
+        marker::write(root.as_fd(), id).map_err(io_error)?;
+        Ok(id)
+    }
+
+    /// Whether a disk of its own is mounted at that path.
+    pub fn is_mounted(path: &Path) -> bool {
+        open_root(path).and_then(|root| is_mount_point(root.as_fd())).unwrap_or(false)
+    }
+
+    /// Opens a volume, and finds out whether it takes `O_DIRECT`. With `mount_required` it has to be the root of a
+    /// file system of its own.
+    pub fn open(path: &Path, mount_required: bool) -> Result<Self, VolumeError> {
+        let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
+        let root = open_root(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => VolumeError::NotAVolume(path.to_owned()),
+            _ => io_error(error),
+        })?;
+        if mount_required && !is_mount_point(root.as_fd()).map_err(io_error)? {
+            return Err(VolumeError::NotMounted(path.to_owned()));
+        }
+        let id = marker::read(root.as_fd()).map_err(|error| error.at(path))?;
+        let access = probe_direct(root.as_fd());
+        Ok(Self { path: path.to_owned(), root, id, access })
+    }
+
+    /// Takes the volume's lock, which the daemon holds while it runs.
+    pub fn lock(&self) -> Result<VolumeLock, VolumeError> {
+        let io_error = |error: io::Error| VolumeError::Io(self.path.clone(), error);
+        let file = disk::open_or_create(self.root.as_fd(), LOCK).map_err(io_error)?;
+        if !disk::try_lock(file.as_fd()).map_err(io_error)? {
+            return Err(VolumeError::Locked(self.path.clone()));
+        }
+        Ok(VolumeLock { _file: file })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its identity, from the marker file.
+    pub fn id(&self) -> VolumeId {
+        self.id
+    }
+
+    /// Whether its bundles are read past the page cache.
+    pub fn is_direct(&self) -> bool {
+        self.access == Access::Direct
+    }
+
+    /// Why it is isolated, if it is.
+    pub fn isolation(&self) -> io::Result<Option<Isolation>> {
+        isolation::read(self.root.as_fd())
+    }
+
+    /// Remembers across restarts that the volume must not be used.
+    pub fn isolate(&self, isolation: &Isolation) -> io::Result<()> {
+        isolation::write(self.root.as_fd(), isolation)
+    }
+
+    /// Forgets the isolation: the operator has replaced or checked the disk. `false` where there was none.
+    pub fn readmit(&self) -> io::Result<bool> {
+        isolation::remove(self.root.as_fd())
+    }
+
+    /// Free and total bytes of the file system.
+    pub fn space(&self) -> io::Result<disk::FileSystemSpace> {
+        disk::space(self.root.as_fd())
+    }
+
+    /// The highest generation of a path that is published on the volume, adopted or not.
+    pub fn newest_generation(&self, path: &BundlePath) -> io::Result<Option<Generation>> {
+        let any = BundleId::new(path, Generation::new(0));
+        let names = disk::list(self.bundle_directory(any.path_hash[0])?.as_fd())?;
+        let ids = names.iter().filter_map(|name| BundleId::parse_file_name(name));
+        Ok(ids.filter(|id| id.path_hash == any.path_hash).map(|id| id.generation).max())
+    }
+
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    pub(crate) fn directory(&self, name: &str) -> io::Result<OwnedFd> {
+        disk::open_directory(self.root.as_fd(), name)
+    }
+
+    /// One of the 256 directories under `bundles/`.
+    pub(crate) fn bundle_directory(&self, first_byte: u8) -> io::Result<OwnedFd> {
+        self.directory(&format!("bundles/{}", directory_name(first_byte)))
+    }
+
+    pub(crate) fn open_bundle_file(&self, id: BundleId) -> io::Result<OwnedFd> {
+        disk::open_file(self.root.as_fd(), &id.file_path(), self.access)
+    }
+}
+
+impl VolumeError {
+    fn at(self, path: &Path) -> Self {
+        let path = path.to_owned();
+        match self {
+            Self::NotAVolume(_) => Self::NotAVolume(path),
+            Self::NotMounted(_) => Self::NotMounted(path),
+            Self::Marker(_, what) => Self::Marker(path, what),
+            Self::Locked(_) => Self::Locked(path),
+            Self::Exists(_) => Self::Exists(path),
+            Self::Io(_, error) => Self::Io(path, error),
+        }
+    }
+}
+
+fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+fn make_directories(root: BorrowedFd<'_>) -> io::Result<()> {
+    for name in DIRECTORIES {
+        disk::create_directory(root, name)?;
+    }
+    let bundles = disk::open_directory(root, "bundles")?;
+    for first_byte in 0..=u8::MAX {
+        disk::create_directory(bundles.as_fd(), &directory_name(first_byte))?;
+    }
+    disk::sync(bundles.as_fd())?;
+    disk::sync(root)
+}
+
+/// A directory is the root of a mounted file system where its device is not that of the directory above it.
+fn is_mount_point(root: BorrowedFd<'_>) -> io::Result<bool> {
+    let above = disk::open_directory(root, "..")?;
+    Ok(rustix::fs::fstat(root)?.st_dev != rustix::fs::fstat(above)?.st_dev)
+}
+
+/// Reads the marker past the page cache, as bundles will be read: what answers with an error is read buffered.
+fn probe_direct(root: BorrowedFd<'_>) -> Access {
+    let mut block = AlignedBuffer::new(ALIGNMENT as usize);
+    let read = disk::open_file(root, marker::NAME, Access::Direct)
+        .and_then(|file| Ok(rustix::io::pread(&file, block.bytes_mut(), 0)?));
+    match read {
+        Ok(read) if read > 0 => Access::Direct,
+        _ => Access::Buffered,
+    }
+}
+
+impl fmt::Display for VolumeError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAVolume(path) => write!(
+                formatter,
+                "{}: not a volume (no {}); mount its disk, or make it one with `oca init {0}`",
+                path.display(),
+                marker::NAME
+            ),
+            Self::NotMounted(path) => write!(
+                formatter,
+                "{}: no disk is mounted there; mount it, or set mount_required = false",
+                path.display()
+            ),
+            Self::Marker(path, what) => write!(formatter, "{}/{}: {what}", path.display(), marker::NAME),
+            Self::Locked(path) => {
+                write!(
+                    formatter,
+                    "{}: another process uses the volume (the daemon?); stop it first",
+                    path.display()
+                )
+            }
+            Self::Exists(path) => {
+                write!(formatter, "{}: a volume already; nothing was changed", path.display())
+            }
+            Self::Io(path, error) => write!(formatter, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for VolumeError {}
