@@ -1,0 +1,203 @@
+//! The door for root, for the daemon's own user and for its group: a Unix socket, whose peers the kernel
+//! names.
+//!
+//! The socket is made with mode 0660, and each peer is checked again by `SO_PEERCRED` (`unix(7)`): a
+//! directory that was opened too wide by mistake does not open the door. The kernel tells the peer's user and
+//! primary group, as they were when it connected; so an operator who is in the group only besides uses `sudo`
+//! or `sg`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::process::{getegid, geteuid};
+
+use super::AdminError;
+
+const MODE: u32 = 0o660;
+
+/// The kernel keeps this many that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// The socket and its name.
+pub(super) struct UnixDoor {
+    pub(super) listener: UnixListener,
+    name: SocketName,
+}
+
+/// The name of a socket that we made. Dropping it removes the name, if it is still ours.
+pub(super) struct SocketName {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Peer {
+    pub(super) process: i32,
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+impl UnixDoor {
+    /// Binds `path`. A socket that nobody answers at, left by a daemon that was killed, is replaced; anything
+    /// else of that name is left alone.
+    pub(super) fn bind(path: &Path) -> Result<UnixDoor, AdminError> {
+        remove_stale(path)?;
+        let refused = |error: io::Error| AdminError::Unix { path: path.to_owned(), error };
+        let listener = bind_private(path).map_err(refused)?;
+        let metadata = fs::symlink_metadata(path).map_err(refused)?;
+        let name = SocketName { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() };
+        Ok(UnixDoor { listener, name })
+    }
+
+    /// The listener, and the name that has to live as long as it.
+    pub(super) fn into_parts(self) -> (UnixListener, SocketName) {
+        (self.listener, self.name)
+    }
+}
+
+impl Drop for SocketName {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
+        if is_ours && let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the admin socket could not be removed; the \
+                next start replaces it");
+        }
+    }
+}
+
+impl Peer {
+    /// Asks the kernel.
+    pub(super) fn of(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+        let credentials = stream.peer_cred()?;
+        Ok(Peer {
+            process: credentials.pid().unwrap_or(0),
+            user: credentials.uid(),
+            group: credentials.gid(),
+        })
+    }
+
+    /// Whether this peer may make changes to a daemon that runs as `own_user` and `own_group`.
+    pub(super) fn is_allowed(self, own_user: u32, own_group: u32) -> bool {
+        self.user == 0 || self.user == own_user || self.group == own_group
+    }
+
+    /// Whether this peer may make changes to us.
+    pub(super) fn is_allowed_here(self) -> bool {
+        self.is_allowed(geteuid().as_raw(), getegid().as_raw())
+    }
+}
+
+fn remove_stale(path: &Path) -> Result<(), AdminError> {
+    let refused = |error: io::Error| AdminError::Unix { path: path.to_owned(), error };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(AdminError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(AdminError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The mode is set before the name exists: Linux makes the name with the mode of the socket's own inode, less
+/// the umask. So there is no moment at which others could connect, and no umask has to be changed under the
+/// other threads. What a strict umask took from our group is given back afterwards.
+fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::from_raw_mode(MODE))?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
+    listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(user: u32, group: u32) -> Peer {
+        Peer { process: 1, user, group }
+    }
+
+    #[test]
+    fn root_the_own_user_and_the_own_group_may_make_changes_and_nobody_else() {
+        for (who, allowed) in [
+            (peer(0, 0), true),
+            (peer(0, 5), true),
+            (peer(990, 7), true),
+            (peer(991, 980), true),
+            (peer(991, 7), false),
+            (peer(1000, 0), false),
+            (peer(980, 990), false),
+            (peer(65534, 65534), false),
+        ] {
+            assert_eq!(who.is_allowed(990, 980), allowed, "{who:?}");
+        }
+    }
+
+    #[test]
+    fn the_socket_is_made_for_user_and_group_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        let door = UnixDoor::bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        drop(door);
+        assert!(!path.exists(), "the name goes with the door");
+    }
+
+    #[test]
+    fn a_socket_that_a_killed_daemon_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "the standard library leaves the name behind, as a kill does");
+        let door = UnixDoor::bind(&path).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(door);
+    }
+
+    #[test]
+    fn a_socket_that_somebody_answers_at_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        let _running = UnixDoor::bind(&path).unwrap();
+        assert!(matches!(UnixDoor::bind(&path), Err(AdminError::InUse(_))));
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_that_name_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(UnixDoor::bind(&path), Err(AdminError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_name_that_is_no_longer_ours_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("daemon.sock");
+        let door = UnixDoor::bind(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "of somebody else").unwrap();
+        drop(door);
+        assert!(path.exists());
+    }
+}

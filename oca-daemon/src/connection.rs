@@ -1,0 +1,218 @@
+//! A connection: an explicit state machine, driven by completions. This file owns the states; the four files beside it hold
+//! what happens in them, in the order of a request's life:
+//!
+//! 1. [`receiving`]: bytes from the socket become a request;
+//! 2. [`deciding`]: the request becomes a response;
+//! 3. [`sending`]: the response's pieces are read, verified and sent;
+//! 4. [`closing`]: the connection ends, and why.
+//!
+//! ```text
+//!                    ┌──────────────────────── next request ────────────────────────┐
+//!                    ▼                                                               │
+//!  accepted ─▶ ReadingRequest ─▶ (deciding) ─▶ AwaitingDisk ─▶ SendingHead ─▶ SendingBody ─▶ Closing ─▶ Closed
+//!                                    │  ▲                                  ◀── AwaitingDisk
+//!                                    ▼  │
+//!                                OpeningBundle
+//! ```
+//!
+//! Nothing here waits: where something must happen first, an operation is in flight or somebody will send a message, and a
+//! deadline is set. A socket is closed only when the kernel holds no operation on it any more.
+
+mod closing;
+mod deciding;
+mod exchange;
+mod receiving;
+mod sending;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+pub use exchange::Exchange;
+
+use crate::reactor::Reactor;
+use crate::request::ContentSkipper;
+use crate::service::Service;
+use crate::stats::{CloseCause, Transport as TransportKind};
+use crate::timer_wheel::Tick;
+use crate::token::{ConnectionId, Token};
+use crate::transport::Transport;
+
+/// Where a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A TLS handshake, or a request, is being received; or the next one is awaited.
+    ReadingRequest,
+    /// The bundle's file is being opened, and its footer read, off the worker.
+    OpeningBundle,
+    /// The next piece of the body is being read, or waits for a buffer to be read into.
+    AwaitingDisk,
+    /// The head is on its way, with whatever of the body is ready.
+    SendingHead,
+    /// The head is sent; the body is on its way.
+    SendingBody,
+    /// We have said our last; what the client still sends is thrown away until it closes too.
+    Closing(CloseCause),
+    /// Over. The slot is free when the kernel holds no operation on the socket.
+    Closed(CloseCause),
+}
+
+/// Whether a step changed something that allows another step at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Again,
+    Wait,
+}
+
+/// One client's connection.
+pub struct Connection {
+    id: ConnectionId,
+    socket: OwnedFd,
+    peer: SocketAddr,
+    kind: TransportKind,
+    transport: Transport,
+    state: State,
+    /// Plaintext received and not yet done with; starts with the request in hand.
+    inbox: Vec<u8>,
+    /// Content of the request in hand that is still to be skipped.
+    skipper: Option<ContentSkipper>,
+    /// The head of the request in hand is complete, and this long.
+    head_bytes: Option<usize>,
+    exchange: Option<Box<Exchange>>,
+    accepted_at: Instant,
+    requests_served: u64,
+    peer_has_ended: bool,
+    handshake_counted: bool,
+    /// The worker is stopping: the response in hand is the last one.
+    is_last: bool,
+
+    receive_armed: bool,
+    poll_armed: bool,
+    cancelled: bool,
+
+    deadline: Instant,
+    timer: Option<Tick>,
+
+    /// Since when the socket takes no more.
+    blocked_since: Option<Instant>,
+    /// Waits in line for read buffers.
+    in_line: bool,
+    /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
+    piece_chunks: usize,
+    /// Bytes thrown away while closing.
+    discarded_bytes: usize,
+}
+
+impl Connection {
+    /// A connection that was just accepted, and waits for its first bytes.
+    pub fn accept(
+        id: ConnectionId,
+        socket: OwnedFd,
+        peer: SocketAddr,
+        transport: Transport,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Self {
+        let kind = match transport {
+            Transport::Cleartext => TransportKind::Cleartext,
+            Transport::Tls(_) => TransportKind::Tls,
+        };
+        service.stats.accepted(kind);
+        let mut connection = Self {
+            id,
+            socket,
+            peer,
+            kind,
+            transport,
+            state: State::ReadingRequest,
+            inbox: Vec::new(),
+            skipper: None,
+            head_bytes: None,
+            exchange: None,
+            accepted_at: reactor.now,
+            requests_served: 0,
+            peer_has_ended: false,
+            handshake_counted: false,
+            is_last: false,
+            receive_armed: false,
+            poll_armed: false,
+            cancelled: false,
+            deadline: reactor.now,
+            timer: None,
+            blocked_since: None,
+            in_line: false,
+            piece_chunks: sending::PIECE_CHUNKS_FIRST,
+            discarded_bytes: 0,
+        };
+        connection.await_bytes(service.timeouts.header, reactor, service);
+        connection
+    }
+
+    /// Its name on this worker.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Does all that can be done without waiting. The one place where a step leads to the next.
+    fn advance(&mut self, reactor: &mut Reactor, service: &Service) {
+        loop {
+            let step = match self.state {
+                State::ReadingRequest => self.read_request(reactor, service),
+                State::AwaitingDisk | State::SendingHead | State::SendingBody => self.send_response(reactor, service),
+                State::OpeningBundle | State::Closing(_) | State::Closed(_) => Step::Wait,
+            };
+            if step == Step::Wait {
+                return;
+            }
+        }
+    }
+
+    /// Sets the deadline of the state that was just entered; the connection's age bounds every one.
+    fn set_deadline(&mut self, after: Duration, reactor: &mut Reactor, service: &Service) {
+        let oldest = self.accepted_at + service.timeouts.lifetime;
+        self.deadline = (reactor.now + after).min(oldest.max(reactor.now));
+        if self.timer.is_none_or(|tick| tick > reactor.timers.tick_after(self.deadline)) {
+            self.timer = Some(reactor.timers.enter(self.id, self.deadline));
+        }
+    }
+
+    /// A timer entry of this connection has come up.
+    pub fn on_timer(&mut self, tick: Tick, reactor: &mut Reactor, service: &Service) {
+        if self.timer != Some(tick) {
+            return;
+        }
+        self.timer = None;
+        if reactor.now < self.deadline {
+            self.timer = Some(reactor.timers.enter(self.id, self.deadline));
+        } else {
+            self.on_deadline(reactor, service);
+        }
+    }
+
+    fn is_too_old(&self, reactor: &Reactor, service: &Service) -> bool {
+        reactor.now >= self.accepted_at + service.timeouts.lifetime
+    }
+
+    fn arm_receive(&mut self, reactor: &mut Reactor) {
+        if !self.receive_armed {
+            self.receive_armed = true;
+            reactor.ring.receive(self.socket.as_fd(), Token::Receive(self.id));
+        }
+    }
+
+    fn arm_poll(&mut self, reactor: &mut Reactor) {
+        if !self.poll_armed {
+            self.poll_armed = true;
+            reactor.ring.poll_writable(self.socket.as_fd(), Token::Writable(self.id));
+        }
+    }
+
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,197 @@
+//! The end of an exchange and of a connection.
+//!
+//! A connection ends in one of two ways. Gracefully: everything was sent, our side is shut, and what the client still
+//! sends is thrown away until it closes too, so that no reset overtakes the response (RFC 9112 §9.6). Or by a reset: a response that is not
+//! complete must not look complete.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use rustix::net::{Shutdown, shutdown, sockopt};
+
+use super::{Connection, Exchange, State, Step};
+use crate::access_log::Record;
+use crate::limits::CLOSING_TIMEOUT;
+use crate::outcome::Outcome;
+use crate::reactor::Reactor;
+use crate::service::Service;
+use crate::stats::{CloseCause, Transport as TransportKind, TlsVersion};
+use crate::transport::Transport;
+
+impl Connection {
+    /// The response is with the kernel, whole: counts it, and turns to the next request.
+    pub(super) fn finish_exchange(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        let Some(exchange) = self.exchange.take() else { return Step::Wait };
+        self.requests_served += 1;
+        self.state = State::ReadingRequest;
+        self.inbox.drain(..self.head_bytes.take().unwrap_or(self.inbox.len()));
+        self.skipper = None;
+        let (is_close, is_refusal) = (exchange.persistence.is_close(), (400..600).contains(&exchange.status));
+        let outcome = exchange.outcome;
+        self.count(*exchange, outcome, reactor, service);
+        if !is_close {
+            return Step::Again;
+        }
+        let cause = match () {
+            () if outcome == Outcome::RefusedCapacity => CloseCause::Capacity,
+            () if outcome == Outcome::ClientErrorTimeout => CloseCause::HeaderTimeout,
+            () if self.is_last => CloseCause::Shutdown,
+            () if is_refusal => CloseCause::RequestRefused,
+            () => CloseCause::Finished,
+        };
+        self.close_gracefully(cause, reactor, service);
+        Step::Wait
+    }
+
+    /// Shuts our side and waits for the client to do the same.
+    pub(super) fn close_gracefully(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
+        self.inbox = Vec::new();
+        self.transport.say_goodbye();
+        self.state = State::Closing(cause);
+        self.set_deadline(CLOSING_TIMEOUT, reactor, service);
+        self.finish_closing(cause, reactor, service);
+    }
+
+    /// Sends the last pending bytes, then our FIN.
+    pub(super) fn finish_closing(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
+        match self.transport.flush(self.socket.as_fd()) {
+            Ok(flushed) if flushed.blocked => self.arm_poll(reactor),
+            Ok(flushed) => {
+                service.stats.sent(flushed.wire_bytes);
+                if shutdown(&self.socket, Shutdown::Write).is_err() || self.peer_has_ended {
+                    self.state = State::Closed(cause);
+                } else {
+                    self.arm_receive(reactor);
+                }
+            }
+            Err(_) => self.state = State::Closed(cause),
+        }
+    }
+
+    /// Ends the exchange, if there is one, with `outcome`, and the connection with a reset.
+    pub(super) fn abort(&mut self, outcome: Outcome, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
+        if self.state == State::OpeningBundle {
+            service.stats.opening_ended();
+        }
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.body.rewind(&mut reactor.buffers);
+            self.count(*exchange, outcome, reactor, service);
+        }
+        self.reset(cause);
+    }
+
+    /// Closes with a reset as soon as the kernel holds no operation on the socket.
+    pub(super) fn reset(&mut self, cause: CloseCause) {
+        // Failing, it closes with a FIN; a cut body is then told by its Content-Length.
+        let _ = sockopt::set_socket_linger(&self.socket, Some(Duration::ZERO));
+        self.state = State::Closed(cause);
+    }
+
+    /// The client or the network broke the connection off.
+    pub(super) fn on_broken(&mut self, service: &Service, reactor: &mut Reactor) {
+        self.abort(Outcome::AbortedClientGone, CloseCause::PeerReset, reactor, service);
+    }
+
+    /// The present state has lasted as long as it may.
+    pub(super) fn on_deadline(&mut self, reactor: &mut Reactor, service: &Service) {
+        let too_old = self.is_too_old(reactor, service);
+        match self.state {
+            State::Closed(_) => {}
+            State::Closing(cause) => self.reset(cause),
+            State::ReadingRequest if too_old && self.exchange.is_none() => {
+                self.close_gracefully(CloseCause::Lifetime, reactor, service);
+            }
+            _ if too_old => self.abort(Outcome::AbortedLifetime, CloseCause::Lifetime, reactor, service),
+            State::ReadingRequest => self.on_request_timeout(reactor, service),
+            State::OpeningBundle => {
+                service.stats.opening_ended();
+                if self.refuse(Outcome::RefusedDiskTimeout, reactor, service) == Step::Again {
+                    self.advance(reactor, service);
+                }
+            }
+            State::AwaitingDisk => self.on_disk_timeout(reactor, service),
+            State::SendingHead | State::SendingBody => {
+                self.abort(Outcome::AbortedSendStall, CloseCause::SendStall, reactor, service);
+            }
+        }
+    }
+
+    /// The worker stops: the exchange in hand, or the one about to arrive, is the last; a connection between two requests ends.
+    pub fn on_stop(&mut self, reactor: &mut Reactor, service: &Service) {
+        self.is_last = true;
+        if self.state == State::ReadingRequest && self.exchange.is_none() {
+            if self.requests_served > 0 {
+                self.close_gracefully(CloseCause::Shutdown, reactor, service);
+            } else {
+                self.set_deadline(service.timeouts.header.min(CLOSING_TIMEOUT), reactor, service);
+            }
+        }
+    }
+
+    /// All connections that may be are open: says so at once, without waiting for a request.
+    pub fn refuse_for_capacity(&mut self, reactor: &mut Reactor, service: &Service) {
+        service.stats.began();
+        self.exchange = Some(Box::new(Exchange::begin(reactor.now, reactor.unix_nanos)));
+        self.is_last = true;
+        if self.refuse(Outcome::RefusedCapacity, reactor, service) == Step::Again {
+            self.advance(reactor, service);
+        }
+    }
+
+    /// The time for stopping is over.
+    pub fn on_stop_deadline(&mut self, reactor: &mut Reactor, service: &Service) {
+        if !matches!(self.state, State::Closed(_)) {
+            self.abort(Outcome::AbortedShutdown, CloseCause::Shutdown, reactor, service);
+        }
+    }
+
+    /// Whether the slot can be given up: the connection is closed, and the kernel holds nothing of it. Cancels what it holds.
+    pub fn is_gone(&mut self, reactor: &mut Reactor) -> Option<CloseCause> {
+        let State::Closed(cause) = self.state else { return None };
+        if !self.receive_armed && !self.poll_armed {
+            return Some(cause);
+        }
+        if !self.cancelled {
+            self.cancelled = true;
+            reactor.ring.cancel_all(self.socket().as_raw_fd());
+        }
+        None
+    }
+
+    /// Whether it came in over TLS.
+    pub fn kind(&self) -> TransportKind {
+        self.kind
+    }
+
+    fn count(&mut self, exchange: Exchange, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
+        let duration = exchange.began.elapsed();
+        service.stats.ended(outcome, exchange.body_sent_bytes, exchange.first_byte, duration);
+        if reactor.log.is_on() {
+            reactor.log.push(Record {
+                began_unix_nanos: exchange.began_unix_nanos,
+                client: self.peer,
+                worker: service.worker,
+                tls: self.tls_version(),
+                method: exchange.method,
+                version: exchange.version,
+                target: exchange.target,
+                range: exchange.range,
+                status: if exchange.has_answered() { exchange.status } else { 0 },
+                outcome,
+                body_bytes: exchange.body_sent_bytes,
+                first_byte: exchange.first_byte,
+                duration,
+            });
+        }
+    }
+
+    fn tls_version(&self) -> Option<TlsVersion> {
+        match &self.transport {
+            Transport::Cleartext => None,
+            Transport::Tls(connection) if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2) => {
+                Some(TlsVersion::Tls12)
+            }
+            Transport::Tls(_) => Some(TlsVersion::Tls13),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The request becomes a response. Every question is answered by a pure function (`request`, `serve`) or a lock-free look-up
+//! (the store's); what must be opened first is opened elsewhere, and the request is decided again from its bytes then.
+
+use std::sync::Arc;
+
+use cache_store::{Bundle, OpenBundle, OpenError};
+use control_client::units::ByteRange;
+
+use super::{Connection, State, Step};
+use crate::access_log::LoggedTarget;
+use crate::body::ResponseBody;
+use crate::mailbox::Message;
+use crate::outcome::Outcome;
+use crate::reactor::Reactor;
+use crate::request::{self, Parsed, Persistence, Request, Scheme};
+use crate::response::{Body, Part, Response};
+use crate::serve::{self, ObjectFacts, Route};
+use crate::service::Service;
+use crate::stats::Transport;
+
+impl Connection {
+    /// Decides what a complete request is answered with. `opened` is the bundle that was opened for it, if it had to be.
+    pub(super) fn decide(
+        &mut self,
+        request: &Request<'_>,
+        opened: Option<Arc<OpenBundle>>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Step {
+        self.note_request(request);
+        let scheme = match self.kind {
+            Transport::Cleartext => Scheme::Http,
+            Transport::Tls => Scheme::Https,
+        };
+        let location = match serve::route(request, scheme, &service.policy) {
+            Route::Find(location) => location,
+            Route::Answer(response) => return self.respond(response, None, reactor, service),
+        };
+        let bundle = match opened {
+            Some(open) => open,
+            None => match service.store.lookup(&location.directory) {
+                None => return self.respond(serve::absent(request, &service.policy), None, reactor, service),
+                Some(bundle) => match bundle.opened() {
+                    Some(open) => open,
+                    None => return self.open(&bundle, reactor, service),
+                },
+            },
+        };
+        let (response, range) = match bundle.object(&location.object) {
+            None => (serve::absent(request, &service.policy), None),
+            Some(object) => {
+                let facts = ObjectFacts {
+                    range_in_file: object.range,
+                    sha256: object.sha256,
+                    last_modified: object.last_modified,
+                    media_type: object.media_type,
+                };
+                let response = serve::answer(request, &facts, &service.policy, reactor.unix_seconds());
+                let range = first_range(&response, object.range.start);
+                (response, range)
+            }
+        };
+        let step = self.respond(response, Some(bundle), reactor, service);
+        if let Some(exchange) = &mut self.exchange {
+            exchange.range = range;
+        }
+        step
+    }
+
+    /// Decides the request at the front of the inbox, which has been parsed before.
+    pub(super) fn decide_again(
+        &mut self,
+        opened: Option<Arc<OpenBundle>>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Step {
+        let inbox = std::mem::take(&mut self.inbox);
+        let step = match request::parse(&inbox) {
+            Parsed::Complete(request) => self.decide(&request, opened, reactor, service),
+            // The same bytes parse the same way; were it not so, refusing is the safe answer.
+            Parsed::Partial => Step::Wait,
+            Parsed::Refused(refusal) => {
+                self.respond(serve::refuse(refusal, &service.policy), None, reactor, service)
+            }
+        };
+        self.inbox = inbox;
+        step
+    }
+
+    /// Has the bundle opened; [`Self::on_opened`] goes on.
+    fn open(&mut self, bundle: &Arc<Bundle>, reactor: &mut Reactor, service: &Service) -> Step {
+        let (mailbox, id) = (service.mailbox.clone(), self.id);
+        let done = Box::new(move |result| mailbox.send(Message::Opened { connection: id, result }));
+        if service.store.open_bundle(bundle, done).is_err() {
+            return self.refuse(Outcome::RefusedVolumeBusy, reactor, service);
+        }
+        service.stats.opening_began();
+        self.state = State::OpeningBundle;
+        self.set_deadline(service.timeouts.disk, reactor, service);
+        Step::Wait
+    }
+
+    /// The bundle that this connection asked for is open, or cannot be opened.
+    pub fn on_opened(&mut self, result: Result<Arc<OpenBundle>, OpenError>, reactor: &mut Reactor, service: &Service) {
+        if self.state != State::OpeningBundle {
+            return;
+        }
+        service.stats.opening_ended();
+        let step = match result {
+            Ok(open) => self.decide_again(Some(open), reactor, service),
+            // It was replaced or retired meanwhile: the index has the answer.
+            Err(OpenError::Leaving) => self.decide_again(None, reactor, service),
+            Err(error) => self.refuse(outcome_of(error), reactor, service),
+        };
+        if step == Step::Again {
+            self.advance(reactor, service);
+        }
+    }
+
+    /// Answers 503: nothing is wrong with the request, but it cannot be answered here and now.
+    pub(super) fn refuse(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) -> Step {
+        let inbox = std::mem::take(&mut self.inbox);
+        let request = match request::parse(&inbox) {
+            Parsed::Complete(request) if self.head_bytes.is_some() => Some(request),
+            _ => None,
+        };
+        let response = serve::unavailable(request.as_ref(), outcome, &service.policy);
+        drop(request);
+        self.inbox = inbox;
+        self.respond(response, None, reactor, service)
+    }
+
+    /// Starts a response; [`Self::send_response`] goes on.
+    pub(super) fn respond(
+        &mut self,
+        mut response: Response,
+        bundle: Option<Arc<OpenBundle>>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Step {
+        if self.is_last || self.peer_has_ended || self.is_retiring(reactor, service) {
+            response.persistence = Persistence::Close;
+        }
+        let Some(exchange) = &mut self.exchange else { return Step::Wait };
+        exchange.head.clear();
+        response.write_head(&mut exchange.head, reactor.date());
+        exchange.status = response.status.code();
+        exchange.outcome = response.outcome;
+        exchange.persistence = response.persistence;
+        exchange.body.rewind(&mut reactor.buffers);
+        exchange.body = match response.body {
+            Body::Empty => ResponseBody::default(),
+            Body::Text(text) => ResponseBody::new([Part::Text(text.into_owned().into_bytes())]),
+            Body::Object(parts) => ResponseBody::new(parts),
+        };
+        exchange.bundle = bundle;
+        self.state = State::SendingHead;
+        Step::Again
+    }
+
+    /// In the last tenth of its lifetime a connection is told to close after the response, so that the limit cuts nothing.
+    fn is_retiring(&self, reactor: &Reactor, service: &Service) -> bool {
+        reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9
+    }
+
+    fn note_request(&mut self, request: &Request<'_>) {
+        let Some(exchange) = &mut self.exchange else { return };
+        exchange.method = request.method.as_str();
+        exchange.version = request.version.as_str();
+        exchange.target = LoggedTarget::new(request.target.as_bytes());
+    }
+}
+
+/// The first range of the object that a partial response sends, for the log.
+fn first_range(response: &Response, object_start: u64) -> Option<ByteRange> {
+    let Body::Object(parts) = &response.body else { return None };
+    let first = parts.iter().find_map(|part| match part {
+        Part::File(range) => Some(*range),
+        Part::Text(_) => None,
+    })?;
+    let range = ByteRange { start: first.start - object_start, end: first.end - object_start };
+    (response.status.code() == 206).then_some(range)
+}
+
+fn outcome_of(error: OpenError) -> Outcome {
+    match error {
+        OpenError::Damaged(_) => Outcome::RefusedCorrupt,
+        OpenError::VolumeFailed => Outcome::RefusedVolumeFailed,
+        OpenError::Exhausted(_) => Outcome::RefusedExhausted,
+        OpenError::Leaving | OpenError::Closing => Outcome::RefusedShutdown,
+    }
+}

@@ -1,0 +1,230 @@
+//! Bytes from the socket become a request: handshake, head, and content that is skipped.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::{Connection, Exchange, State, Step};
+use crate::access_log::LoggedTarget;
+use crate::limits::CLOSING_BYTES_MAX;
+use crate::outcome::Outcome;
+use crate::reactor::Reactor;
+use crate::request::{self, Cause, Method, Parsed, Progress, Refusal};
+use crate::ring::Completion;
+use crate::serve;
+use crate::service::Service;
+use crate::stats::{CloseCause, TlsVersion};
+use crate::transport::{ReceiveError, Received, Transport};
+
+impl Connection {
+    /// Waits for bytes, at most so long.
+    pub(super) fn await_bytes(&mut self, at_most: Duration, reactor: &mut Reactor, service: &Service) {
+        if self.inbox.is_empty() {
+            // An idle connection keeps no memory for what it may receive.
+            self.inbox = Vec::new();
+        }
+        self.set_deadline(at_most, reactor, service);
+        self.arm_receive(reactor);
+    }
+
+    /// A receive has completed. The provided buffer, if any, is back with the ring afterwards.
+    pub fn on_received(&mut self, completion: Completion, reactor: &mut Reactor, service: &Service) {
+        self.receive_armed = false;
+        let received = match (self.state, completion.result) {
+            (State::Closed(_), _) | (_, i32::MIN..=0) => Ok(Received::Open),
+            (State::Closing(_), length) => {
+                self.discarded_bytes += length as usize;
+                Ok(Received::Open)
+            }
+            (_, length) => match completion.buffer {
+                Some(buffer) => self.transport.receive(reactor.ring.received(buffer, length as usize), &mut self.inbox),
+                None => Ok(Received::Open),
+            },
+        };
+        if let Some(buffer) = completion.buffer {
+            reactor.ring.give_back(buffer);
+        }
+        match (self.state, completion.result) {
+            (State::Closed(_), _) => {}
+            // All provided buffers were taken at this moment; they come back within this batch.
+            (_, result) if result == -libc::ENOBUFS => self.arm_receive(reactor),
+            (_, result) if result < 0 => self.on_broken(service, reactor),
+            (State::Closing(cause), 0) => self.state = State::Closed(cause),
+            (State::Closing(_), _) if self.discarded_bytes < CLOSING_BYTES_MAX => self.arm_receive(reactor),
+            (State::Closing(cause), _) => self.reset(cause),
+            (_, 0) => {
+                self.peer_has_ended = true;
+                self.advance(reactor, service);
+            }
+            _ => self.on_bytes(received, reactor, service),
+        }
+    }
+
+    fn on_bytes(&mut self, received: Result<Received, ReceiveError>, reactor: &mut Reactor, service: &Service) {
+        match received {
+            Ok(received) => {
+                self.peer_has_ended |= received == Received::Ended;
+                self.count_handshake(service);
+                if !self.flush_pending(reactor, service) {
+                    return;
+                }
+                self.advance(reactor, service);
+            }
+            Err(ReceiveError::Tls(_)) => {
+                // The alert that rustls queued tells the peer why.
+                let _ = self.transport.flush(self.socket.as_fd());
+                let handshaking = self.transport.is_handshaking();
+                let cause = if handshaking { CloseCause::HandshakeFailed } else { CloseCause::PeerReset };
+                self.abort(Outcome::AbortedTls, cause, reactor, service);
+            }
+            Err(ReceiveError::TooMany) => {
+                self.abort(Outcome::ClientErrorContentTooLarge, CloseCause::RequestRefused, reactor, service);
+            }
+        }
+    }
+
+    /// Sends what the handshake has queued. False when the connection waits for room, or is over.
+    fn flush_pending(&mut self, reactor: &mut Reactor, service: &Service) -> bool {
+        if !self.transport.has_pending() {
+            return true;
+        }
+        match self.transport.flush(self.socket.as_fd()) {
+            Ok(flushed) => {
+                service.stats.sent(flushed.wire_bytes);
+                if flushed.blocked {
+                    self.arm_poll(reactor);
+                }
+                !flushed.blocked
+            }
+            Err(_) => {
+                self.on_broken(service, reactor);
+                false
+            }
+        }
+    }
+
+    /// The handshake's bytes have room again.
+    pub(super) fn on_writable_while_reading(&mut self, reactor: &mut Reactor, service: &Service) {
+        if self.flush_pending(reactor, service) {
+            self.advance(reactor, service);
+        }
+    }
+
+    fn count_handshake(&mut self, service: &Service) {
+        let Transport::Tls(connection) = &self.transport else { return };
+        if self.handshake_counted || connection.is_handshaking() {
+            return;
+        }
+        self.handshake_counted = true;
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        };
+        let resumed = connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        service.stats.handshake_completed(version, resumed);
+    }
+
+    /// Reads the request at the front of the inbox, or waits for more of it.
+    pub(super) fn read_request(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        if self.inbox.is_empty() {
+            return self.await_next_request(reactor, service);
+        }
+        if self.exchange.is_none() {
+            service.stats.began();
+            self.exchange = Some(Box::new(Exchange::begin(reactor.now, reactor.unix_nanos)));
+        }
+        if let Some(head_bytes) = self.head_bytes {
+            return self.skip_content(head_bytes, reactor, service);
+        }
+        // The request borrows from the inbox while the rest of the connection changes.
+        let inbox = std::mem::take(&mut self.inbox);
+        let step = match request::parse(&inbox) {
+            Parsed::Partial => None,
+            Parsed::Refused(refusal) => {
+                self.note_unread_head(&inbox);
+                Some(self.respond(serve::refuse(refusal, &service.policy), None, reactor, service))
+            }
+            Parsed::Complete(request) => {
+                self.head_bytes = Some(request.head_bytes);
+                self.skipper = request.content_skipper();
+                Some(match self.skipper {
+                    Some(_) => Step::Again,
+                    None => self.decide(&request, None, reactor, service),
+                })
+            }
+        };
+        self.inbox = inbox;
+        step.unwrap_or_else(|| self.await_rest_of_request(reactor, service))
+    }
+
+    fn skip_content(&mut self, head_bytes: usize, reactor: &mut Reactor, service: &Service) -> Step {
+        if let Some(skipper) = &mut self.skipper {
+            match skipper.skip(&self.inbox[head_bytes..]) {
+                Progress::More => {
+                    self.inbox.truncate(head_bytes);
+                    return self.await_rest_of_request(reactor, service);
+                }
+                Progress::Done { consumed } => {
+                    self.inbox.drain(head_bytes..head_bytes + consumed);
+                    self.skipper = None;
+                }
+                Progress::Refused(cause) => {
+                    let is_head = matches!(
+                        request::parse(&self.inbox),
+                        Parsed::Complete(request) if request.method == Method::Head
+                    );
+                    let refusal = Refusal { cause, is_head };
+                    return self.respond(serve::refuse(refusal, &service.policy), None, reactor, service);
+                }
+            }
+        }
+        self.decide_again(None, reactor, service)
+    }
+
+    fn await_next_request(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        if self.peer_has_ended {
+            self.close_gracefully(CloseCause::PeerClosed, reactor, service);
+        } else if self.is_last && self.requests_served > 0 {
+            self.close_gracefully(CloseCause::Shutdown, reactor, service);
+        } else if self.requests_served > 0 {
+            self.await_bytes(service.timeouts.idle, reactor, service);
+        } else if !self.receive_armed {
+            self.await_bytes(service.timeouts.header, reactor, service);
+        }
+        Step::Wait
+    }
+
+    fn await_rest_of_request(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        if self.peer_has_ended {
+            self.abort(Outcome::AbortedClientGone, CloseCause::PeerClosed, reactor, service);
+            return Step::Wait;
+        }
+        let began = self.exchange.as_ref().map_or(reactor.now, |exchange| exchange.began);
+        let left = (began + service.timeouts.header).saturating_duration_since(reactor.now);
+        self.set_deadline(left, reactor, service);
+        self.arm_receive(reactor);
+        Step::Wait
+    }
+
+    /// The request did not arrive in time.
+    pub(super) fn on_request_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
+        if self.exchange.is_some() {
+            self.note_unread_head(&self.inbox.clone());
+            let refusal = Refusal { cause: Cause::Timeout, is_head: false };
+            if self.respond(serve::refuse(refusal, &service.policy), None, reactor, service) == Step::Again {
+                self.advance(reactor, service);
+            }
+        } else if self.requests_served > 0 {
+            self.close_gracefully(CloseCause::IdleTimeout, reactor, service);
+        } else {
+            self.close_gracefully(CloseCause::HeaderTimeout, reactor, service);
+        }
+    }
+
+    /// Logs the first line of a head that could not be read.
+    fn note_unread_head(&mut self, inbox: &[u8]) {
+        let line = inbox.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+        if let Some(exchange) = &mut self.exchange {
+            exchange.target = LoggedTarget::new(line);
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The life of the process: read the configuration, open the store, bind, start the workers, announce, wait for signals, stop.
+//!
+//! Whatever cannot work is found before the first connection is accepted, and said once, with what to do about it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use cache_store::{Store, StoreOptions, VolumeOptions};
+use control_client::config::{Config, LogLevel, Workers};
+use control_client::status::ListenerRole;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ServerConfig;
+
+use crate::access_log::{AccessLog, LogSender};
+use crate::admin::Admin;
+use crate::appliance::Appliance;
+use crate::health::HealthThread;
+use crate::listener::{Listener, SocketSettings, bind_for_workers};
+use crate::mailbox::{Mailbox, Message, mailbox};
+use crate::serve::Policy;
+use crate::service::{Service, Timeouts};
+use crate::signals::{Signal, Signals};
+use crate::stats::{Transport, WorkerStats};
+use crate::tls::Certificates;
+use crate::watchdog;
+use crate::worker::{self, WorkerSettings};
+
+/// How long the daemon waits for a signal before it looks whether its workers are alive.
+const SIGNAL_WAIT: Duration = Duration::from_secs(1);
+
+/// Beyond the deadline that the workers keep themselves: how long a worker that does not end is waited for.
+const WORKER_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs the daemon until it is told to stop. The exit codes are those of `sysexits.h`.
+pub fn run(config_path: &Path) -> ExitCode {
+    let config = match Config::load(config_path) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("oca-daemon: {error}");
+            return ExitCode::from(CONFIGURATION);
+        }
+    };
+    start_logging(config.log.level);
+    match Daemon::start(config, config_path) {
+        Ok(daemon) => daemon.live(),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(error.exit_code)
+        }
+    }
+}
+
+/// Why the daemon did not start.
+#[derive(Debug)]
+struct StartError {
+    text: String,
+    exit_code: u8,
+}
+
+/// `EX_UNAVAILABLE`: something that the daemon needs is not there.
+const UNAVAILABLE: u8 = 69;
+/// `EX_OSERR`: the kernel refuses something.
+const OS_ERROR: u8 = 71;
+/// `EX_CONFIG`: the configuration cannot be used.
+const CONFIGURATION: u8 = 78;
+
+impl StartError {
+    fn new(exit_code: u8, text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), exit_code }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+struct Daemon {
+    signals: Signals,
+    appliance: Arc<Appliance>,
+    certificates: Option<Arc<Certificates>>,
+    workers: Vec<RunningWorker>,
+    admin: Admin,
+    health: HealthThread,
+}
+
+struct RunningWorker {
+    mailbox: Mailbox,
+    thread: JoinHandle<()>,
+}
+
+impl Daemon {
+    fn start(config: Config, config_path: &Path) -> Result<Self, StartError> {
+        let signals = Signals::block().map_err(|error| StartError::new(OS_ERROR, error))?;
+        raise_descriptor_limit(&config);
+        let (certificates, tls) = load_tls(&config)?;
+        let worker_count = worker_count(config.serve.workers);
+        let (access_log, log_senders) =
+            AccessLog::start(config.log.access.as_deref(), worker_count, config.log.access_queue as usize)
+                .map_err(|error| StartError::new(UNAVAILABLE, error))?;
+        let store =
+            Store::open(store_options(&config)).map_err(|error| StartError::new(UNAVAILABLE, error))?;
+        let volume_count = config.store.volumes.len();
+        let stats = (0..worker_count).map(|_| Arc::new(WorkerStats::new(volume_count))).collect();
+        let appliance =
+            Appliance::new(config, Some(config_path.to_owned()), store, stats, access_log);
+        let _ = appliance.begin_recovering();
+        let health =
+            HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
+        let admin = Admin::start(appliance.clone()).map_err(|error| StartError::new(UNAVAILABLE, error))?;
+
+        let listeners = bind_all(&appliance, worker_count)?;
+        let mut daemon = Self { signals, appliance, certificates, workers: Vec::new(), admin, health };
+        for ((index, listeners), log) in listeners.into_iter().enumerate().zip(log_senders) {
+            daemon.start_worker(index, worker_count, listeners, tls.clone(), log)?;
+        }
+        daemon.announce();
+        Ok(daemon)
+    }
+
+    fn start_worker(
+        &mut self,
+        index: usize,
+        worker_count: usize,
+        listeners: Vec<Listener>,
+        tls: Option<Arc<ServerConfig>>,
+        log: LogSender,
+    ) -> Result<(), StartError> {
+        let config = &self.appliance.config;
+        let (mailbox, letters) = mailbox().map_err(|error| StartError::new(OS_ERROR, error))?;
+        let service = Service {
+            worker: index as u16,
+            store: self.appliance.store.clone(),
+            policy: policy(config)?,
+            timeouts: Timeouts::new(&config.serve),
+            stats: self.appliance.workers[index].clone(),
+            mailbox: mailbox.clone(),
+            tls,
+            connections_max: (config.serve.connections as usize).div_ceil(worker_count),
+            at_capacity: config.serve.at_capacity,
+        };
+        let read_buffer_bytes = config.serve.read_buffers.bytes();
+        let volume_count = config.store.volumes.len();
+        let settings = WorkerSettings { service, letters, listeners, read_buffer_bytes, volume_count, log };
+        let thread = worker::spawn(settings).map_err(|error| StartError::new(OS_ERROR, error))?;
+        self.workers.push(RunningWorker { mailbox, thread });
+        Ok(())
+    }
+
+    fn announce(&self) {
+        let _ = self.appliance.begin_serving();
+        self.appliance.store.start_reconciling();
+        for listener in self.appliance.listeners() {
+            tracing::info!(role = ?listener.role, address = %listener.address, "listening");
+        }
+        tracing::info!(workers = self.workers.len(), "serving");
+        watchdog::ready();
+    }
+
+    /// Waits until the daemon is told to stop, or a worker is gone.
+    fn live(self) -> ExitCode {
+        loop {
+            match self.signals.wait(SIGNAL_WAIT) {
+                Some(Signal::Stop) => return self.stop(),
+                Some(Signal::Reload) => self.reload(),
+                None => {}
+            }
+        }
+    }
+
+    fn reload(&self) {
+        self.appliance.access_log.reopen();
+        match self.certificates.as_ref().map(|certificates| certificates.reload()) {
+            Some(Ok(names)) => tracing::info!(names, "certificates were read again"),
+            Some(Err(error)) => tracing::error!(%error, "certificates were not reloaded; the old ones stay in use"),
+            None => {}
+        }
+        tracing::info!("the access log was opened again");
+    }
+
+    /// Accept queues are emptied, responses in flight finish within the bound, and everything is closed in order.
+    fn stop(self) -> ExitCode {
+        let timeout = self.appliance.config.serve.shutdown_timeout;
+        tracing::info!(timeout_seconds = timeout.as_secs(), "stopping");
+        self.appliance.begin_stopping();
+        watchdog::stopping(timeout);
+        let deadline = Instant::now() + timeout;
+        for worker in &self.workers {
+            worker.mailbox.send(Message::Stop { deadline });
+        }
+        let mut all_ended = true;
+        for worker in self.workers {
+            all_ended &= join_by(worker.thread, deadline + WORKER_GRACE);
+        }
+        self.admin.stop();
+        self.health.stop();
+        self.appliance.store.close();
+        self.appliance.access_log.stop();
+        if !all_ended {
+            tracing::error!("a worker did not end in time; leaving without it");
+        }
+        tracing::info!("stopped");
+        if all_ended { ExitCode::SUCCESS } else { ExitCode::from(OS_ERROR) }
+    }
+}
+
+fn join_by(thread: JoinHandle<()>, deadline: Instant) -> bool {
+    while !thread.is_finished() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    thread.join().is_ok()
+}
+
+/// Every listener of the configuration, a list for each worker.
+fn bind_all(appliance: &Appliance, worker_count: usize) -> Result<Vec<Vec<Listener>>, StartError> {
+    let serve = &appliance.config.serve;
+    let settings = SocketSettings {
+        notsent_lowat_bytes: serve.notsent_lowat.bytes().try_into().unwrap_or(u32::MAX),
+        user_timeout: serve.send_stall_timeout,
+    };
+    let mut of_workers: Vec<Vec<Listener>> = (0..worker_count).map(|_| Vec::new()).collect();
+    let mut bind = |addresses: &[SocketAddr], kind, role: ListenerRole| {
+        for address in addresses {
+            let (bound, listeners) = bind_for_workers(*address, worker_count, kind, settings)
+                .map_err(|error| StartError::new(UNAVAILABLE, error))?;
+            appliance.add_listener(role, bound);
+            for (of_worker, listener) in of_workers.iter_mut().zip(listeners) {
+                of_worker.push(listener);
+            }
+        }
+        Ok(())
+    };
+    bind(&serve.listen, Transport::Cleartext, ListenerRole::Http)?;
+    bind(&serve.listen_tls, Transport::Tls, ListenerRole::Https)?;
+    Ok(of_workers)
+}
+
+fn policy(config: &Config) -> Result<Policy, StartError> {
+    let serve = &config.serve;
+    let origin = serve.allow_origin.as_deref().unwrap_or_default();
+    Policy::new(origin, serve.segment_max_age, serve.playlist_max_age, serve.retry_after)
+        .map_err(|error| StartError::new(CONFIGURATION, error))
+}
+
+/// Certificates and the settings that all workers share, where there are TLS listeners.
+fn load_tls(config: &Config) -> Result<(Option<Arc<Certificates>>, Option<Arc<ServerConfig>>), StartError> {
+    if config.serve.listen_tls.is_empty() {
+        return Ok((None, None));
+    }
+    let refused = |error| StartError::new(CONFIGURATION, error);
+    let certificates = Certificates::load(&config.tls.certificates).map_err(refused)?;
+    let settings = certificates.settings().map_err(refused)?;
+    Ok((Some(certificates), Some(settings)))
+}
+
+fn worker_count(workers: Workers) -> usize {
+    match workers {
+        Workers::PerCore => std::thread::available_parallelism().map_or(1, |count| count.get()),
+        Workers::Count(count) => count as usize,
+    }
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        volumes: config
+            .store
+            .volumes
+            .iter()
+            .map(|volume| VolumeOptions { path: volume.path.clone(), mount_required: volume.mount_required })
+            .collect(),
+        footer_cache: config.store.footer_cache,
+        open_bundles: config.store.open_bundles as usize,
+        open_queue: config.store.open_queue as usize,
+        volume_errors: config.store.volume_errors,
+    }
+}
+
+/// Raises the soft limit to the hard one, and says when it cannot hold what is configured.
+fn raise_descriptor_limit(config: &Config) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+    let wanted = u64::from(config.serve.connections) + u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
+    if maximum.is_some_and(|maximum| maximum < wanted) {
+        tracing::warn!(
+            wanted,
+            limit = maximum,
+            "the limit of open files is below connections plus open bundles; raise LimitNOFILE of the unit, or lower \
+             serve.connections or store.open_bundles"
+        );
+    }
+}
+
+/// Rings, listeners, logs, journals, admin connections.
+const DESCRIPTORS_OF_OUR_OWN: u64 = 512;
+
+fn start_logging(level: LogLevel) {
+    let level = match level {
+        LogLevel::Error => tracing::Level::ERROR,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Trace => tracing::Level::TRACE,
+    };
+    // systemd stamps each line with its own time.
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).without_time().init();
+}

@@ -1,0 +1,543 @@
+//! Whether clients should be steered here: a verdict, its reasons, and what is left of everything that can
+//! run out.
+//!
+//! Reading order: [`judge`] decides, from facts alone. `health/observe.rs` gathers the facts: the workers'
+//! heartbeats, the volumes, memory, descriptors. `health/watch.rs` is the thread that does both twice a
+//! second, so that no poll makes any work; from the same report it feeds the service manager's watchdog and
+//! ends draining.
+//!
+//! Two decisions:
+//! * **Load is not ill health.** How much more fits is told as headroom, for steering to weigh. The verdict
+//!   turns only where the appliance cannot do right by another client.
+//! * **One volume of several that fails is a reason without a change of verdict.** Its content has left the
+//!   inventory, and steering goes by the inventory; everything else is served as before. Without any volume
+//!   there is nothing to serve, and the verdict turns.
+
+mod drain;
+mod memory;
+mod observe;
+pub(crate) mod process;
+mod watch;
+
+use std::time::Duration;
+
+use cache_store::{VolumeState, VolumeStatus};
+use control_client::health::{
+    self as wire, Headroom, HealthReport, Readiness, Reason, Verdict, VolumeHealth,
+};
+use control_client::wire::DocumentVersion;
+
+pub use self::watch::HealthThread;
+
+/// A worker turns its loop once a second at least; one that did not for five is stuck in a system call or a
+/// loop of ours.
+pub const HEARTBEAT_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Accepting resumes as soon as a descriptor is free; a pause this long means that none becomes free.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Below, the kernel is about to reclaim what we run on, or to kill us.
+pub const MEMORY_AVAILABLE_MIN_BYTES: u64 = 64 << 20;
+
+/// Below, the operator should know before the floor is reached.
+pub const MEMORY_AVAILABLE_LOW_BYTES: u64 = 256 << 20;
+
+/// Below, the daemon can open neither bundles nor its own log for much longer.
+pub const DESCRIPTORS_FREE_MIN: u64 = 32;
+
+/// A verdict older than this says nothing any more: the health thread itself hangs.
+pub const REPORT_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// A disk whose answer takes longer than this hangs, as far as viewers are concerned.
+pub const VOLUME_BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// How long a read that was not answered in time is remembered as a reason.
+pub const READ_TIMEOUT_REMEMBERED: Duration = Duration::from_secs(60);
+
+/// The code of the one reason that a restart can cure.
+const WORKER_STALLED: &str = "worker_stalled";
+
+/// The code of a daemon that was told to stop.
+const STOPPING: &str = "stopping";
+
+/// The facts that a verdict is judged from.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The step of the daemon's life.
+    pub readiness: Readiness,
+    /// Whether the daemon was told to stop.
+    pub is_stopping: bool,
+    /// Since the process started.
+    pub uptime: Duration,
+    /// Every worker, by its number.
+    pub workers: Vec<ObservedWorker>,
+    /// Every volume, by its index.
+    pub volumes: Vec<ObservedVolume>,
+    /// Requests that have not ended.
+    pub requests_in_flight: u64,
+    /// Bundles put aside since the process started, because they were not what they should be.
+    pub quarantined: u64,
+    /// What is left of everything that can run out.
+    pub headroom: Headroom,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug)]
+pub struct ObservedWorker {
+    /// Since its last turn.
+    pub heartbeat_age: Duration,
+    /// How long it has not been accepting, for a shortage.
+    pub accept_paused: Option<Duration>,
+}
+
+/// One volume.
+#[derive(Clone, Debug)]
+pub struct ObservedVolume {
+    /// What the store says of it.
+    pub status: VolumeStatus,
+    /// Since a read was last given up, where that ever happened.
+    pub read_timeout_age: Option<Duration>,
+}
+
+/// The verdict on `observed`. Reasons against health come first, then what an operator should know.
+pub fn judge(observed: &Observed) -> HealthReport {
+    let mut against = Vec::new();
+    against.extend(judge_readiness(observed));
+    against.extend(judge_workers(&observed.workers));
+    against.extend(judge_store(&observed.volumes));
+    against.extend(judge_shortage(&observed.headroom));
+    let verdict = if against.is_empty() { Verdict::Healthy } else { Verdict::Unhealthy };
+
+    let mut reasons = against;
+    for volume in &observed.volumes {
+        reasons.extend(note_volume(volume));
+    }
+    reasons.extend(note_quarantine(observed.quarantined));
+    reasons.extend(note_headroom(&observed.headroom));
+    HealthReport {
+        version: DocumentVersion,
+        appliance: None,
+        readiness: observed.readiness,
+        verdict,
+        reasons,
+        headroom: observed.headroom.clone(),
+        volumes: observed.volumes.iter().map(|volume| volume_health(&volume.status)).collect(),
+        uptime_seconds: observed.uptime.as_secs(),
+    }
+}
+
+/// Whether a restart can cure what the report says. A full disk, a dead volume or a drained appliance is not
+/// cured by it, and a restart would only end the viewers' sessions.
+pub fn is_cured_by_restart(report: &HealthReport) -> bool {
+    report.reasons.iter().any(|reason| reason.code == WORKER_STALLED)
+}
+
+/// `report`, with the verdict turned because it is too old to be believed.
+pub fn outdated(report: &HealthReport, age: Duration) -> HealthReport {
+    let mut report = report.clone();
+    report.verdict = Verdict::Unhealthy;
+    report.reasons.insert(
+        0,
+        reason(
+            "health_outdated",
+            format!(
+                "health was last judged {} s ago: its thread hangs, most likely on a file system that does \
+                not answer; \
+                 look for processes in state D and at the kernel log",
+                age.as_secs()
+            ),
+        ),
+    );
+    report
+}
+
+fn judge_readiness(observed: &Observed) -> Option<Reason> {
+    if observed.is_stopping {
+        return Some(reason(
+            STOPPING,
+            "the daemon was told to stop, and finishes what is in flight; start it to serve".into(),
+        ));
+    }
+    let text = match observed.readiness {
+        Readiness::Serving => return None,
+        Readiness::Starting => "the daemon is starting; wait".into(),
+        Readiness::Recovering => "the inventory is being read; wait".into(),
+        Readiness::Draining => format!(
+            "draining was asked for; {} requests are in flight; wait for drained, or run `oca undrain`",
+            observed.requests_in_flight
+        ),
+        Readiness::Drained if observed.requests_in_flight > 0 => format!(
+            "drained, yet {} requests are in flight: somebody still sends clients here; look at the access \
+            log",
+            observed.requests_in_flight
+        ),
+        Readiness::Drained => "drained: safe to stop and to unplug; `oca undrain` to serve again".into(),
+    };
+    Some(reason(observed.readiness.as_str(), text))
+}
+
+fn judge_workers(workers: &[ObservedWorker]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for (number, worker) in workers.iter().enumerate() {
+        if worker.heartbeat_age > HEARTBEAT_AGE_MAX {
+            reasons.push(reason(
+                WORKER_STALLED,
+                format!(
+                    "worker {number} has shown no sign of life for {} s; systemd restarts the daemon if \
+                    this lasts; \
+                     if it happens again, report it with the daemon's log",
+                    worker.heartbeat_age.as_secs()
+                ),
+            ));
+        }
+        if let Some(paused) = worker.accept_paused.filter(|&paused| paused > ACCEPT_PAUSE_MAX) {
+            reasons.push(reason(
+                "accept_paused",
+                format!(
+                    "worker {number} has accepted nobody for {} s for want of descriptors or memory; \
+                     raise LimitNOFILE of the unit or fs.file-max, or lower serve.connections",
+                    paused.as_secs()
+                ),
+            ));
+        }
+    }
+    reasons
+}
+
+fn judge_store(volumes: &[ObservedVolume]) -> Option<Reason> {
+    if volumes.iter().any(|volume| is_serving(&volume.status.state)) {
+        return None;
+    }
+    Some(reason(
+        "no_volume",
+        format!(
+            "none of the {} configured volumes serves; see the reason of each, mount or replace the disks, \
+            and restart the daemon",
+            volumes.len()
+        ),
+    ))
+}
+
+fn judge_shortage(headroom: &Headroom) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if headroom.memory_available_bytes < MEMORY_AVAILABLE_MIN_BYTES {
+        reasons.push(reason(
+            "memory_short",
+            format!(
+                "{} MiB of memory are available; below {} the kernel may kill the daemon; \
+                 lower serve.read_buffers or store.footer_cache, or see what else runs here",
+                headroom.memory_available_bytes >> 20,
+                MEMORY_AVAILABLE_MIN_BYTES >> 20
+            ),
+        ));
+    }
+    if headroom.descriptors_free < DESCRIPTORS_FREE_MIN {
+        reasons.push(reason(
+            "descriptors_short",
+            format!(
+                "{} file descriptors are left; raise LimitNOFILE of the unit, or lower serve.connections or \
+                store.open_bundles",
+                headroom.descriptors_free
+            ),
+        ));
+    }
+    reasons
+}
+
+fn note_volume(volume: &ObservedVolume) -> Vec<Reason> {
+    let ObservedVolume { status, read_timeout_age } = volume;
+    let name = format!("volume {} ({})", status.index.0, status.path.display());
+    let mut reasons = Vec::new();
+    match &status.state {
+        VolumeState::Serving => {}
+        VolumeState::Opening => reasons.push(reason(
+            "volume_opening",
+            format!(
+                "{name} is being opened, and its disk has not answered yet; it serves when it does; \
+                look at the kernel log"
+            ),
+        )),
+        VolumeState::Recovering { reason: why } => reasons.push(reason(
+            "volume_recovering",
+            format!(
+                "{name} is read bundle by bundle, and serves what was found: {why}; wait, and look at \
+                the disk with smartctl"
+            ),
+        )),
+        VolumeState::Failed { reason: why } => reasons.push(reason(
+            "volume_failed",
+            format!("{name} serves nothing: {why}; when that is mended, restart the daemon"),
+        )),
+    }
+    if is_serving(&status.state) && status.read_errors > 0 {
+        let errors = status.read_errors;
+        reasons.push(reason(
+            "volume_errors",
+            format!(
+                "{name} gave {errors} read errors since the start; look at the kernel log and at smartctl"
+            ),
+        ));
+    }
+    let is_slow = read_timeout_age.is_some_and(|age| age <= READ_TIMEOUT_REMEMBERED);
+    if is_slow || status.busy > VOLUME_BUSY_MAX {
+        reasons.push(reason(
+            "volume_slow",
+            format!(
+                "{name} does not answer in time, now or within the last minute; look at its latency \
+                (`iostat -x`) and at the kernel log"
+            ),
+        ));
+    }
+    reasons
+}
+
+fn note_quarantine(quarantined: u64) -> Option<Reason> {
+    (quarantined > 0).then(|| {
+        reason(
+            "bundles_quarantined",
+            format!(
+                "{quarantined} bundles were put aside since the start, because they were not what they \
+                should be; \
+                 see quarantine/ on the volumes and the daemon's log; several on one volume mean a failing disk"
+            ),
+        )
+    })
+}
+
+fn note_headroom(headroom: &Headroom) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if headroom.connections_free == 0 {
+        reasons.push(reason(
+            "connections_full",
+            "serve.connections is reached; raise it if memory and descriptors allow, or add an appliance"
+                .into(),
+        ));
+    }
+    let memory_bytes = headroom.memory_available_bytes;
+    if (MEMORY_AVAILABLE_MIN_BYTES..MEMORY_AVAILABLE_LOW_BYTES).contains(&memory_bytes) {
+        reasons.push(reason(
+            "memory_low",
+            format!(
+                "{} MiB of memory are available; below {} the verdict turns; \
+                 lower serve.read_buffers or store.footer_cache, or see what else runs here",
+                memory_bytes >> 20,
+                MEMORY_AVAILABLE_MIN_BYTES >> 20
+            ),
+        ));
+    }
+    reasons
+}
+
+/// A volume that is being recovered serves what was found so far.
+fn is_serving(state: &VolumeState) -> bool {
+    matches!(state, VolumeState::Serving | VolumeState::Recovering { .. })
+}
+
+fn volume_health(status: &VolumeStatus) -> VolumeHealth {
+    let reason = match &status.state {
+        VolumeState::Opening => Some("its disk has not answered yet; it serves when it does"),
+        state => state.reason(),
+    };
+    VolumeHealth {
+        index: status.index.0,
+        path: status.path.display().to_string(),
+        id: status.id.map(|id| id.to_string()).unwrap_or_default(),
+        state: if is_serving(&status.state) { wire::VolumeState::Serving } else { wire::VolumeState::Failed },
+        reason: reason.map(str::to_owned),
+        errors: status.read_errors,
+        bundles: status.bundles,
+        free_bytes: status.free_bytes,
+    }
+}
+
+fn reason(code: &str, text: String) -> Reason {
+    Reason { code: code.to_owned(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cache_store::VolumeIndex;
+
+    fn volume(state: VolumeState) -> ObservedVolume {
+        ObservedVolume {
+            status: VolumeStatus {
+                index: VolumeIndex(0),
+                path: "/srv/oca/volume0".into(),
+                id: None,
+                state,
+                read_errors: 0,
+                bundles: 1,
+                bundle_bytes: 1,
+                free_bytes: 1,
+                total_bytes: 2,
+                returning_bytes: 0,
+                journal_bytes: 0,
+                is_direct: true,
+                openings_waiting: 0,
+                callers_waiting: 0,
+                busy: Duration::ZERO,
+                quarantined: Vec::new(),
+                reconciled: None,
+            },
+            read_timeout_age: None,
+        }
+    }
+
+    fn failed() -> ObservedVolume {
+        volume(VolumeState::Failed { reason: "it smokes".into() })
+    }
+
+    fn healthy() -> Observed {
+        Observed {
+            readiness: Readiness::Serving,
+            is_stopping: false,
+            uptime: Duration::from_millis(61_500),
+            workers: vec![
+                ObservedWorker { heartbeat_age: Duration::from_millis(900), accept_paused: None };
+                2
+            ],
+            volumes: vec![volume(VolumeState::Serving), volume(VolumeState::Serving)],
+            requests_in_flight: 7,
+            quarantined: 0,
+            headroom: Headroom {
+                connections_free: 100,
+                descriptors_free: 1000,
+                memory_available_bytes: 1 << 30,
+                read_buffers_free_bytes: 0,
+                footer_cache_free_bytes: 0,
+            },
+        }
+    }
+
+    fn verdict_after(change: impl FnOnce(&mut Observed)) -> (Verdict, Vec<String>) {
+        let mut observed = healthy();
+        change(&mut observed);
+        let report = judge(&observed);
+        (report.verdict, report.reasons.into_iter().map(|reason| reason.code).collect())
+    }
+
+    #[test]
+    fn an_appliance_that_lacks_nothing_is_healthy_without_a_reason() {
+        let report = judge(&healthy());
+        assert_eq!((report.verdict, report.reasons.len()), (Verdict::Healthy, 0));
+        assert_eq!(report.uptime_seconds, 61);
+        assert_eq!(report.volumes.len(), 2);
+    }
+
+    #[test]
+    fn each_cause_turns_the_verdict_and_names_itself() {
+        type Change = fn(&mut Observed);
+        let table: [(&str, Change); 12] = [
+            ("starting", |observed| observed.readiness = Readiness::Starting),
+            ("recovering", |observed| observed.readiness = Readiness::Recovering),
+            ("draining", |observed| observed.readiness = Readiness::Draining),
+            ("drained", |observed| observed.readiness = Readiness::Drained),
+            ("stopping", |observed| observed.is_stopping = true),
+            ("worker_stalled", |observed| observed.workers[1].heartbeat_age = Duration::from_millis(5001)),
+            ("accept_paused", |observed| {
+                observed.workers[0].accept_paused = Some(Duration::from_secs(6));
+            }),
+            ("no_volume", |observed| observed.volumes.clear()),
+            ("memory_short", |observed| {
+                observed.headroom.memory_available_bytes = MEMORY_AVAILABLE_MIN_BYTES - 1;
+            }),
+            ("memory_short", |observed| observed.headroom.memory_available_bytes = 0),
+            ("descriptors_short", |observed| observed.headroom.descriptors_free = DESCRIPTORS_FREE_MIN - 1),
+            ("descriptors_short", |observed| observed.headroom.descriptors_free = 0),
+        ];
+        for (code, change) in table {
+            assert_eq!(verdict_after(change), (Verdict::Unhealthy, vec![code.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_only_an_operator_should_know_leaves_the_verdict_alone() {
+        type Change = fn(&mut Observed);
+        let table: [(&str, Change); 9] = [
+            ("volume_failed", |observed| observed.volumes[0] = failed()),
+            ("volume_opening", |observed| observed.volumes[1].status.state = VolumeState::Opening),
+            ("volume_recovering", |observed| {
+                observed.volumes[0].status.state = VolumeState::Recovering { reason: "torn".into() };
+            }),
+            ("volume_errors", |observed| observed.volumes[0].status.read_errors = 1),
+            ("volume_slow", |observed| observed.volumes[0].status.busy = Duration::from_millis(5001)),
+            ("volume_slow", |observed| {
+                observed.volumes[0].read_timeout_age = Some(READ_TIMEOUT_REMEMBERED);
+            }),
+            ("bundles_quarantined", |observed| observed.quarantined = 1),
+            ("connections_full", |observed| observed.headroom.connections_free = 0),
+            ("memory_low", |observed| observed.headroom.memory_available_bytes = MEMORY_AVAILABLE_MIN_BYTES),
+        ];
+        for (code, change) in table {
+            assert_eq!(verdict_after(change), (Verdict::Healthy, vec![code.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn what_is_at_its_threshold_is_still_well() {
+        assert_eq!(
+            verdict_after(|observed| {
+                observed.workers[0].heartbeat_age = HEARTBEAT_AGE_MAX;
+                observed.workers[0].accept_paused = Some(ACCEPT_PAUSE_MAX);
+                observed.headroom.descriptors_free = DESCRIPTORS_FREE_MIN;
+                observed.headroom.memory_available_bytes = MEMORY_AVAILABLE_LOW_BYTES;
+                observed.volumes[0].read_timeout_age =
+                    Some(READ_TIMEOUT_REMEMBERED + Duration::from_nanos(1));
+                observed.volumes[0].status.busy = VOLUME_BUSY_MAX;
+            }),
+            (Verdict::Healthy, vec![])
+        );
+    }
+
+    #[test]
+    fn when_every_volume_is_gone_the_verdict_turns_and_each_volume_says_why() {
+        let (verdict, codes) = verdict_after(|observed| {
+            observed.volumes = vec![failed(), volume(VolumeState::Opening)];
+        });
+        assert_eq!(verdict, Verdict::Unhealthy);
+        assert_eq!(codes, ["no_volume", "volume_failed", "volume_opening"]);
+    }
+
+    #[test]
+    fn only_a_stalled_worker_is_cured_by_a_restart() {
+        let mut observed = healthy();
+        observed.readiness = Readiness::Drained;
+        observed.volumes.clear();
+        observed.headroom = Headroom::default();
+        assert!(!is_cured_by_restart(&judge(&observed)));
+        observed.workers[0].heartbeat_age = Duration::from_secs(60);
+        assert!(is_cured_by_restart(&judge(&observed)));
+    }
+
+    #[test]
+    fn a_report_that_is_too_old_turns_its_own_verdict() {
+        let report = outdated(&judge(&healthy()), Duration::from_secs(9));
+        assert_eq!(
+            (report.verdict, report.reasons[0].code.as_str()),
+            (Verdict::Unhealthy, "health_outdated")
+        );
+    }
+
+    #[test]
+    fn every_reason_says_what_to_do_in_one_line() {
+        let mut observed = healthy();
+        observed.workers[0] = ObservedWorker {
+            heartbeat_age: Duration::from_secs(9),
+            accept_paused: Some(Duration::from_secs(9)),
+        };
+        observed.volumes = vec![failed(), volume(VolumeState::Opening)];
+        observed.volumes[0].read_timeout_age = Some(Duration::ZERO);
+        observed.quarantined = 3;
+        observed.headroom = Headroom::default();
+        for readiness in crate::readiness::STATES {
+            observed.readiness = readiness;
+            for Reason { code, text } in judge(&observed).reasons {
+                assert!(
+                    text.contains([';', ':']) && !text.contains('\n') && !text.ends_with('.'),
+                    "{code}: {text}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Every bound of the daemon, with its reason. What an operator may change is in the configuration; what stands here
+//! protects the daemon whatever the configuration says.
+
+use std::time::Duration;
+
+// ---- HTTP: what a client may send, and how much of it is read ----
+
+/// Bytes of a request head, request line included. Beyond: 431. Players send 300 to 2,000; four cookies of 4 KiB fit.
+pub const HEAD_BYTES: usize = 16 * 1024;
+
+/// Bytes of a request line without its CRLF. Beyond: 414. RFC 9112 §3 recommends at least 8,000.
+pub const REQUEST_LINE_BYTES: usize = 8 * 1024;
+
+/// Field lines of a request. Beyond: 431. Browsers send about 20; the parser's table of them lives on the stack.
+pub const FIELD_LINES: usize = 64;
+
+/// Empty lines skipped before a request line (RFC 9112 §2.2 asks for one at least). Beyond: 400, so that a stream of
+/// empty lines is not an idle connection for ever.
+pub const EMPTY_LINES_BEFORE_REQUEST: usize = 4;
+
+/// Bytes of request content that are read and discarded. Beyond: 413. Nothing that is served here takes content.
+pub const CONTENT_BYTES: u64 = 64 * 1024;
+
+/// Bytes of chunk sizes, extensions and trailers in one request's content. Beyond: 413. Content of [`CONTENT_BYTES`]
+/// fits when it comes in chunks of a few bytes; a flood of extensions does not.
+pub const CONTENT_FRAMING_BYTES: u64 = 64 * 1024;
+
+/// Ranges answered as `multipart/byteranges`. Beyond: the whole object, so that a small request cannot ask for a
+/// response in thousands of parts (RFC 9110 §17.15).
+pub const RANGES: usize = 8;
+
+const _: () = assert!(REQUEST_LINE_BYTES < HEAD_BYTES);
+const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
+
+// ---- connections: what one of them may hold, and for how long ----
+
+/// Bytes of plaintext that wait to be read as requests. A head, plus what arrived with its last bytes: one receive, or one TLS
+/// record of 16 KiB. Nothing is received while a response is being sent, so pipelined requests stay in the kernel.
+pub const INBOX_BYTES_MAX: usize = 64 * 1024;
+
+/// Sealed bytes that wait for a TLS client's socket: one chunk, so that a slow client holds no more than on cleartext.
+pub const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a connection that we have ended waits for the client to end it too. Long enough for a response to reach a bad link
+/// before a reset could overtake it.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes thrown away meanwhile. Beyond: reset; a client that goes on sending does not read.
+pub const CLOSING_BYTES_MAX: usize = 256 * 1024;
+
+/// Connections beyond the bound that are told 503, as a part of the bound: one in sixteen. Beyond these: reset at once.
+pub const REFUSALS_PART: usize = 16;
+
+// ---- bodies: how much is read ahead ----
+
+/// Chunks of 64 KiB in one piece: 512 KiB reach the disk's bandwidth, and larger ones only hold buffers longer.
+pub const PIECE_CHUNKS_MAX: usize = 8;
+
+/// Pieces of one response that are read ahead or being sent: one goes out while the next comes in.
+pub const PIECES_AHEAD_MAX: usize = 2;
+
+/// Slices of one send: a head, and all chunks of the pieces ahead.
+pub const SEND_SLICES_MAX: usize = 1 + PIECE_CHUNKS_MAX * PIECES_AHEAD_MAX;
+
+/// How long a client takes nothing before its buffers go to others, when the pool is empty. It costs one more read later.
+pub const SURRENDER_AFTER: Duration = Duration::from_millis(500);
+
+// ---- the worker: its ring, its clocks ----
+
+/// Submission queue entries. When they are used up they are submitted at once, so this bounds a batch and not the work.
+pub const RING_ENTRIES: u32 = 1024;
+
+/// Completion queue entries. The kernel keeps what is beyond, at a cost.
+pub const RING_COMPLETIONS: u32 = 16 * 1024;
+
+/// Provided buffers for receives. Each is used within the turn of the loop in which it was filled.
+pub const RECEIVE_BUFFERS: u16 = 512;
+
+/// Bytes of each: most request heads fit twice.
+pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
+
+/// The grain of deadlines. All are seconds long, so that 100 ms more is nothing.
+pub const TIMER_TICK: Duration = Duration::from_millis(100);
+
+/// Slots of the timer wheel: 51 s of horizon, past most deadlines.
+pub const TIMER_SLOTS: usize = 512;
+
+/// How long accepting pauses when descriptors or memory run out: long enough not to spin, short enough not to be noticed.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the kernel queues for a listener. `net.core.somaxconn` bounds it too.
+pub const ACCEPT_QUEUE: i32 = 4096;
+
+/// How long an idle worker sleeps: its heartbeat must be younger than health's limit.
+pub const IDLE_WAIT: Duration = Duration::from_secs(1);
+
+const _: () = assert!(INBOX_BYTES_MAX >= HEAD_BYTES + RECEIVE_BUFFER_BYTES + 16 * 1024);
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());

@@ -1,0 +1,69 @@
+//! Messages to a worker from other threads. Sending never waits; the worker is woken through its ring.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
+
+use cache_store::{OpenBundle, OpenError};
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::token::ConnectionId;
+
+/// What a worker is told.
+pub enum Message {
+    /// The bundle that a connection waits for is open, or cannot be opened.
+    Opened {
+        /// Who waits.
+        connection: ConnectionId,
+        /// The bundle, or why not.
+        result: Result<Arc<OpenBundle>, OpenError>,
+    },
+    /// Accept what is queued, finish what is in flight, and end.
+    Stop {
+        /// What is not finished by then is aborted.
+        deadline: Instant,
+    },
+}
+
+/// The sending end. At most one message for each connection of the worker is under way, and one `Stop`.
+#[derive(Clone)]
+pub struct Mailbox {
+    messages: Sender<Message>,
+    event: Arc<OwnedFd>,
+}
+
+/// The worker's end.
+pub struct Letters {
+    messages: Receiver<Message>,
+    event: Arc<OwnedFd>,
+}
+
+/// A mailbox and its worker's end.
+pub fn mailbox() -> std::io::Result<(Mailbox, Letters)> {
+    let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+    let (sender, receiver) = mpsc::channel();
+    Ok((Mailbox { messages: sender, event: event.clone() }, Letters { messages: receiver, event }))
+}
+
+impl Mailbox {
+    /// Sends a message. After the worker has ended it goes nowhere, and nothing is lost by that.
+    pub fn send(&self, message: Message) {
+        if self.messages.send(message).is_ok() {
+            // The counter cannot overflow: a worker that wakes takes all of it.
+            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+        }
+    }
+}
+
+impl Letters {
+    /// Becomes readable when there is a message.
+    pub fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    /// The next message, if there is one.
+    pub fn next(&self) -> Option<Message> {
+        self.messages.try_recv().ok()
+    }
+}
