@@ -56,8 +56,8 @@ pub const TAIL_GUESS_BYTES: u64 = 128 << 10;
 /// Opener threads of a volume: one may wait for a slow read while the other goes on.
 pub const OPENERS_PER_VOLUME: usize = 2;
 
-/// Callers that may wait for openings of one volume: four times the connections of a large appliance. More means
-/// that callers gave up on a volume that hangs, and left their waits behind.
+/// Callers that may wait for openings of one volume: four times the connections of a large appliance. More
+/// means that callers gave up on a volume that hangs, and left their waits behind.
 pub const OPEN_WAITERS_MAX: usize = 1 << 16;
 
 /// Entries of one reconciled directory that are looked at between two commands to a keeper: some hundred.
@@ -74,6 +74,9 @@ pub const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The time over which read errors of a volume are counted.
 pub const ERROR_WINDOW: Duration = Duration::from_secs(60);
+
+/// Reads that time out within this time count as one error: they wait for the same hang.
+pub const TIMEOUT_SPACING: Duration = Duration::from_secs(1);
 
 /// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,5 +1,5 @@
-//! What the store's threads share, and what each of them may see of a volume. Nothing here waits for a disk: locks are held
-//! for a few instructions, and never across a system call.
+//! What the store's threads share, and what each of them may see of a volume. Nothing here waits for a disk:
+//! locks are held for a few instructions, and never across a system call.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use crate::departure::{Cause, Departure, DepartureState};
 use crate::footers::Footers;
 use crate::index::Index;
 use crate::keeper::Command;
-use crate::limits::{ERROR_WINDOW, OPENERS_PER_VOLUME, QUARANTINE_REPORTS_MAX};
+use crate::limits::{ERROR_WINDOW, OPENERS_PER_VOLUME, QUARANTINE_REPORTS_MAX, TIMEOUT_SPACING};
 use crate::openers::{Openers, exhausted};
 use crate::quarantine::QuarantinedBundle;
 use crate::reconcile::ReconcileReport;
@@ -75,8 +75,8 @@ impl Shared {
         }
     }
 
-    /// Begins to take a bundle out of service: from here on lookups do not find it. For workers too: the warden does what takes
-    /// a lock. `None` where it is leaving already.
+    /// Begins to take a bundle out of service: from here on lookups do not find it. For workers too: the
+    /// warden does what takes a lock. `None` where it is leaving already.
     pub(crate) fn begin_departure(&self, bundle: &Arc<Bundle>, cause: Cause) -> Option<Arc<Departure>> {
         let departure = Departure::new(bundle, cause);
         if !bundle.depart(&departure) {
@@ -87,8 +87,8 @@ impl Shared {
         Some(departure)
     }
 
-    /// The same, done at once; for threads that may take a lock. Returns the departure that is under way, which may have begun
-    /// before.
+    /// The same, done at once; for threads that may take a lock. Returns the departure that is under way,
+    /// which may have begun before.
     pub(crate) fn dismiss(&self, bundle: &Arc<Bundle>, cause: Cause) -> Arc<Departure> {
         if bundle.depart(&Departure::new(bundle, cause)) {
             self.complete_departure(bundle);
@@ -139,6 +139,13 @@ impl Shared {
         let now = Instant::now();
         let count = {
             let mut recent = lock(&view.recent_errors);
+            // A disk that hangs makes everybody who waits for it time out at once; that is one error a second, so that a
+            // controller that resets itself does not cost a volume.
+            let is_same_hang = error.kind() == io::ErrorKind::TimedOut
+                && recent.back().is_some_and(|&at| now.duration_since(at) < TIMEOUT_SPACING);
+            if is_same_hang {
+                return;
+            }
             recent.push_back(now);
             while recent.len() > view.errors_max + 1
                 || recent.front().is_some_and(|&at| now.duration_since(at) > ERROR_WINDOW)

@@ -24,8 +24,9 @@ pub type SendSlices<'a> = SmallVec<[IoSlice<'a>; SEND_SLICES_MAX]>;
 /// A read that a body asks for: whole chunks of the bundle's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceRead {
-    /// Names the piece when the read has completed.
-    pub sequence: u32,
+    /// Names the read when it has completed. Never used twice on a worker: a read of an earlier response that comes back late must
+    /// not be taken for one of the present response.
+    pub ticket: u64,
     /// Index of the first chunk in the file.
     pub first_chunk: u64,
     /// How many chunks.
@@ -34,7 +35,7 @@ pub struct PieceRead {
 
 enum Piece {
     Text { bytes: Vec<u8>, sent_bytes: usize },
-    Reading { sequence: u32, range: ByteRange },
+    Reading { ticket: u64, range: ByteRange },
     Ready { first_chunk: u64, range: ByteRange, buffers: PieceBuffers, freed: usize },
 }
 
@@ -43,13 +44,12 @@ enum Piece {
 pub struct ResponseBody {
     parts: VecDeque<Part>,
     pieces: VecDeque<Piece>,
-    next_sequence: u32,
 }
 
 impl ResponseBody {
     /// A body of these parts.
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Self {
-        Self { parts: parts.into_iter().collect(), ..Self::default() }
+        Self { parts: parts.into_iter().collect(), pieces: VecDeque::new() }
     }
 
     /// Whether every byte has been sent.
@@ -72,7 +72,7 @@ impl ResponseBody {
 
     /// Whether the piece is still waited for.
     pub fn awaits(&self, read: PieceRead) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Reading { sequence, .. } if *sequence == read.sequence))
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket))
     }
 
     /// Pieces of the file that are being read or wait to be sent.
@@ -80,8 +80,9 @@ impl ResponseBody {
         self.pieces.iter().filter(|piece| !matches!(piece, Piece::Text { .. })).count()
     }
 
-    /// The next piece to read, of at most `chunks_max` chunks, if any is left; text on the way to it is queued. [`Self::begin`] marks it as being read.
-    pub fn next_read(&mut self, chunks_max: usize) -> Option<PieceRead> {
+    /// The next piece to read, of at most `chunks_max` chunks, if any is left; text on the way to it is queued.
+    /// [`Self::begin`] marks it as being read.
+    pub fn next_read(&mut self, ticket: u64, chunks_max: usize) -> Option<PieceRead> {
         while let Some(Part::Text(_)) = self.parts.front() {
             if let Some(Part::Text(bytes)) = self.parts.pop_front() {
                 self.pieces.push_back(Piece::Text { bytes, sent_bytes: 0 });
@@ -90,7 +91,7 @@ impl ResponseBody {
         let Some(Part::File(range)) = self.parts.front() else { return None };
         let first_chunk = range.start / CHUNK_BYTES;
         let chunk_count = (range.end.div_ceil(CHUNK_BYTES) - first_chunk).min(chunks_max as u64) as usize;
-        Some(PieceRead { sequence: self.next_sequence, first_chunk, chunk_count })
+        Some(PieceRead { ticket, first_chunk, chunk_count })
     }
 
     /// Notes that the read just named is under way.
@@ -102,14 +103,13 @@ impl ResponseBody {
         if range.start == range.end {
             self.parts.pop_front();
         }
-        self.next_sequence = self.next_sequence.wrapping_add(1);
-        self.pieces.push_back(Piece::Reading { sequence: read.sequence, range: piece });
+        self.pieces.push_back(Piece::Reading { ticket: read.ticket, range: piece });
     }
 
     /// Takes in a piece that was read and verified. The buffers come back if nobody waits for them any more.
     pub fn complete(&mut self, read: PieceRead, buffers: PieceBuffers) -> Result<(), PieceBuffers> {
         let waiting = self.pieces.iter_mut().find(
-            |piece| matches!(piece, Piece::Reading { sequence, .. } if *sequence == read.sequence),
+            |piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket),
         );
         let Some(piece) = waiting else { return Err(buffers) };
         if let Piece::Reading { range, .. } = *piece {
@@ -217,7 +217,7 @@ mod tests {
                 return sent;
             }
             if body.pieces_ahead() < 2
-                && let Some(read) = body.next_read(chunks_max)
+                && let Some(read) = body.next_read(step as u64, chunks_max)
             {
                 body.begin(read);
                 let buffers = (0..read.chunk_count).map(|_| pool.take().unwrap()).collect();
@@ -274,10 +274,10 @@ mod tests {
         let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
         let range = ByteRange { start: CHUNK_BYTES - 10, end: 2 * CHUNK_BYTES + 5 };
         let mut body = ResponseBody::new([Part::File(range)]);
-        let read = body.next_read(8).unwrap();
+        let read = body.next_read(1, 8).unwrap();
         assert_eq!((read.first_chunk, read.chunk_count), (0, 3));
         body.begin(read);
-        assert_eq!(body.next_read(8), None);
+        assert_eq!(body.next_read(1, 8), None);
         let buffers = (0..3).map(|_| pool.take().unwrap()).collect();
         body.complete(read, buffers).unwrap();
         let mut slices = SendSlices::new();
@@ -285,16 +285,33 @@ mod tests {
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [10, CHUNK_BYTES as usize, 5]);
     }
 
+    /// Found in review: tickets were counted anew for every response, so that after a 503 for a disk that hung, the late read was taken for
+    /// the first piece of the connection's next response.
+    #[test]
+    fn a_late_read_of_an_earlier_response_is_not_taken_for_the_present_one() {
+        let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
+        let mut earlier = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
+        let late = earlier.next_read(1, 1).unwrap();
+        earlier.begin(late);
+        let mut present = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
+        let read = present.next_read(2, 1).unwrap();
+        present.begin(read);
+        let buffers = std::iter::once(pool.take().unwrap()).collect();
+        let returned = present.complete(late, buffers).unwrap_err();
+        assert!(!present.is_ready() && !present.awaits(late) && present.awaits(read));
+        returned.into_iter().for_each(|buffer| pool.give(buffer));
+    }
+
     #[test]
     fn a_read_that_nobody_waits_for_hands_its_buffers_back() {
         let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
         let mut body = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
-        let read = body.next_read(1).unwrap();
+        let read = body.next_read(1, 1).unwrap();
         body.begin(read);
         body.rewind(&mut pool);
         let buffers = std::iter::once(pool.take().unwrap()).collect();
         let returned = body.complete(read, buffers).unwrap_err();
         returned.into_iter().for_each(|buffer| pool.give(buffer));
-        assert_eq!(body.next_read(1).unwrap().first_chunk, 0);
+        assert_eq!(body.next_read(2, 1).unwrap().first_chunk, 0);
     }
 }

@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use cache_store::VolumeIndex;
 pub use exchange::Exchange;
 
 use crate::reactor::Reactor;
@@ -95,8 +96,8 @@ pub struct Connection {
 
     /// Since when the socket takes no more.
     blocked_since: Option<Instant>,
-    /// Waits in line for read buffers.
-    in_line: bool,
+    /// Waits in the line for read buffers of this volume.
+    in_line: Option<VolumeIndex>,
     /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
     piece_chunks: usize,
     /// Bytes thrown away while closing.
@@ -140,7 +141,7 @@ impl Connection {
             deadline: reactor.now,
             timer: None,
             blocked_since: None,
-            in_line: false,
+            in_line: None,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
             discarded_bytes: 0,
         };
@@ -172,10 +173,14 @@ impl Connection {
         }
     }
 
-    /// Sets the deadline of the state that was just entered; the connection's age bounds every one.
+    /// Sets the deadline of the state that was just entered; the connection's age bounds every one but that of closing.
     fn set_deadline(&mut self, after: Duration, reactor: &mut Reactor, service: &Service) {
         let oldest = self.accepted_at + service.timeouts.lifetime;
-        self.deadline = (reactor.now + after).min(oldest.max(reactor.now));
+        let is_closing = matches!(self.state, State::Closing(_));
+        self.deadline = reactor.now + after;
+        if !is_closing {
+            self.deadline = self.deadline.min(oldest.max(reactor.now));
+        }
         if self.timer.is_none_or(|tick| tick > reactor.timers.tick_after(self.deadline)) {
             self.timer = Some(reactor.timers.enter(self.id, self.deadline));
         }

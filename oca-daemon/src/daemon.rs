@@ -14,7 +14,6 @@ use cache_store::{Store, StoreOptions, VolumeOptions};
 use control_client::config::{Config, LogLevel, Workers};
 use control_client::status::ListenerRole;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use rustls::ServerConfig;
 
 use crate::access_log::{AccessLog, LogSender};
 use crate::admin::Admin;
@@ -26,7 +25,7 @@ use crate::serve::Policy;
 use crate::service::{Service, Timeouts};
 use crate::signals::{Signal, Signals};
 use crate::stats::{Transport, WorkerStats};
-use crate::tls::Certificates;
+use crate::tls::Tls;
 use crate::watchdog;
 use crate::worker::{self, WorkerSettings};
 
@@ -84,7 +83,7 @@ impl fmt::Display for StartError {
 struct Daemon {
     signals: Signals,
     appliance: Arc<Appliance>,
-    certificates: Option<Arc<Certificates>>,
+    tls: Option<Tls>,
     workers: Vec<RunningWorker>,
     admin: Admin,
     health: HealthThread,
@@ -99,7 +98,7 @@ impl Daemon {
     fn start(config: Config, config_path: &Path) -> Result<Self, StartError> {
         let signals = Signals::block().map_err(|error| StartError::new(OS_ERROR, error))?;
         raise_descriptor_limit(&config);
-        let (certificates, tls) = load_tls(&config)?;
+        let tls = load_tls(&config)?;
         let worker_count = worker_count(config.serve.workers);
         let (access_log, log_senders) =
             AccessLog::start(config.log.access.as_deref(), worker_count, config.log.access_queue as usize)
@@ -116,9 +115,9 @@ impl Daemon {
         let admin = Admin::start(appliance.clone()).map_err(|error| StartError::new(UNAVAILABLE, error))?;
 
         let listeners = bind_all(&appliance, worker_count)?;
-        let mut daemon = Self { signals, appliance, certificates, workers: Vec::new(), admin, health };
+        let mut daemon = Self { signals, appliance, tls, workers: Vec::new(), admin, health };
         for ((index, listeners), log) in listeners.into_iter().enumerate().zip(log_senders) {
-            daemon.start_worker(index, worker_count, listeners, tls.clone(), log)?;
+            daemon.start_worker(index, worker_count, listeners, log)?;
         }
         daemon.announce();
         Ok(daemon)
@@ -129,7 +128,6 @@ impl Daemon {
         index: usize,
         worker_count: usize,
         listeners: Vec<Listener>,
-        tls: Option<Arc<ServerConfig>>,
         log: LogSender,
     ) -> Result<(), StartError> {
         let config = &self.appliance.config;
@@ -141,7 +139,7 @@ impl Daemon {
             timeouts: Timeouts::new(&config.serve),
             stats: self.appliance.workers[index].clone(),
             mailbox: mailbox.clone(),
-            tls,
+            tls: self.tls.as_ref().map(|tls| tls.settings.clone()),
             connections_max: (config.serve.connections as usize).div_ceil(worker_count),
             at_capacity: config.serve.at_capacity,
         };
@@ -176,7 +174,7 @@ impl Daemon {
 
     fn reload(&self) {
         self.appliance.access_log.reopen();
-        match self.certificates.as_ref().map(|certificates| certificates.reload()) {
+        match self.tls.as_ref().map(|tls| tls.certificates.reload()) {
             Some(Ok(names)) => tracing::info!(names, "certificates were read again"),
             Some(Err(error)) => tracing::error!(%error, "certificates were not reloaded; the old ones stay in use"),
             None => {}
@@ -251,15 +249,12 @@ fn policy(config: &Config) -> Result<Policy, StartError> {
         .map_err(|error| StartError::new(CONFIGURATION, error))
 }
 
-/// Certificates and the settings that all workers share, where there are TLS listeners.
-fn load_tls(config: &Config) -> Result<(Option<Arc<Certificates>>, Option<Arc<ServerConfig>>), StartError> {
+/// What TLS listeners need, where there are any.
+fn load_tls(config: &Config) -> Result<Option<Tls>, StartError> {
     if config.serve.listen_tls.is_empty() {
-        return Ok((None, None));
+        return Ok(None);
     }
-    let refused = |error| StartError::new(CONFIGURATION, error);
-    let certificates = Certificates::load(&config.tls.certificates).map_err(refused)?;
-    let settings = certificates.settings().map_err(refused)?;
-    Ok((Some(certificates), Some(settings)))
+    Tls::load(&config.tls.certificates).map(Some).map_err(|error| StartError::new(CONFIGURATION, error))
 }
 
 fn worker_count(workers: Workers) -> usize {

@@ -65,6 +65,9 @@ pub const SEND_SLICES_MAX: usize = 1 + PIECE_CHUNKS_MAX * PIECES_AHEAD_MAX;
 /// How long a client takes nothing before its buffers go to others, when the pool is empty. It costs one more read later.
 pub const SURRENDER_AFTER: Duration = Duration::from_millis(500);
 
+/// Places in a line for buffers beyond twice the connections, before it is looked through for those who have gone.
+pub const LINE_SLACK: usize = 1024;
+
 // ---- the worker: its ring, its clocks ----
 
 /// Submission queue entries. When they are used up they are submitted at once, so this bounds a batch and not the work.

@@ -11,6 +11,7 @@ use cache_store::{OpenBundle, VolumeIndex};
 use crate::access_log::LogSender;
 use crate::body::{PieceBuffers, PieceRead};
 use crate::disk_reads::DiskReads;
+use crate::limits::LINE_SLACK;
 use crate::read_buffers::ReadBuffers;
 use crate::ring::{Ring, RingError};
 use crate::timer_wheel::TimerWheel;
@@ -34,6 +35,7 @@ pub struct Reactor {
     pub unix_nanos: u64,
     date: [u8; 29],
     date_seconds: u64,
+    last_ticket: u64,
     /// Connections that wait for a buffer, first come first served, a line per volume.
     lines: Box<[VecDeque<ConnectionId>]>,
 }
@@ -54,6 +56,7 @@ impl Reactor {
             unix_nanos: 0,
             date: [b' '; 29],
             date_seconds: u64::MAX,
+            last_ticket: 0,
             lines: vec![VecDeque::new(); volume_count].into(),
         };
         reactor.read_clock();
@@ -83,6 +86,12 @@ impl Reactor {
         &self.date
     }
 
+    /// A name for a read, unlike any before on this worker.
+    pub fn ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
+    }
+
     /// Starts a disk read; the caller has asked for room.
     pub fn read(&mut self, reader: ConnectionId, piece: PieceRead, bundle: Arc<OpenBundle>) {
         self.reads.start(reader, piece, bundle, self.now, &mut self.buffers, &mut self.ring);
@@ -106,6 +115,15 @@ impl Reactor {
     /// How many volumes there are lines for.
     pub fn volume_count(&self) -> usize {
         self.lines.len()
+    }
+
+    /// Forgets those in line who are not there any more, where they have become many.
+    pub fn tidy_lines(&mut self, connection_count: usize, is_there: impl Fn(ConnectionId) -> bool) {
+        for line in &mut self.lines {
+            if line.len() > 2 * connection_count + LINE_SLACK {
+                line.retain(|id| is_there(*id));
+            }
+        }
     }
 
     /// Whether connections wait because the pool is empty.

@@ -48,6 +48,23 @@ impl fmt::Display for TlsError {
 
 impl std::error::Error for TlsError {}
 
+/// What TLS listeners need: certificates that can be replaced, and the settings that all workers share.
+pub struct Tls {
+    /// For [`Certificates::reload`].
+    pub certificates: Arc<Certificates>,
+    /// For handshakes.
+    pub settings: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// Loads all configured certificates; the first is the default.
+    pub fn load(configured: &[CertificateConfig]) -> Result<Self, TlsError> {
+        let certificates = Certificates::load(configured)?;
+        let settings = certificates.settings()?;
+        Ok(Self { certificates, settings })
+    }
+}
+
 /// The certificates in use; [`Certificates::reload`] replaces them for later handshakes.
 pub struct Certificates {
     provider: Arc<CryptoProvider>,
@@ -62,8 +79,7 @@ struct Table {
 }
 
 impl Certificates {
-    /// Loads all configured certificates.
-    pub fn load(configured: &[CertificateConfig]) -> Result<Arc<Self>, TlsError> {
+    fn load(configured: &[CertificateConfig]) -> Result<Arc<Self>, TlsError> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let table = Table::load(configured, &provider)?;
         Ok(Arc::new(Self { provider, configured: configured.to_vec(), table: ArcSwap::from_pointee(table) }))
@@ -78,7 +94,7 @@ impl Certificates {
     }
 
     /// The settings for all workers' handshakes.
-    pub fn settings(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+    fn settings(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
         let mut settings = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(TlsError::Settings)?

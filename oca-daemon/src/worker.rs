@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use cache_store::CHUNK_BYTES;
 use rustix::net::getpeername;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -86,7 +87,7 @@ impl Worker {
     fn new(settings: WorkerSettings) -> Result<Self, RingError> {
         pin(settings.service.worker);
         let reactor = Reactor::new(settings.read_buffer_bytes, settings.volume_count, settings.log)?;
-        settings.service.stats.buffers_total(reactor.buffers.count() as u64);
+        settings.service.stats.buffers_total(reactor.buffers.count() as u64 * CHUNK_BYTES);
         let acceptors =
             settings.listeners.into_iter().zip(0..).map(|(listener, index)| Acceptor::new(listener, index)).collect();
         Ok(Self {
@@ -125,7 +126,7 @@ impl Worker {
             self.serve_lines();
             self.check_stop();
             let in_use = self.reactor.buffers.count() - self.reactor.buffers.free_count();
-            self.service.stats.buffers_in_use(in_use as u64);
+            self.service.stats.buffers_in_use(in_use as u64 * CHUNK_BYTES);
         }
         if !self.reactor.may_be_dropped() {
             // A disk that hangs may still write to the read buffers: they must stay where they are until the process ends.
@@ -297,9 +298,13 @@ impl Worker {
     fn serve_lines(&mut self) {
         for volume in 0..self.reactor.volume_count() {
             while let Some(id) = self.reactor.next_in_line(volume) {
-                self.with_connection(id, Connection::on_turn);
+                self.with_connection(id, |connection, reactor, service| connection.on_turn(volume, reactor, service));
             }
         }
+        let connections = &self.connections;
+        self.reactor.tidy_lines(connections.len(), |id| {
+            connections.get(id.slot as usize).is_some_and(|connection| connection.id() == id)
+        });
         if self.reactor.is_short_of_buffers() && self.reactor.now >= self.surrendered_at + TIMER_TICK {
             self.surrendered_at = self.reactor.now;
             for (_, connection) in &mut self.connections {

@@ -3,7 +3,7 @@
 //! The head waits for the first verified piece, so that a disk that fails at once is answered with a clean 503; after that, only a
 //! reset tells the client that the response is not whole.
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -71,13 +71,13 @@ impl Connection {
         // A slow client reads from one buffer at a time.
         let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
         while exchange.body.pieces_ahead() < pieces_max {
-            let Some(mut piece) = exchange.body.next_read(self.piece_chunks) else { return };
+            let Some(mut piece) = exchange.body.next_read(reactor.ticket(), self.piece_chunks) else { return };
             let Some(bundle) = &exchange.bundle else { return };
             let volume = bundle.bundle().volume();
             piece.chunk_count = reactor.reads.room(volume.as_usize(), piece.chunk_count, &reactor.buffers);
             if piece.chunk_count == 0 {
-                if !self.in_line {
-                    self.in_line = true;
+                if self.in_line != Some(volume) {
+                    self.in_line = Some(volume);
                     reactor.stand_in_line(self.id, volume);
                     service.stats.buffer_waited();
                 }
@@ -89,9 +89,12 @@ impl Connection {
         }
     }
 
-    /// Buffers are free, and it is this connection's turn.
-    pub fn on_turn(&mut self, reactor: &mut Reactor, service: &Service) {
-        self.in_line = false;
+    /// Buffers of a volume are free, and it is this connection's turn, unless it has left that line.
+    pub fn on_turn(&mut self, volume: usize, reactor: &mut Reactor, service: &Service) {
+        if self.in_line.is_none_or(|line| line.as_usize() != volume) {
+            return;
+        }
+        self.in_line = None;
         if self.blocked_since.is_none() {
             self.advance(reactor, service);
         }
@@ -129,6 +132,7 @@ impl Connection {
     pub(super) fn on_disk_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
         if let Some(bundle) = self.exchange.as_ref().and_then(|exchange| exchange.bundle.as_ref()) {
             service.stats.read_timed_out(bundle.bundle().volume().0);
+            service.store.report_read_error(bundle.bundle(), &io::ErrorKind::TimedOut.into());
         }
         let (refused, aborted) = (Outcome::RefusedDiskTimeout, Outcome::AbortedDiskTimeout);
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);

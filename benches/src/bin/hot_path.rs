@@ -1,0 +1,154 @@
+//! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging. Nanoseconds per
+//! request, the median of many bursts, with the tenth and ninetieth percentile.
+//!
+//! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run once, which is what CI does: that it runs, never how fast.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cache_store::generate::{GenerateOptions, generate};
+use cache_store::{Bundle, OpenBundle, Store, StoreOptions, Volume, VolumeOptions};
+use control_client::content::BundlePath;
+use control_client::units::ByteCount;
+use oca_daemon::access_log::{AccessLog, LoggedTarget, Record};
+use oca_daemon::outcome::Outcome;
+use oca_daemon::request::{Parsed, Scheme, parse};
+use oca_daemon::serve::{ObjectFacts, Policy, Route, answer, route};
+use oca_daemon::stats::WorkerStats;
+
+/// Bundles in the store that is looked up in.
+const BUNDLES: u32 = 4096;
+
+const HEAD: &[u8] = b"GET /bench/001234/00007.m4s HTTP/1.1\r\nHost: oca-17.isp.example\r\nConnection: keep-alive\r\n\
+    User-Agent: Mozilla/5.0 (Linux; Android 12; TV) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/114.0 Safari/537.36\r\n\
+    Accept: */*\r\nOrigin: https://player.example\r\nReferer: https://player.example/\r\nAccept-Encoding: identity\r\n\
+    Accept-Language: en-GB,en;q=0.9\r\nRange: bytes=0-\r\n\r\n";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let (bursts, per_burst) = if quick { (1, 100) } else { (200, 4000) };
+    let folder = tempfile::tempdir()?;
+    let (store, bundle) = store(folder.path())?;
+    let policy = Policy::new("*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))?;
+
+    println!("{:<46} {:>8} {:>8} {:>8}", "nanoseconds per request", "median", "p10", "p90");
+    measure("parse a head of a browser's size", bursts, per_burst, Duration::ZERO, |_| {
+        black_box(matches!(parse(black_box(HEAD)), Parsed::Complete(_)));
+    });
+    let mut head = Vec::with_capacity(1024);
+    measure("parse, route, answer, write the head", bursts, per_burst, Duration::ZERO, |_| {
+        head.clear();
+        respond(&bundle, &policy, &mut head);
+        black_box(&head);
+    });
+    measure(&format!("look a bundle up among {BUNDLES}, and an object in it"), bursts, per_burst, Duration::ZERO, |_| {
+        let found = store.lookup(black_box("/bench/001234"));
+        black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
+    });
+    let stats = WorkerStats::new(1);
+    measure("count a request", bursts, per_burst, Duration::ZERO, |number| {
+        stats.began();
+        let duration = Duration::from_micros(number % 50_000);
+        stats.ended(Outcome::HitDisk, black_box(number), Some(duration), duration);
+    });
+    log(folder.path(), bursts, per_burst)?;
+    store.close();
+    Ok(())
+}
+
+/// Times bursts, with a pause between them.
+fn measure(what: &str, bursts: usize, per_burst: u64, pause: Duration, mut request: impl FnMut(u64)) {
+    let mut nanoseconds: Vec<f64> = (0..bursts)
+        .map(|_| {
+            let began = Instant::now();
+            (0..per_burst).for_each(&mut request);
+            let elapsed = began.elapsed();
+            std::thread::sleep(pause);
+            elapsed.as_nanos() as f64 / per_burst as f64
+        })
+        .collect();
+    nanoseconds.sort_by(f64::total_cmp);
+    let at = |part: usize| nanoseconds[(nanoseconds.len() - 1) * part / 10];
+    println!("{what:<46} {:>8.1} {:>8.1} {:>8.1}", at(5), at(1), at(9));
+}
+
+fn respond(bundle: &OpenBundle, policy: &Policy, head: &mut Vec<u8>) {
+    let Parsed::Complete(request) = parse(black_box(HEAD)) else { return };
+    let Route::Find(location) = route(&request, Scheme::Http, policy) else { return };
+    let Some(object) = bundle.object(&location.object) else { return };
+    let facts = ObjectFacts {
+        range_in_file: object.range,
+        sha256: object.sha256,
+        last_modified: object.last_modified,
+        media_type: object.media_type,
+    };
+    answer(&request, &facts, policy, 1_795_219_200).write_head(head, b"Sat, 21 Nov 2026 00:00:00 GMT");
+}
+
+/// A generated store of sparse bundles, and one of them open.
+fn store(folder: &Path) -> Result<(Arc<Store>, Arc<OpenBundle>), Box<dyn Error>> {
+    let path = folder.join("volume");
+    std::fs::create_dir(&path)?;
+    Volume::init(&path)?;
+    let volume = Arc::new(Volume::open(&path, false)?);
+    let prefix = BundlePath::parse("/bench")?;
+    let options = GenerateOptions {
+        prefix,
+        first_bundle: 0,
+        bundles: BUNDLES,
+        objects: 10,
+        object_bytes: 64 * 1024,
+        seed: 1,
+        is_sparse: true,
+    };
+    generate(&volume, &options)?;
+    let store = Store::open(StoreOptions {
+        volumes: vec![VolumeOptions { path, mount_required: false }],
+        footer_cache: ByteCount::mib(64),
+        open_bundles: 256,
+        open_queue: 256,
+        volume_errors: 8,
+    })?;
+    let bundle = store.lookup("/bench/001234").ok_or("the generated bundle is not in the index")?;
+    let open = open(&store, &bundle)?;
+    Ok((store, open))
+}
+
+fn open(store: &Store, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, Box<dyn Error>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    store
+        .open_bundle(bundle, Box::new(move |result| drop(sender.send(result))))
+        .map_err(|_| "the queue of openings is full")?;
+    receiver.recv()?.map_err(|error| format!("{error:?}").into())
+}
+
+/// With pauses in which the writer's thread empties the queue, as it does when a worker has other things to do, too.
+fn log(folder: &Path, bursts: usize, per_burst: u64) -> Result<(), Box<dyn Error>> {
+    let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, 8192)?;
+    let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
+    measure("make a log record and queue it", bursts, per_burst, Duration::from_millis(30), |number| {
+        senders[0].push(Record {
+            began_unix_nanos: 1_795_219_200_000_000_000 + number,
+            client,
+            worker: 0,
+            tls: None,
+            method: "GET",
+            version: "HTTP/1.1",
+            target: LoggedTarget::new(black_box(b"/bench/001234/00007.m4s")),
+            range: None,
+            status: 200,
+            outcome: Outcome::HitDisk,
+            body_bytes: number,
+            first_byte: Some(Duration::from_micros(number)),
+            duration: Duration::from_micros(number),
+        });
+    });
+    log.stop();
+    let totals = log.totals();
+    println!("log records written {}, dropped {}", totals.written, totals.dropped);
+    Ok(())
+}
