@@ -1,5 +1,5 @@
-//! A buffer that starts at a multiple of 4 KiB, as `O_DIRECT` asks for, without unsafe code: one allocation that is
-//! 4 KiB longer, used from its first aligned byte.
+//! A buffer that starts at a multiple of 4 KiB, as `O_DIRECT` asks for, without unsafe code: one allocation
+//! that is 4 KiB longer, used from its first aligned byte.
 
 use crate::format::ALIGNMENT;
 

@@ -31,8 +31,8 @@ pub struct Bundle {
     departure: OnceLock<Arc<Departure>>,
 }
 
-/// A bundle with its file open and its footer verified and in memory. Whoever holds it can read: the file's space stays
-/// until the last holder has let go.
+/// A bundle with its file open and its footer verified and in memory. Whoever holds it can read: the file's
+/// space stays until the last holder has let go.
 ///
 /// Dropping it never closes the file on the dropping thread: the volume's openers do that.
 pub struct OpenBundle {
@@ -122,9 +122,9 @@ impl Bundle {
         self.used.swap(false, Ordering::Relaxed)
     }
 
-    /// Counts a file in, before it is opened. With [`Bundle::count_out`] and the departure this is a handshake: each side
-    /// writes its word before it reads the other's (sequentially consistent), so that at least one of them sees that a
-    /// bundle has no file and no reader left.
+    /// Counts a file in, before it is opened. With [`Bundle::count_out`] and the departure this is a
+    /// handshake: each side writes its word before it reads the other's (sequentially consistent), so that at
+    /// least one of them sees that a bundle has no file and no reader left.
     pub(crate) fn count_in(&self) {
         self.open_files.fetch_add(1, Ordering::SeqCst);
     }
@@ -173,7 +173,8 @@ impl OpenBundle {
         self.footer().data_bytes()
     }
 
-    /// Compares chunks of 64 KiB, whole ones (the last of the data region may be short), with their checksums.
+    /// Compares chunks of 64 KiB, whole ones (the last of the data region may be short), with their
+    /// checksums.
     pub fn verify(&self, first_chunk: u64, bytes: &[u8]) -> Result<(), CorruptChunk> {
         self.footer().verify(first_chunk, bytes)
     }

@@ -36,8 +36,8 @@ pub struct Retirement {
     pub key: BundleKey,
     /// Bytes of its file.
     pub file_bytes: u64,
-    /// Whether the space has returned; `false` where readers still hold the file, or it is still being unlinked, at the end of
-    /// the time that the caller gave. Asking again waits again.
+    /// Whether the space has returned; `false` where readers still hold the file, or it is still being
+    /// unlinked, at the end of the time that the caller gave. Asking again waits again.
     pub has_returned: bool,
 }
 
@@ -63,7 +63,8 @@ pub enum ChangeError {
     NoSuchFile(String),
     /// The file is not the intact bundle that its name says; it was quarantined.
     Refused(String),
-    /// A bundle with the same path and generation is on its way out; once it has gone, it can be published again.
+    /// A bundle with the same path and generation is on its way out; once it has gone, it can be published
+    /// again.
     Leaving,
     /// The volume is not used.
     VolumeFailed(String),

@@ -1,8 +1,8 @@
-//! A bundle's way out: it has left the index; its file is unlinked (or moved to quarantine); its last reader lets go;
-//! then the space has returned.
+//! A bundle's way out: it has left the index; its file is unlinked (or moved to quarantine); its last reader
+//! lets go; then the space has returned.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use control_client::content::BundleKey;
@@ -39,6 +39,7 @@ pub enum DepartureState {
 /// One bundle on its way out. Waiting is for threads that may block, never for workers.
 #[derive(Debug)]
 pub struct Departure {
+    bundle: Weak<Bundle>,
     key: BundleKey,
     volume: VolumeIndex,
     file_bytes: u64,
@@ -48,8 +49,9 @@ pub struct Departure {
 }
 
 impl Departure {
-    pub(crate) fn new(bundle: &Bundle, cause: Cause) -> Arc<Self> {
+    pub(crate) fn new(bundle: &Arc<Bundle>, cause: Cause) -> Arc<Self> {
         Arc::new(Self {
+            bundle: Arc::downgrade(bundle),
             key: bundle.key().clone(),
             volume: bundle.volume(),
             file_bytes: bundle.record().file_bytes,
@@ -57,6 +59,11 @@ impl Departure {
             state: Mutex::new(DepartureState::Leaving),
             changed: Condvar::new(),
         })
+    }
+
+    /// The bundle, while somebody holds it: a reader does.
+    pub fn bundle(&self) -> Option<Arc<Bundle>> {
+        self.bundle.upgrade()
     }
 
     /// Which bundle.

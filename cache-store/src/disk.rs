@@ -1,5 +1,6 @@
-//! The system calls that make things durable, or read them, in one place. All names are relative to a directory that is
-//! held open, so that nothing can be written into what lies below a mount point after the disk has gone.
+//! The system calls that make things durable, or read them, in one place. All names are relative to a
+//! directory that is held open, so that nothing can be written into what lies below a mount point after the
+//! disk has gone.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,8 +62,8 @@ pub(crate) fn create_file(directory: BorrowedFd<'_>, name: &str, access: Access)
     Ok(file)
 }
 
-/// Makes a directory; one that exists already is no error. The set-group-id bit hands the group down, so that daemon and
-/// agent, two users of one group, can each remove what the other made.
+/// Makes a directory; one that exists already is no error. The set-group-id bit hands the group down, so that
+/// daemon and agent, two users of one group, can each remove what the other made.
 pub(crate) fn create_directory(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let mode = Mode::from_raw_mode(0o2770);
     match retry(|| rustix::fs::mkdirat(directory, name, mode)) {
@@ -82,8 +83,8 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
-/// Reserves space for the first `bytes` of a file, which makes the file that long. File systems that cannot reserve
-/// are left alone: there a full disk is found by writing.
+/// Reserves space for the first `bytes` of a file, which makes the file that long. File systems that cannot
+/// reserve are left alone: there a full disk is found by writing.
 pub(crate) fn reserve(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     match retry(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
         Ok(()) => Ok(()),
@@ -92,8 +93,8 @@ pub(crate) fn reserve(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Reserves `bytes` after the end of a file, whose length stays as it is. Best effort: where it fails, a later write
-/// says so.
+/// Reserves `bytes` after the end of a file, whose length stays as it is. Best effort: where it fails, a
+/// later write says so.
 pub(crate) fn reserve_beyond(file: BorrowedFd<'_>, offset: u64, bytes: u64) {
     let _ = retry(|| rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, offset, bytes));
 }
@@ -148,7 +149,8 @@ pub(crate) fn named_file_bytes(directory: BorrowedFd<'_>, name: &str) -> io::Res
     }
 }
 
-/// When the file of that name was last renamed or changed, in nanoseconds since 1970; `None` where there is none.
+/// When the file of that name was last renamed or changed, in nanoseconds since 1970; `None` where there is
+/// none.
 pub(crate) fn changed(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<i128>> {
     match retry(|| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
         Ok(stat) => Ok(Some(i128::from(stat.st_ctime) * 1_000_000_000 + i128::from(stat.st_ctime_nsec))),
@@ -177,7 +179,8 @@ pub(crate) fn read_file(
     Ok(Some((file, bytes)))
 }
 
-/// `fsync` of a file or directory. After a failure what is on the disk is unknown: the caller discards the file.
+/// `fsync` of a file or directory. After a failure what is on the disk is unknown: the caller discards the
+/// file.
 pub(crate) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     Ok(retry(|| rustix::fs::fsync(file))?)
 }
@@ -207,8 +210,8 @@ pub(crate) fn rename_new(
     match retry(|| rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        // File systems without that flag (FUSE): the window between the two calls is harmless, as only the same
-        // bundle, verified, can have the same name.
+        // File systems without that flag (FUSE): the window between the two calls is harmless, as only the
+        // same bundle, verified, can have the same name.
         Err(Errno::INVAL | Errno::NOSYS) if named_file_bytes(to, to_name)?.is_some() => Ok(false),
         Err(Errno::INVAL | Errno::NOSYS) => rename_over(from, from_name, to, to_name).map(|()| true),
         Err(error) => Err(error.into()),

@@ -1,6 +1,6 @@
-//! The footer cache: which bundles are open. Bounded by bytes of footers and by number of files; when full, a sweep (CLOCK)
-//! lets go of what was not used since the last one. What a connection holds stays open until it lets go, so the number of open
-//! files is bounded by this cache and the connections together.
+//! The footer cache: which bundles are open. Bounded by bytes of footers and by number of files; when full, a
+//! sweep (CLOCK) lets go of what was not used since the last one. What a connection holds stays open until it
+//! lets go, so the number of open files is bounded by this cache and the connections together.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,8 +45,8 @@ impl Footers {
         Self { clock: Mutex::default(), bytes_max, count_max }
     }
 
-    /// Keeps an open bundle, unless it is leaving or `is_usable` says no, which are asked under the cache's lock: who makes a
-    /// bundle leave evicts it afterwards. Returns how many others had to go.
+    /// Keeps an open bundle, unless it is leaving or `is_usable` says no, which are asked under the cache's
+    /// lock: who makes a bundle leave evicts it afterwards. Returns how many others had to go.
     pub(crate) fn keep(&self, open: &Arc<OpenBundle>, is_usable: impl Fn() -> bool) -> usize {
         let bundle = open.bundle();
         let bytes = open.memory_bytes();
@@ -97,7 +97,8 @@ impl Footers {
 }
 
 impl Clock {
-    /// Moves the hand on until no more than that is left. What was used since the hand passed last is spared once.
+    /// Moves the hand on until no more than that is left. What was used since the hand passed last is spared
+    /// once.
     fn sweep(&mut self, bytes_max: u64, count_max: usize) -> Vec<Option<Arc<OpenBundle>>> {
         let mut evicted = Vec::new();
         let mut spared = 0..self.entries.len();

@@ -1,16 +1,16 @@
 //! The bundle format, version 1.
 //!
-//! A bundle is one immutable file: a data region, a footer, a trailer. All numbers are little-endian. The length of
-//! the file and the start of every part are multiples of 4 KiB ([`ALIGNMENT`]), so that all of it can be read past
-//! the page cache (`O_DIRECT`).
+//! A bundle is one immutable file: a data region, a footer, a trailer. All numbers are little-endian. The
+//! length of the file and the start of every part are multiples of 4 KiB ([`ALIGNMENT`]), so that all of it
+//! can be read past the page cache (`O_DIRECT`).
 //!
 //! ```text
 //! 0                        data_bytes                 footer end                length - 64        length
 //! ├── data region ─────────┼── footer ────────────────┼── zeroes ───────────────┼── trailer ────────┤
 //! ```
 //!
-//! **Data region.** The objects, in the order of their names, each at the next multiple of 4 KiB, with zeroes between
-//! them and after the last. So the place of every object follows from the lengths of those before it
+//! **Data region.** The objects, in the order of their names, each at the next multiple of 4 KiB, with zeroes
+//! between them and after the last. So the place of every object follows from the lengths of those before it
 //! ([`place`]), and objects cannot overlap.
 //!
 //! **Footer**, one piece without gaps:
@@ -37,18 +37,18 @@
 //! | 4 × chunks | CRC32C of each 64 KiB of the data region; the last chunk may be short |
 //! | 4 | CRC32C of all of the footer before it |
 //!
-//! **Object record**: name offset (4, from the first name), name length (2), media type index (2), offset (8, in the
-//! file), length (8), last modified (8, seconds since 1970), SHA-256 of the object (32).
+//! **Object record**: name offset (4, from the first name), name length (2), media type index (2), offset (8,
+//! in the file), length (8), last modified (8, seconds since 1970), SHA-256 of the object (32).
 //!
-//! **Trailer**, the last 64 bytes of the file: magic `OCATRAIL` (8), version (4), CRC32C of the footer (4), offset of
-//! the footer (8), bytes of the footer (4), zero (4), generation (8), the first 16 bytes of SHA-256 of the path (16),
-//! zero (4), CRC32C of the 60 bytes before it (4).
+//! **Trailer**, the last 64 bytes of the file: magic `OCATRAIL` (8), version (4), CRC32C of the footer (4),
+//! offset of the footer (8), bytes of the footer (4), zero (4), generation (8), the first 16 bytes of SHA-256
+//! of the path (16), zero (4), CRC32C of the 60 bytes before it (4).
 //!
-//! Every byte that is not data is covered: the footer by its CRC, which the trailer repeats, the trailer by its own,
-//! and the zeroes by being compared. [`Trailer::decode`] and [`Footer::decode`] take any bytes, bound every length
-//! before they use it, and check every rule of this page once, so that a lookup in a decoded footer cannot fail.
-//! Which bundle a file is (path and generation) is in trailer and footer both, and is compared with what was asked
-//! for, never taken from the name of the file alone.
+//! Every byte that is not data is covered: the footer by its CRC, which the trailer repeats, the trailer by
+//! its own, and the zeroes by being compared. [`Trailer::decode`] and [`Footer::decode`] take any bytes,
+//! bound every length before they use it, and check every rule of this page once, so that a lookup in a
+//! decoded footer cannot fail. Which bundle a file is (path and generation) is in trailer and footer both,
+//! and is compared with what was asked for, never taken from the name of the file alone.
 
 mod footer;
 mod trailer;
@@ -129,8 +129,8 @@ pub struct Contents {
     pub chunk_checksums: Vec<u32>,
 }
 
-/// Where objects of these lengths lie in the data region, and the length of the region; `None` where it would pass
-/// [`DATA_BYTES_MAX`].
+/// Where objects of these lengths lie in the data region, and the length of the region; `None` where it would
+/// pass [`DATA_BYTES_MAX`].
 pub fn place(lengths: impl IntoIterator<Item = u64>) -> Option<(Vec<ByteRange>, u64)> {
     let mut ranges = Vec::new();
     let mut data_bytes = 0;
@@ -161,8 +161,8 @@ pub fn encode_tail(contents: &Contents) -> Result<Vec<u8>, FormatError> {
     Ok(tail)
 }
 
-/// Takes the last bytes of a file of `file_bytes` apart, which hold its footer and trailer; `tail` has to start where
-/// the footer does.
+/// Takes the last bytes of a file of `file_bytes` apart, which hold its footer and trailer; `tail` has to
+/// start where the footer does.
 pub fn decode_tail(tail: &[u8], file_bytes: u64) -> Result<(Trailer, Footer), FormatError> {
     let trailer: &[u8; TRAILER_BYTES] =
         tail.last_chunk().ok_or(FormatError::Trailer("the file is shorter than a trailer"))?;

@@ -1,5 +1,6 @@
-//! Makes large synthetic stores, for tests and benchmarks: many bundles of many objects whose sizes and bytes follow from a
-//! seed. Sparse, the data is holes: a store of 40,000 bundles and 20 million objects then takes the space of its footers.
+//! Makes large synthetic stores, for tests and benchmarks: many bundles of many objects whose sizes and bytes
+//! follow from a seed. Sparse, the data is holes: a store of 40,000 bundles and 20 million objects then takes
+//! the space of its footers.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -71,7 +72,8 @@ const BATCH: usize = 1000;
 
 const MEDIA_TYPE: &str = "video/iso.segment";
 
-/// Makes bundles on a volume that no daemon uses, and adopts them, so that the next daemon serves them from its journal.
+/// Makes bundles on a volume that no daemon uses, and adopts them, so that the next daemon serves them from
+/// its journal.
 pub fn generate(volume: &Arc<Volume>, options: &GenerateOptions) -> Result<GenerateReport, GenerateError> {
     let lock = volume.lock().map_err(GenerateError::Volume)?;
     let mut report = GenerateReport::default();

@@ -9,8 +9,8 @@ use crate::format::{Trailer, path_hash};
 const SUFFIX: &str = ".bundle";
 const NAME_BYTES: usize = 32 + 1 + 16 + SUFFIX.len();
 
-/// Names one bundle by its path's hash and its generation. Says which file to look at, and is never proof of what is in
-/// it: that is compared with trailer and footer.
+/// Names one bundle by its path's hash and its generation. Says which file to look at, and is never proof of
+/// what is in it: that is compared with trailer and footer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BundleId {
     /// The first 16 bytes of the SHA-256 of the path.

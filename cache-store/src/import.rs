@@ -1,5 +1,5 @@
-//! Turns a directory tree into bundles: one for each directory that holds files. For boxes that are filled before they are
-//! shipped, and for tests.
+//! Turns a directory tree into bundles: one for each directory that holds files. For boxes that are filled
+//! before they are shipped, and for tests.
 
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -27,8 +27,8 @@ pub struct ImportReport {
     pub skipped: Vec<(PathBuf, String)>,
     /// Directories that could not be made a bundle.
     pub failed: Vec<(PathBuf, ImportError)>,
-    /// Whether the bundles are in the volume's inventory; if not, a daemon adopts them at its next reconciliation, or when it is
-    /// told to.
+    /// Whether the bundles are in the volume's inventory; if not, a daemon adopts them at its next
+    /// reconciliation, or when it is told to.
     pub is_adopted: bool,
 }
 
@@ -53,10 +53,10 @@ struct SourceDirectory {
 
 /// Imports the tree under `directory` as bundles under `as_path`.
 ///
-/// The media type follows from the extension, `Last-Modified` from the file's own. All bundles of an import get the present time in
-/// microseconds as their generation, so that a later import replaces an earlier one; where the volume holds a higher generation of a
-/// path (the clock was set back), the next after that one. Bundles are complete one by one: an import that is interrupted
-/// can be repeated.
+/// The media type follows from the extension, `Last-Modified` from the file's own. All bundles of an import
+/// get the present time in microseconds as their generation, so that a later import replaces an earlier one;
+/// where the volume holds a higher generation of a path (the clock was set back), the next after that one.
+/// Bundles are complete one by one: an import that is interrupted can be repeated.
 pub fn import(directory: &Path, as_path: &BundlePath, volume: &Arc<Volume>) -> ImportReport {
     let mut report = ImportReport::default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64);

@@ -1,7 +1,8 @@
-//! Which bundle serves a path. Read by the workers without a lock; written by keepers and warden, a shard at a time.
+//! Which bundle serves a path. Read by the workers without a lock; written by keepers and warden, a shard at
+//! a time.
 //!
-//! 256 shards, each a map behind an `ArcSwap`: a writer copies the shard's map (for 40,000 bundles some 160 entries), changes
-//! the copy and swaps it in. The maps hold nothing but pointers to bundles.
+//! 256 shards, each a map behind an `ArcSwap`: a writer copies the shard's map (for 40,000 bundles some 160
+//! entries), changes the copy and swaps it in. The maps hold nothing but pointers to bundles.
 
 #![expect(
     clippy::mutable_key_type,
@@ -64,8 +65,8 @@ impl Index {
         self.shard(path).map.load().get(path).map(|entry| Arc::clone(&entry.0))
     }
 
-    /// Lets bundles serve, each where it has the highest generation of its path. `is_usable` is asked under the shard's lock:
-    /// together with [`Index::remove_volume`] that keeps an isolated volume out.
+    /// Lets bundles serve, each where it has the highest generation of its path. `is_usable` is asked under
+    /// the shard's lock: together with [`Index::remove_volume`] that keeps an isolated volume out.
     pub(crate) fn offer(
         &self,
         bundles: impl IntoIterator<Item = Arc<Bundle>>,

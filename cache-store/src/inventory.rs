@@ -1,19 +1,22 @@
 //! What a volume holds, on the disk and in memory.
 //!
-//! On the disk it is an append-only journal, `inventory/journal`. Why a journal of our own and not SQLite: what has to be
-//! kept is one small map with three kinds of change; start-up reads it once, from front to back, and 40,000 bundles take some
-//! 4 MB and a few tens of milliseconds; nothing ever queries it on disk. A journal fails in one way only, by a cut, and every
-//! record before the cut is known to be good; all that it says can be made again from the bundles' own footers. SQLite would add
-//! a C library, a second page cache and a second set of locks and syncs to explain, on every disk, to save the lines of this
-//! module; and no other workspace crate could use a different version of it.
+//! On the disk it is an append-only journal, `inventory/journal`. Why a journal of our own and not SQLite:
+//! what has to be kept is one small map with three kinds of change; start-up reads it once, from front to
+//! back, and 40,000 bundles take some 4 MB and a few tens of milliseconds; nothing ever queries it on disk. A
+//! journal fails in one way only, by a cut, and every record before the cut is known to be good; all that it
+//! says can be made again from the bundles' own footers. SQLite would add a C library, a second page cache
+//! and a second set of locks and syncs to explain, on every disk, to save the lines of this module; and no
+//! other workspace crate could use a different version of it.
 //!
-//! A change is journalled and synced before it is acted upon. A bundle that leaves is journalled twice: `Leaving` before its file is
-//! unlinked, `Gone` after that is durable, so that a crash between the two is finished at the next start, and a file that is
-//! published again under the same name later is not taken for the one that left.
+//! A change is journalled and synced before it is acted upon. A bundle that leaves is journalled twice:
+//! `Leaving` before its file is unlinked, `Gone` after that is durable, so that a crash between the two is
+//! finished at the next start, and a file that is published again under the same name later is not taken for
+//! the one that left.
 //!
-//! Recovery: a torn end is cut off. Anything else that is wrong makes the journal worthless from there on, and what comes before
-//! may have been undone behind it: the journal is set aside as `journal.damaged`, and the inventory is made anew from the
-//! files in the directory. Only departures not finished before the cut are kept, so that nothing retired comes back.
+//! Recovery: a torn end is cut off. Anything else that is wrong makes the journal worthless from there on,
+//! and what comes before may have been undone behind it: the journal is set aside as `journal.damaged`, and
+//! the inventory is made anew from the files in the directory. Only departures not finished before the cut
+//! are kept, so that nothing retired comes back.
 
 mod journal;
 mod record;
@@ -127,8 +130,8 @@ impl Inventory {
         Ok(bundles)
     }
 
-    /// Journals that bundles leave. They are out of the inventory in any case; an error says that after a restart they may be
-    /// in it again.
+    /// Journals that bundles leave. They are out of the inventory in any case; an error says that after a
+    /// restart they may be in it again.
     pub(crate) fn begin_departures(&mut self, departures: &[(BundleId, Cause)]) -> io::Result<()> {
         for (id, cause) in departures {
             self.release(*id);
@@ -249,8 +252,8 @@ impl Inventory {
         }
     }
 
-    /// Writes the journal anew: what is held, what is leaving, and `more`. A failure before the new one has the name leaves the old
-    /// one in use.
+    /// Writes the journal anew: what is held, what is leaving, and `more`. A failure before the new one has
+    /// the name leaves the old one in use.
     fn replace(&mut self, more: &[Record]) -> io::Result<()> {
         let held = self.held.values().map(|bundle| Record::Adopted(bundle.record().clone()));
         let leaving = self.leaving.iter().map(|(id, cause)| Record::Leaving(*id, *cause));
@@ -267,7 +270,8 @@ impl Inventory {
 pub enum OfflineAdoption {
     /// They are in the inventory.
     Adopted,
-    /// The journal is damaged: it was left as it is, and the next daemon makes the inventory anew from the directory.
+    /// The journal is damaged: it was left as it is, and the next daemon makes the inventory anew from the
+    /// directory.
     JournalDamaged,
 }
 

@@ -1,6 +1,6 @@
-//! The keeper of a volume: the one thread that changes its inventory and its directory. It opens the volume, lets its bundles
-//! serve, and then does as it is told: adopt, remove, reconcile. It may hang on its disk; nobody but who asked for a change of
-//! this volume waits for it.
+//! The keeper of a volume: the one thread that changes its inventory and its directory. It opens the volume,
+//! lets its bundles serve, and then does as it is told: adopt, remove, reconcile. It may hang on its disk;
+//! nobody but who asked for a change of this volume waits for it.
 
 mod adoption;
 mod removal;
@@ -28,7 +28,8 @@ use crate::volume::{Isolation, Volume, VolumeError, VolumeLock};
 use crate::departure::Cause;
 use crate::quarantine::QuarantineReason;
 
-/// What a keeper is told. Bounded by who tells: a bundle is removed once, and callers of the others wait for the answer.
+/// What a keeper is told. Bounded by who tells: a bundle is removed once, and callers of the others wait for
+/// the answer.
 pub(crate) enum Command {
     /// Adopt the bundle of that name.
     Adopt(BundleId, SyncSender<Result<Adoption, ChangeError>>),
@@ -192,8 +193,8 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// The commands that wait; none at the end of a pause, or while there is something to reconcile. `None` once nobody can
-    /// send one.
+    /// The commands that wait; none at the end of a pause, or while there is something to reconcile. `None`
+    /// once nobody can send one.
     fn next(&self, commands: &Receiver<Command>) -> Option<VecDeque<Command>> {
         let mut batch = VecDeque::new();
         if self.reconciliation.is_none() {

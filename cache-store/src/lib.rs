@@ -1,4 +1,28 @@
-//! Bundles on disk. (reading order to come)
+//! Bundles on disk: their format, how they come into a volume and leave it, and how they are found and read.
+//!
+//! A *bundle* is an immutable file that holds the objects of one directory of the served paths. A *volume* is a
+//! directory on one disk that holds bundles. The [`Store`] is all volumes of an appliance, and what serves from them.
+//!
+//! Reading order:
+//!
+//! 1. [`format`](mod@format): the bytes of a bundle. Pure; takes any bytes, and believes none before they are checked.
+//!    `identity` (what files are called) and `reader` (footer from file) belong to it.
+//! 2. `volume` (with its marker, lock and isolation) and `disk` (every system call that writes, syncs or reads): what
+//!    a volume is.
+//! 3. `writer`: publishing, the only way in. Its head lists the steps whose order makes crashes harmless.
+//! 4. [`inventory`]: what a volume holds, in an append-only journal; its records, its bytes, its recovery.
+//! 5. `store`, and what its threads share (`shared`): `index` finds the bundle of a path without a lock; `bundle` is a
+//!    bundle, closed or open; `openers` open, read footers and close, off the workers; `footers` bounds what is open.
+//! 6. `keeper`, one thread a volume, the only one that changes it: `keeper/adoption` (into service), `keeper/removal`
+//!    (out of it), `reconcile` (directory against inventory). `departure` follows a bundle's way out to its last
+//!    reader. `warden` takes bundles and volumes out of service when trouble is reported, and touches no disk.
+//! 7. `status`, `counters`, `change`, `quarantine`: what is told, counted, asked, and why bundles are turned away.
+//! 8. [`import`](mod@import), [`verify`](mod@verify), [`generate`](mod@generate): what `oca-store` does without a
+//!    daemon. [`limits`]: every bound, with its reason.
+//!
+//! What holds everywhere: nothing is changed in place; a change is durable before it is acknowledged; a name in the
+//! directory or a record of the inventory says where to look, and is never proof of what is there; no thread waits for
+//! a disk that it was not asked to wait for; no lock is held across a system call.
 
 mod aligned;
 mod bundle;

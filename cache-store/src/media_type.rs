@@ -1,7 +1,7 @@
 //! The media type of a file, from the end of its name.
 
-/// The types of what a title consists of, by extension. Sources: RFC 4337 (MP4), ISO/IEC 23009-1 (MPD), RFC 8216 (playlists),
-/// RFC 8081 and IANA's registry for the rest.
+/// The types of what a title consists of, by extension. Sources: RFC 4337 (MP4), ISO/IEC 23009-1 (MPD), RFC
+/// 8216 (playlists), RFC 8081 and IANA's registry for the rest.
 const BY_EXTENSION: [(&str, &str); 30] = [
     ("aac", "audio/aac"),
     ("avif", "image/avif"),

@@ -1,8 +1,8 @@
-//! The openers of a volume: two threads that open bundles, read and verify their footers, and close files. What can block on
-//! the disk happens here, so that neither a worker nor another volume waits for it.
+//! The openers of a volume: two threads that open bundles, read and verify their footers, and close files.
+//! What can block on the disk happens here, so that neither a worker nor another volume waits for it.
 //!
-//! Openings are coalesced: however many callers wait for a bundle, it is opened once. Waiting openings and callers are
-//! bounded; files that wait to be closed are bounded by the descriptors of the process.
+//! Openings are coalesced: however many callers wait for a bundle, it is opened once. Waiting openings and
+//! callers are bounded; files that wait to be closed are bounded by the descriptors of the process.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -34,7 +34,8 @@ pub enum OpenError {
     Damaged(QuarantineReason),
     /// Its volume is not used any more.
     VolumeFailed,
-    /// The process has no descriptor or memory left; nothing is wrong with the bundle. The value is the `errno`.
+    /// The process has no descriptor or memory left; nothing is wrong with the bundle. The value is the
+    /// `errno`.
     Exhausted(i32),
     /// The store is being closed.
     Closing,
@@ -53,7 +54,8 @@ pub(crate) struct Openers {
 #[derive(Default)]
 struct Queue {
     openings: VecDeque<Arc<Bundle>>,
-    /// Who waits for which bundle, by its address, which cannot be another's while its opening is queued or under way.
+    /// Who waits for which bundle, by its address, which cannot be another's while its opening is queued or
+    /// under way.
     waiting: HashMap<usize, Vec<OnOpened>>,
     waiters: usize,
     closings: VecDeque<(Arc<Bundle>, OpenFile)>,
@@ -91,7 +93,8 @@ impl Openers {
         Ok(())
     }
 
-    /// Takes a file to close. Never waits for a disk, except while the store closes, when nobody else is left to do it.
+    /// Takes a file to close. Never waits for a disk, except while the store closes, when nobody else is left
+    /// to do it.
     pub(crate) fn close(&self, bundle: Arc<Bundle>, contents: OpenFile) {
         let mut queue = self.lock();
         if queue.is_stopping {
@@ -203,7 +206,8 @@ fn open(
         Ok(contents) => {
             let open = OpenBundle::new(Arc::clone(bundle), contents, Arc::clone(&view.openers));
             let open = Arc::new(open);
-            let evicted = shared.footers.keep(&open, || !view.is_failed());
+            let evicted =
+                shared.footers.keep(&open, || !view.is_failed() && !shared.is_closing.load(Ordering::SeqCst));
             shared.counters.footers_evicted.fetch_add(evicted as u64, Ordering::Relaxed);
             shared.counters.opens.fetch_add(1, Ordering::Relaxed);
             Ok(open)
@@ -234,7 +238,8 @@ fn read(view: &VolumeView, bundle: &Bundle, buffer: &mut AlignedBuffer) -> Resul
     Ok(OpenFile { file, footer })
 }
 
-/// Sorts an error by whose it is: the process's (descriptors, memory), or the bundle's, which is quarantined, and its disk's.
+/// Sorts an error by whose it is: the process's (descriptors, memory), or the bundle's, which is quarantined,
+/// and its disk's.
 fn on_read_error(shared: &Shared, view: &VolumeView, bundle: &Arc<Bundle>, error: &ReadError) -> OpenError {
     if let ReadError::Io(error) = error
         && let Some(errno) = exhausted(error)

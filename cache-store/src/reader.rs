@@ -34,8 +34,8 @@ pub fn read_footer_of(file: &Path) -> Result<Footer, ReadError> {
     read_any_footer(file.as_fd(), file_bytes, None, &mut buffer).map(|(_, footer)| footer)
 }
 
-/// Reads and checks trailer and footer of the bundle `id`. `footer_offset` is where the footer starts if that is known:
-/// then one read does. `buffer` is used where it is large enough.
+/// Reads and checks trailer and footer of the bundle `id`. `footer_offset` is where the footer starts if that
+/// is known: then one read does. `buffer` is used where it is large enough.
 pub(crate) fn read_footer(
     file: BorrowedFd<'_>,
     file_bytes: u64,

@@ -1,6 +1,6 @@
-//! Compares a volume's directory with its inventory, one of the 256 directories at a time, so that adoptions and departures
-//! need not wait for the whole. No bundle of the inventory is opened: its length is asked for. Files that the inventory does not
-//! know are read and adopted.
+//! Compares a volume's directory with its inventory, one of the 256 directories at a time, so that adoptions
+//! and departures need not wait for the whole. No bundle of the inventory is opened: its length is asked for.
+//! Files that the inventory does not know are read and adopted.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

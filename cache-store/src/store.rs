@@ -28,8 +28,8 @@ use crate::warden::{self, Trouble};
 
 /// A store that is open: all of its volumes, those that failed included.
 ///
-/// Lookups and the calls that report or ask for an opening are for the daemon's workers: they wait for no disk. `adopt`,
-/// `retire` and `purge` wait, each for its own volume only.
+/// Lookups and the calls that report or ask for an opening are for the daemon's workers: they wait for no
+/// disk. `adopt`, `retire` and `purge` wait, each for its own volume only.
 pub struct Store {
     shared: Arc<Shared>,
     /// A thread that ends says so, so that closing can wait with a bound.
@@ -74,9 +74,9 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens the volumes, each on a thread of its own, reads their journals, and lets their bundles serve. Bundles are not opened.
-    /// A volume that cannot be opened is `Failed`; one that has not answered after ten seconds is left `Opening`, and serves when it
-    /// does.
+    /// Opens the volumes, each on a thread of its own, reads their journals, and lets their bundles serve.
+    /// Bundles are not opened. A volume that cannot be opened is `Failed`; one that has not answered after
+    /// ten seconds is left `Opening`, and serves when it does.
     pub fn open(options: StoreOptions) -> Result<Arc<Self>, StoreError> {
         if options.volumes.is_empty() || options.volumes.len() > VOLUMES_MAX {
             return Err(StoreError::VolumeCount(options.volumes.len()));
@@ -119,7 +119,8 @@ impl Store {
         Ok(Arc::new(Self { shared, ended: Mutex::new(ended), thread_count }))
     }
 
-    /// Compares every volume's directory with its inventory, in the background: see [`VolumeStatus::reconciled`].
+    /// Compares every volume's directory with its inventory, in the background: see
+    /// [`VolumeStatus::reconciled`].
     pub fn start_reconciling(&self) {
         for view in &self.shared.volumes {
             let _ = view.commands.send(Command::Reconcile);
@@ -131,7 +132,8 @@ impl Store {
         self.shared.index.get(directory).filter(|bundle| !bundle.is_leaving())
     }
 
-    /// Asks for a bundle to be opened. Never waits; `on_opened` is called on an opener thread, once, unless the queue is full.
+    /// Asks for a bundle to be opened. Never waits; `on_opened` is called on an opener thread, once, unless
+    /// the queue is full.
     pub fn open_bundle(&self, bundle: &Arc<Bundle>, on_opened: OnOpened) -> Result<(), OpenQueueFull> {
         let result = self.shared.view(bundle.volume()).openers.submit(bundle, on_opened);
         if result.is_err() {
@@ -140,14 +142,15 @@ impl Store {
         result
     }
 
-    /// Reports a bundle whose bytes are wrong. Never waits; lookups do not find it any more when this returns.
+    /// Reports a bundle whose bytes are wrong. Never waits; lookups do not find it any more when this
+    /// returns.
     pub fn report_corrupt(&self, bundle: &Arc<Bundle>, reason: QuarantineReason) {
         self.shared.begin_departure(bundle, Cause::Quarantined(reason));
     }
 
-    /// Reports that a bundle's file could not be read. Never waits. What the disk refuses quarantines the bundle and counts
-    /// against its volume, which is isolated past the limit; a read that timed out only counts; a lack of descriptors or memory does
-    /// neither.
+    /// Reports that a bundle's file could not be read. Never waits. What the disk refuses quarantines the
+    /// bundle and counts against its volume, which is isolated past the limit; a read that timed out only
+    /// counts; a lack of descriptors or memory does neither.
     pub fn report_read_error(&self, bundle: &Arc<Bundle>, error: &io::Error) {
         if exhausted(error).is_some() {
             return;
@@ -160,8 +163,8 @@ impl Store {
         }
     }
 
-    /// Adopts a file that was published under a volume's `bundles/`, and waits until it serves. `volume` is the volume's path or
-    /// identity, `file` the name of the file, with or without its directory (`ab/…`).
+    /// Adopts a file that was published under a volume's `bundles/`, and waits until it serves. `volume` is
+    /// the volume's path or identity, `file` the name of the file, with or without its directory (`ab/…`).
     pub fn adopt(&self, volume: &str, file: &str) -> Result<Adoption, ChangeError> {
         let id = BundleId::parse_file_name(file).ok_or(ChangeError::NotAFileName)?;
         let view = self.find_volume(volume).ok_or(ChangeError::NoSuchVolume)?;
@@ -174,8 +177,8 @@ impl Store {
         }
     }
 
-    /// Takes a bundle out of service, removes its file, and waits until its space has returned, however long its last reader
-    /// takes. Without a generation the one that serves is meant.
+    /// Takes a bundle out of service, removes its file, and waits until its space has returned, however long
+    /// its last reader takes. Without a generation the one that serves is meant.
     pub fn retire(
         &self,
         path: &BundlePath,
@@ -194,8 +197,8 @@ impl Store {
         self.retire_until(path, generation, Some(Instant::now() + wait))
     }
 
-    /// Takes the bundle of a path out of service, and with `prefix` all bundles below it, and waits until their files are unlinked.
-    /// Responses that have begun are completed.
+    /// Takes the bundle of a path out of service, and with `prefix` all bundles below it, and waits until
+    /// their files are unlinked. Responses that have begun are completed.
     pub fn purge(&self, path: &BundlePath, prefix: bool) -> Result<Purge, ChangeError> {
         let bundles = if prefix {
             let mut bundles = self.shared.index.bundles();
@@ -223,11 +226,11 @@ impl Store {
 
     /// All bundles in service, and those on their way out whose space has not returned.
     pub fn inventory(&self) -> Vec<InventoryEntry> {
-        let entry = |bundle: Arc<Bundle>| {
-            let state = if bundle.is_leaving() { BundleState::Leaving } else { BundleState::Serving };
-            InventoryEntry { bundle, state }
-        };
-        self.shared.index.bundles().into_iter().map(entry).collect()
+        let entry = |state| move |bundle| InventoryEntry { bundle, state };
+        let serving = self.shared.index.bundles().into_iter().filter(|bundle| !bundle.is_leaving());
+        let departures = self.shared.departures();
+        let leaving = departures.iter().filter_map(|departure| departure.bundle());
+        serving.map(entry(BundleState::Serving)).chain(leaving.map(entry(BundleState::Leaving))).collect()
     }
 
     /// Departures whose space has not returned.
@@ -247,8 +250,9 @@ impl Store {
         self.shared.counters.read(self.shared.footers.usage(), returning)
     }
 
-    /// Ends the store's threads, and waits for them for some seconds; one that hangs on its disk is left behind. Changes that were
-    /// acknowledged are durable already. Nothing may be asked of the store afterwards; bundles still held can be read.
+    /// Ends the store's threads, and waits for them for some seconds; one that hangs on its disk is left
+    /// behind. Changes that were acknowledged are durable already. Nothing may be asked of the store
+    /// afterwards; bundles still held can be read.
     pub fn close(&self) {
         stop_threads(&self.shared);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Reads a volume back, every byte of it, and says what is wrong. Changes nothing, and can run beside a daemon.
+//! Reads a volume back, every byte of it, and says what is wrong. Changes nothing, and can run beside a
+//! daemon.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,8 +43,8 @@ pub struct Problem {
     pub what: String,
 }
 
-/// Reads every trailer, footer, chunk and object of a volume, and compares the directory with the inventory. `on_bundle` is told
-/// of each bundle that was read, in the order of the directory.
+/// Reads every trailer, footer, chunk and object of a volume, and compares the directory with the inventory.
+/// `on_bundle` is told of each bundle that was read, in the order of the directory.
 pub fn verify(volume: &Volume, mut on_bundle: impl FnMut(BundleId, &[Problem])) -> io::Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let mut blocks =
@@ -127,8 +128,8 @@ fn verify_bundle(
     problems
 }
 
-/// Compares with the inventory as it is after all files were read, so that what a daemon did meanwhile is in it; what is
-/// missing is looked for once more.
+/// Compares with the inventory as it is after all files were read, so that what a daemon did meanwhile is in
+/// it; what is missing is looked for once more.
 fn compare_inventory(
     volume: &Volume,
     found: &[(BundleId, u64)],

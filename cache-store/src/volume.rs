@@ -66,8 +66,8 @@ pub enum VolumeError {
 }
 
 impl Volume {
-    /// Makes a directory a volume. The marker is written last, so that a volume is whole or not a volume; after a crash
-    /// it can be called again.
+    /// Makes a directory a volume. The marker is written last, so that a volume is whole or not a volume;
+    /// after a crash it can be called again.
     pub fn init(path: &Path) -> Result<VolumeId, VolumeError> {
         let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
         std::fs::create_dir_all(path).map_err(io_error)?;
@@ -89,8 +89,8 @@ impl Volume {
         open_root(path).and_then(|root| is_mount_point(root.as_fd())).unwrap_or(false)
     }
 
-    /// Opens a volume, and finds out whether it takes `O_DIRECT`. With `mount_required` it has to be the root of a
-    /// file system of its own.
+    /// Opens a volume, and finds out whether it takes `O_DIRECT`. With `mount_required` it has to be the root
+    /// of a file system of its own.
     pub fn open(path: &Path, mount_required: bool) -> Result<Self, VolumeError> {
         let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
         let root = open_root(path).map_err(|error| match error.kind() {
@@ -217,7 +217,8 @@ fn is_mount_point(root: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstat(root)?.st_dev != rustix::fs::fstat(above)?.st_dev)
 }
 
-/// Reads the marker past the page cache, as bundles will be read: what answers with an error is read buffered.
+/// Reads the marker past the page cache, as bundles will be read: what answers with an error is read
+/// buffered.
 fn probe_direct(root: BorrowedFd<'_>) -> Access {
     let mut block = AlignedBuffer::new(ALIGNMENT as usize);
     let read = disk::open_file(root, marker::NAME, Access::Direct)

@@ -1,5 +1,6 @@
-//! The warden: one thread that takes bundles and volumes out of service when a worker or an opener reports trouble. It never
-//! touches a disk, so that a volume that hangs cannot delay its own isolation, and it takes the locks that workers must not.
+//! The warden: one thread that takes bundles and volumes out of service when a worker or an opener reports
+//! trouble. It never touches a disk, so that a volume that hangs cannot delay its own isolation, and it takes
+//! the locks that workers must not.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,8 @@ use crate::keeper::Command;
 use crate::shared::Shared;
 use crate::volume::Isolation;
 
-/// What is reported. Bounded by what there is: a bundle leaves once, and a volume is reported only until it is isolated.
+/// What is reported. Bounded by what there is: a bundle leaves once, and a volume is reported only until it
+/// is isolated.
 pub(crate) enum Trouble {
     /// A bundle has begun to leave.
     Departure(Arc<Bundle>),

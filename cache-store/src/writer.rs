@@ -1,14 +1,16 @@
-//! Publishing: the only way into a volume. The order of its steps is what makes a crash at any instruction harmless:
+//! Publishing: the only way into a volume. The order of its steps is what makes a crash at any instruction
+//! harmless:
 //!
-//! 1. the file is made under `incoming/`, its lock is taken, and all of its space is reserved: a full disk says so here;
+//! 1. the file is made under `incoming/`, its lock is taken, and all of its space is reserved: a full disk
+//!    says so here;
 //! 2. data, footer and trailer are written, checksums and digests computed on the way;
 //! 3. `fdatasync`, and the whole file is read back from the medium and compared with the checksums;
 //! 4. `fsync` of the file;
 //! 5. `rename` to its name under `bundles/`: the commit. A name that is taken already is not replaced;
 //! 6. `fsync` of both directories. Only then may it be adopted.
 //!
-//! Whatever fails, the file is removed and the error returned; nothing is tried again, an `fsync` least of all: after a failed
-//! one the kernel may have forgotten the pages that it could not write.
+//! Whatever fails, the file is removed and the error returned; nothing is tried again, an `fsync` least of
+//! all: after a failed one the kernel may have forgotten the pages that it could not write.
 
 use std::fmt;
 use std::io;
@@ -119,8 +121,8 @@ struct IncomingFile {
 }
 
 impl BundleWriter {
-    /// Begins a bundle with these objects, in any order: their bytes are then given in the order of their names, see
-    /// [`BundleWriter::objects`]. The descriptor's digest is zeroes where there is none.
+    /// Begins a bundle with these objects, in any order: their bytes are then given in the order of their
+    /// names, see [`BundleWriter::objects`]. The descriptor's digest is zeroes where there is none.
     pub fn create(
         volume: &Arc<Volume>,
         key: BundleKey,
@@ -133,7 +135,8 @@ impl BundleWriter {
         }
         let (ranges, data_bytes) = place(objects.iter().map(|object| object.length))
             .ok_or_else(|| PublishError::Contents("larger than a bundle may be; divide it".to_owned()))?;
-        // With digests and checksums that are not known yet, what will be written has the length of what is encoded here.
+        // With digests and checksums that are not known yet, what will be written has the length of what is
+        // encoded here.
         let tail = Self::contents(&key, descriptor_digest, &objects, &ranges, data_bytes, &[], Vec::new());
         let chunk_count = data_bytes.div_ceil(CHUNK_BYTES) as usize;
         let tail = encode_tail(&Contents { chunk_checksums: vec![0; chunk_count], ..tail })?;
@@ -275,7 +278,8 @@ impl BundleWriter {
         Ok(())
     }
 
-    /// Writes the block. It is full, or the last one, so that it starts with a chunk and its length is a multiple of 4 KiB.
+    /// Writes the block. It is full, or the last one, so that it starts with a chunk and its length is a
+    /// multiple of 4 KiB.
     fn flush(&mut self) -> Result<(), PublishError> {
         let bytes = &self.block.bytes()[..self.block_filled];
         self.chunk_checksums.extend(bytes.chunks(CHUNK_BYTES as usize).map(crc32c::crc32c));
@@ -325,7 +329,8 @@ impl IncomingFile {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other.map_err(failed("create"))?,
             };
-            // A reconciliation removes files whose lock is free: it may have come between the last line and the next.
+            // A reconciliation removes files whose lock is free: it may have come between the last line and
+            // the next.
             let is_locked = disk::try_lock(file.as_fd()).map_err(failed("lock"))?;
             let has_name = disk::named_file_bytes(incoming.as_fd(), &name).map_err(failed("lock"))?.is_some();
             if is_locked && has_name {

@@ -91,8 +91,8 @@ proptest! {
         }
     }
 
-    /// Checksums keep accidents out; this shows what holds where they match: whatever a footer says, it is refused or every
-    /// lookup in it is within bounds.
+    /// Checksums keep accidents out; this shows what holds where they match: whatever a footer says, it is
+    /// refused or every lookup in it is within bounds.
     #[test]
     fn a_footer_with_right_checksums_and_wrong_fields_is_refused_or_sound(
         contents in contents(),

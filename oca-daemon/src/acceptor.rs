@@ -40,7 +40,13 @@ impl Acceptor {
     /// Not armed yet. `index` is the listener's number among the worker's.
     pub fn new(listener: Listener, index: u32) -> Self {
         let kind = listener.kind;
-        Self { listener: Some(listener), kind, token: Token::Accept(index), armed: false, state: Accepting::Open }
+        Self {
+            listener: Some(listener),
+            kind,
+            token: Token::Accept(index),
+            armed: false,
+            state: Accepting::Open,
+        }
     }
 
     /// How its clients talk.

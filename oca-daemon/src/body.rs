@@ -72,7 +72,9 @@ impl ResponseBody {
 
     /// Whether the piece is still waited for.
     pub fn awaits(&self, read: PieceRead) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket))
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket))
     }
 
     /// Pieces of the file that are being read or wait to be sent.
@@ -108,9 +110,10 @@ impl ResponseBody {
 
     /// Takes in a piece that was read and verified. The buffers come back if nobody waits for them any more.
     pub fn complete(&mut self, read: PieceRead, buffers: PieceBuffers) -> Result<(), PieceBuffers> {
-        let waiting = self.pieces.iter_mut().find(
-            |piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket),
-        );
+        let waiting = self
+            .pieces
+            .iter_mut()
+            .find(|piece| matches!(piece, Piece::Reading { ticket, .. } if *ticket == read.ticket));
         let Some(piece) = waiting else { return Err(buffers) };
         if let Piece::Reading { range, .. } = *piece {
             *piece = Piece::Ready { first_chunk: read.first_chunk, range, buffers, freed: 0 };
@@ -157,8 +160,11 @@ impl ResponseBody {
                     let step = sent_bytes.min((range.end - range.start) as usize);
                     range.start += step as u64;
                     let done = range.start == range.end;
-                    let sent_chunks =
-                        if done { buffers.len() } else { (range.start / CHUNK_BYTES - *first_chunk) as usize - *freed };
+                    let sent_chunks = if done {
+                        buffers.len()
+                    } else {
+                        (range.start / CHUNK_BYTES - *first_chunk) as usize - *freed
+                    };
                     *freed += sent_chunks;
                     buffers.drain(..sent_chunks).for_each(|buffer| pool.give(buffer));
                     (step, done)
@@ -175,7 +181,9 @@ impl ResponseBody {
     pub fn rewind(&mut self, pool: &mut ReadBuffers) {
         while let Some(piece) = self.pieces.pop_back() {
             match piece {
-                Piece::Text { bytes, sent_bytes } => self.parts.push_front(Part::Text(bytes[sent_bytes..].to_vec())),
+                Piece::Text { bytes, sent_bytes } => {
+                    self.parts.push_front(Part::Text(bytes[sent_bytes..].to_vec()))
+                }
                 Piece::Reading { range, .. } => self.push_front(range),
                 Piece::Ready { range, buffers, .. } => {
                     buffers.into_iter().for_each(|buffer| pool.give(buffer));

@@ -164,7 +164,9 @@ impl Connection {
         loop {
             let step = match self.state {
                 State::ReadingRequest => self.read_request(reactor, service),
-                State::AwaitingDisk | State::SendingHead | State::SendingBody => self.send_response(reactor, service),
+                State::AwaitingDisk | State::SendingHead | State::SendingBody => {
+                    self.send_response(reactor, service)
+                }
                 State::OpeningBundle | State::Closing(_) | State::Closed(_) => Step::Wait,
             };
             if step == Step::Wait {

@@ -107,8 +107,7 @@ impl Daemon {
             Store::open(store_options(&config)).map_err(|error| StartError::new(UNAVAILABLE, error))?;
         let volume_count = config.store.volumes.len();
         let stats = (0..worker_count).map(|_| Arc::new(WorkerStats::new(volume_count))).collect();
-        let appliance =
-            Appliance::new(config, Some(config_path.to_owned()), store, stats, access_log);
+        let appliance = Appliance::new(config, Some(config_path.to_owned()), store, stats, access_log);
         let _ = appliance.begin_recovering();
         let health =
             HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
@@ -176,7 +175,9 @@ impl Daemon {
         self.appliance.access_log.reopen();
         match self.tls.as_ref().map(|tls| tls.certificates.reload()) {
             Some(Ok(names)) => tracing::info!(names, "certificates were read again"),
-            Some(Err(error)) => tracing::error!(%error, "certificates were not reloaded; the old ones stay in use"),
+            Some(Err(error)) => {
+                tracing::error!(%error, "certificates were not reloaded; the old ones stay in use")
+            }
             None => {}
         }
         tracing::info!("the access log was opened again");
@@ -285,7 +286,8 @@ fn raise_descriptor_limit(config: &Config) {
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    let wanted = u64::from(config.serve.connections) + u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
+    let wanted =
+        u64::from(config.serve.connections) + u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
     if maximum.is_some_and(|maximum| maximum < wanted) {
         tracing::warn!(
             wanted,
@@ -308,5 +310,10 @@ fn start_logging(level: LogLevel) {
         LogLevel::Trace => tracing::Level::TRACE,
     };
     // systemd stamps each line with its own time.
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false).without_time().init();
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
 }

@@ -1,4 +1,7 @@
-#![expect(unsafe_code, reason = "a read hands the kernel the addresses of buffers that this table owns until the completion")]
+#![expect(
+    unsafe_code,
+    reason = "a read hands the kernel the addresses of buffers that this table owns until the completion"
+)]
 //! Disk reads in flight: what the kernel is writing to, for whom, and how much of it a volume may hold.
 //!
 //! The table owns a read's buffers, its iovecs and the open bundle from submission to completion, whatever becomes of the
@@ -101,13 +104,16 @@ impl DiskReads {
         self.buffers_in_flight[volume] += buffers.len();
 
         let offset = piece.first_chunk * CHUNK_BYTES;
-        let length_bytes = (bundle.data_bytes() - offset).min(piece.chunk_count as u64 * CHUNK_BYTES) as usize;
-        let mut iovecs = Box::new([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECE_CHUNKS_MAX]);
+        let length_bytes =
+            (bundle.data_bytes() - offset).min(piece.chunk_count as u64 * CHUNK_BYTES) as usize;
+        let mut iovecs =
+            Box::new([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECE_CHUNKS_MAX]);
         for (position, buffer) in buffers.iter().enumerate() {
             iovecs[position] = pool.iovec(buffer, length_bytes - position * CHUNK_BYTES as usize);
         }
         let count = buffers.len();
-        let slot = self.reads.insert(DiskRead { reader, piece, bundle, began: now, length_bytes, buffers, iovecs });
+        let slot =
+            self.reads.insert(DiskRead { reader, piece, bundle, began: now, length_bytes, buffers, iovecs });
         let read = &self.reads[slot];
         // SAFETY: `iovecs` is boxed and lies in the table, with the buffers and the open file, until `finish` takes
         // the read out at its completion; the pool's region outlives the ring.
@@ -116,7 +122,8 @@ impl DiskReads {
 
     /// Takes in a completion: verifies every chunk, and returns the buffers to the pool if any is wrong.
     pub fn finish(&mut self, slot: u32, result: i32, pool: &mut ReadBuffers) -> Option<FinishedRead> {
-        let DiskRead { reader, piece, bundle, began, length_bytes, buffers, .. } = self.reads.try_remove(slot as usize)?;
+        let DiskRead { reader, piece, bundle, began, length_bytes, buffers, .. } =
+            self.reads.try_remove(slot as usize)?;
         self.buffers_in_flight[bundle.bundle().volume().as_usize()] -= buffers.len();
         let outcome = match verify(&bundle, piece, length_bytes, result, &buffers, pool) {
             Ok(()) => Ok(buffers),

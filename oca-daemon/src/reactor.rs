@@ -66,10 +66,12 @@ impl Reactor {
     /// Brings the time up to date; once per turn of the loop.
     pub fn read_clock(&mut self) {
         self.now = Instant::now();
-        self.unix_nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        self.unix_nanos =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
         if self.unix_seconds() != self.date_seconds {
             self.date_seconds = self.unix_seconds();
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(self.date_seconds));
+            let text =
+                httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(self.date_seconds));
             if let Ok(date) = text.as_bytes().try_into() {
                 self.date = date;
             }

@@ -83,7 +83,8 @@ mod tests {
         assert_eq!(pool.count(), 3);
         let taken: Vec<ReadBuffer> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(taken.len(), 3);
-        let mut addresses: Vec<usize> = taken.iter().map(|buffer| pool.bytes(buffer).as_ptr() as usize).collect();
+        let mut addresses: Vec<usize> =
+            taken.iter().map(|buffer| pool.bytes(buffer).as_ptr() as usize).collect();
         addresses.sort_unstable();
         addresses.dedup();
         assert_eq!(addresses.len(), 3);

@@ -1,4 +1,7 @@
-#![expect(unsafe_code, reason = "submission hands the kernel addresses whose validity only the caller's ownership rules can promise")]
+#![expect(
+    unsafe_code,
+    reason = "submission hands the kernel addresses whose validity only the caller's ownership rules can promise"
+)]
 //! The ring: one io_uring per worker, with just the operations that the worker needs.
 //!
 //! Ownership: whatever the kernel may still read or write is owned by something that outlives the operation. Receives use
@@ -61,7 +64,9 @@ impl fmt::Display for RingError {
             RingError::Missing(operation) => {
                 write!(f, "this kernel's io_uring lacks {operation}; Linux 6.1 or later is needed")
             }
-            RingError::Buffers(error) => write!(f, "the ring's receive buffers could not be registered: {error}"),
+            RingError::Buffers(error) => {
+                write!(f, "the ring's receive buffers could not be registered: {error}")
+            }
         }
     }
 }
@@ -101,12 +106,18 @@ impl Ring {
         if let Some((_, name)) = REQUIRED.iter().find(|(code, _)| !probe.is_supported(*code)) {
             return Err(RingError::Missing(name));
         }
-        let receive_buffers = ReceiveBuffers::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES).map_err(RingError::Buffers)?;
+        let receive_buffers =
+            ReceiveBuffers::new(RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES).map_err(RingError::Buffers)?;
         // SAFETY: the provided ring's memory belongs to `receive_buffers`, which is dropped after `uring` (field order).
         unsafe {
             uring
                 .submitter()
-                .register_buf_ring_with_flags(receive_buffers.ring_address(), RECEIVE_BUFFERS, RECEIVE_GROUP, 0)
+                .register_buf_ring_with_flags(
+                    receive_buffers.ring_address(),
+                    RECEIVE_BUFFERS,
+                    RECEIVE_GROUP,
+                    0,
+                )
                 .map_err(RingError::Buffers)?;
         }
         let iovec = libc::iovec { iov_base: region.address().cast(), iov_len: region.length_bytes() };
@@ -131,10 +142,11 @@ impl Ring {
 
     /// Receives once, into a provided buffer that the kernel picks when bytes arrive: an idle connection holds none.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, token: Token) {
-        let entry = opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), RECEIVE_BUFFER_BYTES as u32)
-            .buf_group(RECEIVE_GROUP)
-            .build()
-            .flags(squeue::Flags::BUFFER_SELECT);
+        let entry =
+            opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), RECEIVE_BUFFER_BYTES as u32)
+                .buf_group(RECEIVE_GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT);
         self.push(entry, token);
     }
 

@@ -37,10 +37,16 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsError::None => write!(f, "tls.certificates is empty, but serve.listen_tls is not; name a chain and a key"),
-            TlsError::Pem(path, error) => write!(f, "{}: {error}; a PEM file that the daemon may read is needed", path.display()),
+            TlsError::None => {
+                write!(f, "tls.certificates is empty, but serve.listen_tls is not; name a chain and a key")
+            }
+            TlsError::Pem(path, error) => {
+                write!(f, "{}: {error}; a PEM file that the daemon may read is needed", path.display())
+            }
             TlsError::EmptyChain(path) => write!(f, "{}: holds no certificate", path.display()),
-            TlsError::Key(path, error) => write!(f, "{}: {error}; chain and key must belong together", path.display()),
+            TlsError::Key(path, error) => {
+                write!(f, "{}: {error}; chain and key must belong together", path.display())
+            }
             TlsError::Settings(error) => write!(f, "TLS settings were refused: {error}"),
         }
     }
@@ -110,7 +116,9 @@ impl Certificates {
 
 impl fmt::Debug for Certificates {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Certificates").field("names", &self.table.load().by_name.len()).finish_non_exhaustive()
+        f.debug_struct("Certificates")
+            .field("names", &self.table.load().by_name.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -154,7 +162,8 @@ fn load_one(certificate: &CertificateConfig, provider: &CryptoProvider) -> Resul
     }
     let key = PrivateKeyDer::from_pem_file(&certificate.key)
         .map_err(|error| TlsError::Pem(certificate.key.clone(), error))?;
-    CertifiedKey::from_der(chain, key, provider).map_err(|error| TlsError::Key(certificate.key.clone(), error))
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| TlsError::Key(certificate.key.clone(), error))
 }
 
 fn names(key: &CertifiedKey) -> Vec<String> {

@@ -127,7 +127,11 @@ impl Transport {
     }
 }
 
-fn take_plaintext(connection: &mut ServerConnection, length: usize, inbox: &mut Vec<u8>) -> Result<(), ReceiveError> {
+fn take_plaintext(
+    connection: &mut ServerConnection,
+    length: usize,
+    inbox: &mut Vec<u8>,
+) -> Result<(), ReceiveError> {
     if inbox.len() + length > INBOX_BYTES_MAX {
         return Err(ReceiveError::TooMany);
     }

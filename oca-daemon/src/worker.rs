@@ -1,4 +1,7 @@
-#![expect(unsafe_code, reason = "takes ownership of accepted descriptors, and lends the ring the wake-up counter")]
+#![expect(
+    unsafe_code,
+    reason = "takes ownership of accepted descriptors, and lends the ring the wake-up counter"
+)]
 //! A worker: one thread on one core, with its own ring, its own listeners and its own connections. It waits for
 //! completions and applies each to the connection that it is about; only one thing happens at a time, and nothing waits but
 //! the ring.
@@ -17,8 +20,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustls::ServerConnection;
 use slab::Slab;
 
-use crate::access_log::LogSender;
 use crate::acceptor::{Acceptor, pause_for};
+use crate::access_log::LogSender;
 use crate::connection::Connection;
 use crate::disk_reads::{FinishedRead, ReadError};
 use crate::limits::{IDLE_WAIT, REFUSALS_PART, SURRENDER_AFTER, TIMER_TICK};
@@ -88,8 +91,12 @@ impl Worker {
         pin(settings.service.worker);
         let reactor = Reactor::new(settings.read_buffer_bytes, settings.volume_count, settings.log)?;
         settings.service.stats.buffers_total(reactor.buffers.count() as u64 * CHUNK_BYTES);
-        let acceptors =
-            settings.listeners.into_iter().zip(0..).map(|(listener, index)| Acceptor::new(listener, index)).collect();
+        let acceptors = settings
+            .listeners
+            .into_iter()
+            .zip(0..)
+            .map(|(listener, index)| Acceptor::new(listener, index))
+            .collect();
         Ok(Self {
             surrendered_at: reactor.now,
             reactor,
@@ -121,7 +128,9 @@ impl Worker {
             }
             self.reactor.timers.turn(self.reactor.now, &mut due);
             for (id, tick) in due.drain(..) {
-                self.with_connection(id, |connection, reactor, service| connection.on_timer(tick, reactor, service));
+                self.with_connection(id, |connection, reactor, service| {
+                    connection.on_timer(tick, reactor, service)
+                });
             }
             self.serve_lines();
             self.check_stop();
@@ -147,7 +156,9 @@ impl Worker {
                 }
             }
             Token::Writable(id) => {
-                self.with_connection(id, |connection, reactor, service| connection.on_writable(reactor, service));
+                self.with_connection(id, |connection, reactor, service| {
+                    connection.on_writable(reactor, service)
+                });
             }
             Token::Read(slot) => self.on_read(slot, completion.result),
             Token::Cancel => {}
@@ -160,7 +171,8 @@ impl Worker {
         id: ConnectionId,
         event: impl FnOnce(&mut Connection, &mut Reactor, &Service),
     ) -> bool {
-        let Some(connection) = self.connections.get_mut(id.slot as usize).filter(|connection| connection.id() == id)
+        let Some(connection) =
+            self.connections.get_mut(id.slot as usize).filter(|connection| connection.id() == id)
         else {
             return false;
         };
@@ -211,7 +223,10 @@ impl Worker {
     /// Makes a connection of an accepted socket, or sends it away.
     fn admit(&mut self, socket: OwnedFd, kind: TransportKind) {
         // A client that has gone already has no name; nothing is lost with it.
-        let Some(peer) = getpeername(&socket).ok().flatten().and_then(|name| SocketAddr::try_from(name).ok()) else { return };
+        let Some(peer) = getpeername(&socket).ok().flatten().and_then(|name| SocketAddr::try_from(name).ok())
+        else {
+            return;
+        };
         let count = self.connections.len();
         let is_full = count >= self.service.connections_max;
         let refusals_max = self.service.connections_max / REFUSALS_PART + 1;
@@ -267,8 +282,12 @@ impl Worker {
             tracing::warn!(path = bundle.key().path.as_str(), %error, "a read brought no bytes that may be served");
             match error {
                 ReadError::Failed(error) => self.service.store.report_read_error(bundle, error),
-                ReadError::Truncated => self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Truncated),
-                ReadError::Corrupt(_) => self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Data),
+                ReadError::Truncated => {
+                    self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Truncated)
+                }
+                ReadError::Corrupt(_) => {
+                    self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Data)
+                }
             }
         }
         let reader = read.reader;
@@ -298,7 +317,9 @@ impl Worker {
     fn serve_lines(&mut self) {
         for volume in 0..self.reactor.volume_count() {
             while let Some(id) = self.reactor.next_in_line(volume) {
-                self.with_connection(id, |connection, reactor, service| connection.on_turn(volume, reactor, service));
+                self.with_connection(id, |connection, reactor, service| {
+                    connection.on_turn(volume, reactor, service)
+                });
             }
         }
         let connections = &self.connections;
@@ -317,7 +338,9 @@ impl Worker {
 
     fn arm_wake(&mut self) {
         // SAFETY: the counter is boxed, and lives until the worker's loop has ended and the ring with it.
-        unsafe { self.reactor.ring.read_event(self.letters.event(), &raw mut *self.wake_counter, Token::Wake) };
+        unsafe {
+            self.reactor.ring.read_event(self.letters.event(), &raw mut *self.wake_counter, Token::Wake)
+        };
     }
 
     fn on_wake(&mut self) {
@@ -367,7 +390,11 @@ impl Worker {
     }
 
     fn next_wait(&self) -> Duration {
-        let mut wait = if self.connections.is_empty() { IDLE_WAIT } else { self.reactor.timers.until_next(self.reactor.now) };
+        let mut wait = if self.connections.is_empty() {
+            IDLE_WAIT
+        } else {
+            self.reactor.timers.until_next(self.reactor.now)
+        };
         for acceptor in &self.acceptors {
             if let Some(resumes) = acceptor.resumes_at() {
                 wait = wait.min(resumes.saturating_duration_since(self.reactor.now));

@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (bursts, per_burst) = if quick { (1, 100) } else { (200, 4000) };
     let folder = tempfile::tempdir()?;
     let (store, bundle) = store(folder.path())?;
-    let policy = Policy::new("*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))?;
+    let policy =
+        Policy::new("*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))?;
 
     println!("{:<46} {:>8} {:>8} {:>8}", "nanoseconds per request", "median", "p10", "p90");
     measure("parse a head of a browser's size", bursts, per_burst, Duration::ZERO, |_| {
@@ -45,10 +46,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         respond(&bundle, &policy, &mut head);
         black_box(&head);
     });
-    measure(&format!("look a bundle up among {BUNDLES}, and an object in it"), bursts, per_burst, Duration::ZERO, |_| {
-        let found = store.lookup(black_box("/bench/001234"));
-        black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
-    });
+    measure(
+        &format!("look a bundle up among {BUNDLES}, and an object in it"),
+        bursts,
+        per_burst,
+        Duration::ZERO,
+        |_| {
+            let found = store.lookup(black_box("/bench/001234"));
+            black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
+        },
+    );
     let stats = WorkerStats::new(1);
     measure("count a request", bursts, per_burst, Duration::ZERO, |number| {
         stats.began();

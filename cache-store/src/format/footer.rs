@@ -147,8 +147,8 @@ impl Footer {
         self.objects().map(|object| object.range.len()).sum()
     }
 
-    /// Compares whole chunks, read from the file at `first_chunk` × 64 KiB, with their checksums. Only the last chunk of
-    /// the data region may be short; anything else that is not a multiple of 64 KiB is refused.
+    /// Compares whole chunks, read from the file at `first_chunk` × 64 KiB, with their checksums. Only the
+    /// last chunk of the data region may be short; anything else that is not a multiple of 64 KiB is refused.
     pub fn verify(&self, first_chunk: u64, bytes: &[u8]) -> Result<(), CorruptChunk> {
         for (position, chunk_bytes) in bytes.chunks(CHUNK_BYTES as usize).enumerate() {
             let chunk = first_chunk.saturating_add(position as u64);

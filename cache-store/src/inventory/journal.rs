@@ -5,9 +5,9 @@
 //! frame: length of the record (4), checksum (4), record
 //! ```
 //!
-//! A frame's checksum is the CRC32C of its length and its record, continued from the checksum before it (the first one from
-//! the head's). So a frame that is lost, repeated, swapped or from another volume's journal ends what is believed, as a flipped
-//! bit does.
+//! A frame's checksum is the CRC32C of its length and its record, continued from the checksum before it (the
+//! first one from the head's). So a frame that is lost, repeated, swapped or from another volume's journal
+//! ends what is believed, as a flipped bit does.
 
 use std::fmt;
 use std::io;
@@ -43,8 +43,9 @@ pub struct Decoded {
 pub enum Cut {
     /// It does not start with the head of this volume's journal.
     Head(&'static str),
-    /// The last append was not finished: the rest is zeroes, or ends within a frame, or is one frame whose checksum does not match.
-    /// Nothing that was acknowledged is lost: reconciliation finds what the record would have said.
+    /// The last append was not finished: the rest is zeroes, or ends within a frame, or is one frame whose
+    /// checksum does not match. Nothing that was acknowledged is lost: reconciliation finds what the record
+    /// would have said.
     Torn,
     /// A frame whose checksum does not match, with more behind it.
     Checksum,
@@ -123,7 +124,8 @@ impl JournalFile {
         Ok(Self { file, end, reserved: end, chain })
     }
 
-    /// Puts a new journal in the place of the one that there is. After an error it is unknown which of them has the name.
+    /// Puts a new journal in the place of the one that there is. After an error it is unknown which of them
+    /// has the name.
     pub(super) fn install(self, directory: BorrowedFd<'_>) -> io::Result<Self> {
         disk::rename_over(directory, NEW_NAME, directory, NAME)?;
         disk::sync(directory)?;

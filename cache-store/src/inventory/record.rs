@@ -32,8 +32,8 @@ pub struct BundleRecord {
 pub enum Record {
     /// The volume holds this bundle.
     Adopted(BundleRecord),
-    /// It is on its way out: not served any more, its file is to be removed. Found without a `Gone` after it, the removal is
-    /// done again.
+    /// It is on its way out: not served any more, its file is to be removed. Found without a `Gone` after it,
+    /// the removal is done again.
     Leaving(BundleId, Cause),
     /// Its file has been removed (or moved to quarantine), durably.
     Gone(BundleId),
@@ -48,7 +48,8 @@ const LEAVING_BYTES: usize = 26;
 const GONE_BYTES: usize = 25;
 
 impl BundleRecord {
-    /// What a footer says, for a file of `file_bytes`; `None` where the path is none, which a decoded footer's cannot be.
+    /// What a footer says, for a file of `file_bytes`; `None` where the path is none, which a decoded
+    /// footer's cannot be.
     pub fn new(footer: &Footer, file_bytes: u64) -> Option<Self> {
         let path = BundlePath::parse(footer.path()).ok()?;
         Some(Self {

@@ -86,7 +86,8 @@ impl Keeper<'_> {
         self.adopt(records).map(|_| ())
     }
 
-    /// Lets bundles of the inventory serve. Of two generations of a path the lower one leaves; returned are those that served.
+    /// Lets bundles of the inventory serve. Of two generations of a path the lower one leaves; returned are
+    /// those that served.
     pub(super) fn offer(&self, bundles: Vec<Arc<Bundle>>) -> Vec<Generation> {
         let mut replaced = Vec::new();
         for (bundle, offer) in self.shared.index.offer(bundles, || !self.view.is_failed()) {
@@ -123,7 +124,8 @@ impl Keeper<'_> {
             .is_some_and(|serving| !serving.is_leaving() && serving.key().generation >= record.key.generation)
     }
 
-    /// Turns a file away that is not the bundle that its name says: it goes to quarantine, unless the disk is to blame.
+    /// Turns a file away that is not the bundle that its name says: it goes to quarantine, unless the disk is
+    /// to blame.
     fn refuse(&mut self, id: BundleId, error: &ReadError) -> ChangeError {
         if let ReadError::Io(error) = error {
             if error.kind() == io::ErrorKind::NotFound {

@@ -14,9 +14,9 @@ use crate::limits::QUARANTINE_FILES_MAX;
 use crate::quarantine::QuarantineReason;
 
 impl Keeper<'_> {
-    /// Removes the files of bundles that have left the index. Each step is durable before the next begins: journalled as leaving,
-    /// unlinked, journalled as gone, reported. What cannot be journalled is removed all the same: on a full disk that is how space
-    /// comes back.
+    /// Removes the files of bundles that have left the index. Each step is durable before the next begins:
+    /// journalled as leaving, unlinked, journalled as gone, reported. What cannot be journalled is removed
+    /// all the same: on a full disk that is how space comes back.
     pub(super) fn remove(&mut self, bundles: &[Arc<Bundle>]) {
         let departures: Vec<_> = bundles
             .iter()
@@ -93,7 +93,8 @@ impl Keeper<'_> {
         failures
     }
 
-    /// Makes removals durable, a directory at a time; those whose directory cannot be synced are taken out of `removed`.
+    /// Makes removals durable, a directory at a time; those whose directory cannot be synced are taken out of
+    /// `removed`.
     fn sync_directories(&self, removed: &mut Vec<BundleId>) -> Vec<(BundleId, io::Error)> {
         let mut failures = Vec::new();
         let directories: BTreeSet<u8> = removed.iter().map(|id| id.path_hash[0]).collect();

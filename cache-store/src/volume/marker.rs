@@ -14,7 +14,8 @@ use crate::limits::DOCUMENT_BYTES_MAX;
 pub(super) const NAME: &str = "oca-volume.json";
 const FORMAT_VERSION: u32 = 1;
 
-/// The identity of a volume: 16 random bytes, 32 hexadecimal digits in text. Stays with the disk wherever it is mounted.
+/// The identity of a volume: 16 random bytes, 32 hexadecimal digits in text. Stays with the disk wherever it
+/// is mounted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct VolumeId([u8; 16]);
 

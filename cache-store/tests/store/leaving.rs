@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cache_store::{AdoptionOutcome, DepartureState};
+use cache_store::{AdoptionOutcome, BundleState, DepartureState};
 use control_client::content::Generation;
 
 use crate::support::{Site, adopt, one, open_path, path, publish, read, read_path, reconcile, wait_until};
@@ -22,6 +22,7 @@ fn a_retired_bundle_is_read_to_its_end_and_then_its_space_returns() {
     assert_eq!(store.volumes()[0].returning_bytes, file_bytes);
     assert_eq!(store.counters().returning_bytes, file_bytes);
     assert_eq!(store.departures()[0].state(), DepartureState::Unlinked);
+    assert_eq!(store.inventory()[0].state, BundleState::Leaving);
     assert_eq!(read(&reader, "1.m4s"), one(1)[0].1);
     let waiting = {
         let store = Arc::clone(&store);

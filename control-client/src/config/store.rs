@@ -87,7 +87,7 @@ impl StoreConfig {
                     problems.add(
                         &key,
                         format!(
-                            "{} lies in the same directory as store.volumes[{other}]",
+                            "{:?} lies in the same directory as store.volumes[{other}]",
                             volume.path.display()
                         ),
                         "give every volume a directory of its own, on a disk of its own",

@@ -15,7 +15,7 @@ use crate::limits::CLOSING_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
-use crate::stats::{CloseCause, Transport as TransportKind, TlsVersion};
+use crate::stats::{CloseCause, TlsVersion, Transport as TransportKind};
 use crate::transport::Transport;
 
 impl Connection {
@@ -69,7 +69,13 @@ impl Connection {
     }
 
     /// Ends the exchange, if there is one, with `outcome`, and the connection with a reset.
-    pub(super) fn abort(&mut self, outcome: Outcome, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
+    pub(super) fn abort(
+        &mut self,
+        outcome: Outcome,
+        cause: CloseCause,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
         if self.state == State::OpeningBundle {
             service.stats.opening_ended();
         }
@@ -188,7 +194,9 @@ impl Connection {
     fn tls_version(&self) -> Option<TlsVersion> {
         match &self.transport {
             Transport::Cleartext => None,
-            Transport::Tls(connection) if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2) => {
+            Transport::Tls(connection)
+                if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2) =>
+            {
                 Some(TlsVersion::Tls12)
             }
             Transport::Tls(_) => Some(TlsVersion::Tls13),

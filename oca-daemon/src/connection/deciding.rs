@@ -101,7 +101,12 @@ impl Connection {
     }
 
     /// The bundle that this connection asked for is open, or cannot be opened.
-    pub fn on_opened(&mut self, result: Result<Arc<OpenBundle>, OpenError>, reactor: &mut Reactor, service: &Service) {
+    pub fn on_opened(
+        &mut self,
+        result: Result<Arc<OpenBundle>, OpenError>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
         if self.state != State::OpeningBundle {
             return;
         }

@@ -36,7 +36,9 @@ impl Connection {
                 Ok(Received::Open)
             }
             (_, length) => match completion.buffer {
-                Some(buffer) => self.transport.receive(reactor.ring.received(buffer, length as usize), &mut self.inbox),
+                Some(buffer) => {
+                    self.transport.receive(reactor.ring.received(buffer, length as usize), &mut self.inbox)
+                }
                 None => Ok(Received::Open),
             },
         };
@@ -59,7 +61,12 @@ impl Connection {
         }
     }
 
-    fn on_bytes(&mut self, received: Result<Received, ReceiveError>, reactor: &mut Reactor, service: &Service) {
+    fn on_bytes(
+        &mut self,
+        received: Result<Received, ReceiveError>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
         match received {
             Ok(received) => {
                 self.peer_has_ended |= received == Received::Ended;
@@ -222,7 +229,10 @@ impl Connection {
 
     /// Logs the first line of a head that could not be read.
     fn note_unread_head(&mut self, inbox: &[u8]) {
-        let line = inbox.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+        let line = inbox
+            .split(|byte| matches!(byte, b'\r' | b'\n'))
+            .find(|line| !line.is_empty())
+            .unwrap_or_default();
         if let Some(exchange) = &mut self.exchange {
             exchange.target = LoggedTarget::new(line);
         }

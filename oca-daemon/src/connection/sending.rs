@@ -36,7 +36,8 @@ impl Connection {
                 self.finish_exchange(reactor, service)
             };
         }
-        let can_send = if exchange.has_answered() { exchange.has_bytes_ready() } else { exchange.body.can_start() };
+        let can_send =
+            if exchange.has_answered() { exchange.has_bytes_ready() } else { exchange.body.can_start() };
         if !can_send {
             self.state = State::AwaitingDisk;
             self.set_deadline(service.timeouts.disk, reactor, service);
@@ -55,7 +56,11 @@ impl Connection {
                 service.stats.sent(sent.wire_bytes);
                 self.note_sent(sent.taken_bytes, reactor);
                 self.state = if self.head_is_sent() { State::SendingBody } else { State::SendingHead };
-                if sent.blocked { self.await_room(sent.wire_bytes > 0, reactor, service) } else { self.keep_pace() }
+                if sent.blocked {
+                    self.await_room(sent.wire_bytes > 0, reactor, service)
+                } else {
+                    self.keep_pace()
+                }
             }
             Err(_) => {
                 drop(slices);
@@ -71,7 +76,9 @@ impl Connection {
         // A slow client reads from one buffer at a time.
         let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
         while exchange.body.pieces_ahead() < pieces_max {
-            let Some(mut piece) = exchange.body.next_read(reactor.ticket(), self.piece_chunks) else { return };
+            let Some(mut piece) = exchange.body.next_read(reactor.ticket(), self.piece_chunks) else {
+                return;
+            };
             let Some(bundle) = &exchange.bundle else { return };
             let volume = bundle.bundle().volume();
             piece.chunk_count = reactor.reads.room(volume.as_usize(), piece.chunk_count, &reactor.buffers);
@@ -123,7 +130,9 @@ impl Connection {
     fn on_read_error(&mut self, error: &ReadError, reactor: &mut Reactor, service: &Service) {
         let (refused, aborted) = match error {
             ReadError::Failed(_) => (Outcome::RefusedReadError, Outcome::AbortedReadError),
-            ReadError::Truncated | ReadError::Corrupt(_) => (Outcome::RefusedCorrupt, Outcome::AbortedCorrupt),
+            ReadError::Truncated | ReadError::Corrupt(_) => {
+                (Outcome::RefusedCorrupt, Outcome::AbortedCorrupt)
+            }
         };
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
     }
@@ -177,7 +186,8 @@ impl Connection {
 
     /// Gives back the buffers of a client that has taken nothing for `idle` or longer; they are read again when it does.
     pub fn surrender_buffers(&mut self, idle: Duration, reactor: &mut Reactor) {
-        let is_idle = self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);
+        let is_idle =
+            self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);
         if let (true, Some(exchange)) = (is_idle, &mut self.exchange) {
             exchange.body.rewind(&mut reactor.buffers);
             self.piece_chunks = 1;
@@ -188,7 +198,11 @@ impl Connection {
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
                 service.stats.sent(flushed.wire_bytes);
-                if flushed.blocked { self.await_room(flushed.wire_bytes > 0, reactor, service) } else { Step::Again }
+                if flushed.blocked {
+                    self.await_room(flushed.wire_bytes > 0, reactor, service)
+                } else {
+                    Step::Again
+                }
             }
             Err(_) => {
                 self.on_broken(service, reactor);

@@ -1,9 +1,11 @@
-//! `oca-store`, the store's own program: what needs the format of bundles, and no daemon. `oca init` and the like execute it.
+//! `oca-store`, the store's own program: what needs the format of bundles, and no daemon. `oca init` and the
+//! like execute it.
 //!
-//! Reading order: `arguments` (what can be said), this file (what is done), then a file for each command; `adopt` tells a daemon of
-//! what was imported; `output` prints.
+//! Reading order: `arguments` (what can be said), this file (what is done), then a file for each command;
+//! `adopt` tells a daemon of what was imported; `output` prints.
 //!
-//! Exit codes: 0; 1 where it failed, or something is wrong; 64 for a mistake in usage; 69 where the daemon does not answer.
+//! Exit codes: 0; 1 where it failed, or something is wrong; 64 for a mistake in usage; 69 where the daemon
+//! does not answer.
 
 mod adopt;
 mod arguments;
