@@ -25,8 +25,9 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// does by default.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600 + 60);
 
-/// Volumes of one appliance: their index is one byte.
-pub const VOLUMES_MAX: usize = 256;
+/// Volumes of one appliance: as many as the store takes (`VOLUMES_MAX` of cache-store), so that a file that is checked here
+/// is not refused there. A server has at most some 40 disks.
+pub const VOLUMES_MAX: usize = 64;
 
 /// Addresses of one role. Each costs every worker a socket.
 pub const LISTENERS_MAX: usize = 64;

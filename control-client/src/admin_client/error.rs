@@ -97,7 +97,7 @@ fn advice(address: &AdminAddress, error: &io::Error) -> &'static str {
             "is the daemon running (systemctl status oca-daemon), with this admin.socket?"
         }
         (AdminAddress::Socket(_), io::ErrorKind::PermissionDenied) => {
-            "run as root, or join the daemon's group and log in again"
+            "run as root (sudo), or as the daemon's user: the group counts only where it is the primary one"
         }
         (AdminAddress::Socket(_), io::ErrorKind::ConnectionRefused) => {
             "the socket is a leftover, or not the daemon's: is the daemon running (systemctl status oca-daemon)?"

@@ -1,0 +1,103 @@
+//! A disk that hangs: a bundle's file is replaced by a pipe, so that whoever opens it hangs until the other end is
+//! opened too, as it would in a system call to a dead disk.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use cache_store::{OpenQueueFull, QuarantineReason, Store, StoreOptions};
+use rustix::fs::{CWD, FileType, Mode};
+
+use crate::support::{PATIENCE, Site, id, one, path, read_path, wait_until};
+
+fn replace_by_pipe(file: &Path) {
+    std::fs::remove_file(file).unwrap();
+    rustix::fs::mknodat(CWD, file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
+
+/// Opens the other end, which ends the hang.
+fn release(file: &Path) -> File {
+    OpenOptions::new().read(true).write(true).open(file).unwrap()
+}
+
+/// How long a call takes that must not wait for a disk, with much room for a busy machine.
+fn at_once<T>(call: impl FnOnce() -> T) -> T {
+    let started = Instant::now();
+    let value = call();
+    assert!(started.elapsed() < Duration::from_secs(2), "a call has waited for the disk");
+    value
+}
+
+#[test]
+fn while_a_volume_hangs_the_others_serve_and_no_report_waits() {
+    let site = Site::new(2);
+    let store = Store::open(StoreOptions { open_queue: 2, ..site.options() }).unwrap();
+    for number in 0..16 {
+        site.add(&store, usize::from(number) % 2, &format!("/{number}"), 1, &one(number));
+    }
+    let pipes = [site.file(0, "/0", 1), site.file(0, "/2", 1)];
+    pipes.iter().for_each(|file| replace_by_pipe(file));
+    let (send, receive) = mpsc::channel();
+    let ask = |number: u8| {
+        let bundle = store.lookup(&format!("/{number}")).unwrap();
+        let send = send.clone();
+        at_once(|| store.open_bundle(&bundle, Box::new(move |result| send.send((number, result)).unwrap())))
+    };
+    for number in [0, 2] {
+        ask(number).unwrap();
+        wait_until("an opener hangs", || store.volumes()[0].openings_waiting == 0);
+    }
+    ask(4).unwrap();
+    ask(6).unwrap();
+    assert_eq!(ask(8), Err(OpenQueueFull));
+    for number in [1, 3, 5] {
+        assert_eq!(at_once(|| read_path(&store, &format!("/{number}"), "1.m4s")), one(number)[0].1);
+    }
+    at_once(|| site.add(&store, 1, "/new", 1, &one(9)));
+    assert_eq!(at_once(|| store.inventory()).len(), 17);
+    at_once(|| store.counters());
+    wait_until("the hang is seen", || store.volumes()[0].busy > Duration::from_millis(20));
+    assert!(receive.try_recv().is_err(), "nothing of the volume that hangs was opened");
+    let _released = pipes.each_ref().map(|file| release(file));
+    let mut answers: Vec<_> = (0..4).map(|_| receive.recv_timeout(PATIENCE).unwrap()).collect();
+    answers.sort_by_key(|(number, _)| *number);
+    let opened: Vec<_> = answers.iter().map(|(number, result)| (*number, result.is_ok())).collect();
+    assert_eq!(opened, [(0, false), (2, false), (4, true), (6, true)]);
+}
+
+#[test]
+fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes() {
+    let site = Site::new(2);
+    let store = site.open();
+    for number in 0..14 {
+        site.add(&store, usize::from(number) % 2, &format!("/{number}"), 1, &one(number));
+    }
+    let pipe = site.volumes[0].path().join(id("/hangs", 1).file_path());
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let hanging = {
+        let (store, volume) = (std::sync::Arc::clone(&store), site.volumes[0].path().to_owned());
+        std::thread::spawn(move || {
+            store.adopt(volume.to_str().unwrap(), &id("/hangs", 1).file_name()).map_err(|error| error.code())
+        })
+    };
+    wait_until("the keeper hangs", || store.volumes()[0].busy > Duration::from_millis(20));
+    at_once(|| store.report_corrupt(&store.lookup("/0").unwrap(), QuarantineReason::Data));
+    assert!(store.lookup("/0").is_none());
+    let retirement = at_once(|| store.retire_within(&path("/2"), None, Duration::from_millis(50))).unwrap();
+    assert!(!retirement.has_returned && store.lookup("/2").is_none());
+    assert!(at_once(|| store.retire(&path("/1"), None)).unwrap().has_returned);
+    assert_eq!(at_once(|| store.purge(&path("/3"), false)).unwrap().keys.len(), 1);
+    let disk_error = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+    for number in [4, 6, 8, 10] {
+        let bundle = store.lookup(&format!("/{number}")).unwrap();
+        at_once(|| store.report_read_error(&bundle, &disk_error));
+    }
+    wait_until("the volume is isolated", || store.volumes()[0].state.as_str() == "failed");
+    wait_until("its bundles are out of the index", || store.lookup("/12").is_none());
+    assert_eq!(read_path(&store, "/5", "1.m4s"), one(5)[0].1);
+    let _released = release(&pipe);
+    assert_eq!(hanging.join().unwrap(), Err("refused"));
+    wait_until("the isolation is remembered", || site.volumes[0].isolation().unwrap().is_some());
+}
