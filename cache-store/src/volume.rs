@@ -234,13 +234,13 @@ impl fmt::Display for VolumeError {
         match self {
             Self::NotAVolume(path) => write!(
                 formatter,
-                "{}: not a volume (no {}); mount its disk, or make it one with `oca init {0}`",
+                "{}: not a volume (no {}); mount its disk, or, if it is a new one that is mounted, `oca init {0}`",
                 path.display(),
                 marker::NAME
             ),
             Self::NotMounted(path) => write!(
                 formatter,
-                "{}: no disk is mounted there; mount it, or set mount_required = false",
+                "{}: no disk is mounted there, and its entry in store.volumes requires one; mount it",
                 path.display()
             ),
             Self::Marker(path, what) => write!(formatter, "{}/{}: {what}", path.display(), marker::NAME),
@@ -254,6 +254,11 @@ impl fmt::Display for VolumeError {
             Self::Exists(path) => {
                 write!(formatter, "{}: a volume already; nothing was changed", path.display())
             }
+            Self::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
+                formatter,
+                "{}: {error}; everything in it must belong to the user `oca`, who runs the daemon, `oca init` and `oca import`",
+                path.display()
+            ),
             Self::Io(path, error) => write!(formatter, "{}: {error}", path.display()),
         }
     }

@@ -135,7 +135,8 @@ impl Call {
             Self::Inventory => ("GET", "/inventory"),
             Self::Status => ("GET", "/status"),
             Self::Adopt(_) => ("POST", "/adopt"),
-            Self::Retire(_) => ("POST", "/retire"),
+            // As long as the daemon waits at most; this client's own timeout ends it earlier.
+            Self::Retire(_) => ("POST", "/retire?wait_seconds=14400"),
             Self::Purge(_) => ("POST", "/purge"),
             Self::Drain => ("POST", "/drain"),
             Self::Undrain => ("POST", "/undrain"),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::limits::ACCEPT_PAUSE;
+use crate::limits::{ACCEPT_PAUSE, ACCEPT_RECOVERED};
 use crate::listener::Listener;
 use crate::ring::Ring;
 use crate::stats::{AcceptPause, Transport};
@@ -22,6 +22,8 @@ pub struct Acceptor {
     token: Token,
     armed: bool,
     state: Accepting,
+    /// When something last ran out.
+    failed_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ impl Acceptor {
             token: Token::Accept(index),
             armed: false,
             state: Accepting::Open,
+            failed_at: None,
         }
     }
 
@@ -67,17 +70,20 @@ impl Acceptor {
         }
     }
 
-    /// Arms the accept unless it is armed or must not be. True when a pause has just ended.
-    pub fn arm(&mut self, now: Instant, ring: &mut Ring) -> bool {
-        let resumed = matches!(self.state, Accepting::PausedUntil(until) if now >= until);
-        if resumed {
+    /// Arms the accept unless it is armed or must not be.
+    pub fn arm(&mut self, now: Instant, ring: &mut Ring) {
+        if matches!(self.state, Accepting::PausedUntil(until) if now >= until) {
             self.state = Accepting::Open;
         }
         if let (Accepting::Open, false, Some(listener)) = (self.state, self.armed, &self.listener) {
             self.armed = true;
             ring.accept(listener.socket.as_fd(), self.token);
         }
-        resumed
+    }
+
+    /// Whether accepting is held up: the bound is reached, or something ran out, and it has not gone well for long enough since.
+    pub fn is_held_up(&self, now: Instant) -> bool {
+        self.state == Accepting::Full || self.failed_at.is_some_and(|at| now < at + ACCEPT_RECOVERED)
     }
 
     /// The accept's completion said that no more follow.
@@ -85,13 +91,9 @@ impl Acceptor {
         self.armed = false;
     }
 
-    /// Whether an accept is in the ring.
-    pub fn is_armed(&self) -> bool {
-        self.armed
-    }
-
     /// Accepts nothing for a moment.
     pub fn pause(&mut self, now: Instant) {
+        self.failed_at = Some(now);
         if self.state != Accepting::Ending {
             self.state = Accepting::PausedUntil(now + ACCEPT_PAUSE);
         }
@@ -107,13 +109,11 @@ impl Acceptor {
         true
     }
 
-    /// There is room for connections again. True when there was none.
-    pub fn open(&mut self) -> bool {
-        let was_full = self.state == Accepting::Full;
-        if was_full {
+    /// There is room for connections again.
+    pub fn open(&mut self) {
+        if self.state == Accepting::Full {
             self.state = Accepting::Open;
         }
-        was_full
     }
 
     /// Stops accepting; once disarmed, [`Self::drain`] takes what is queued.

@@ -19,6 +19,7 @@ use crate::access_log::{AccessLog, LogSender};
 use crate::admin::Admin;
 use crate::appliance::Appliance;
 use crate::health::HealthThread;
+use crate::limits::USER_TIMEOUT_STALLS;
 use crate::listener::{Listener, SocketSettings, bind_for_workers};
 use crate::mailbox::{Mailbox, Message, mailbox};
 use crate::serve::Policy;
@@ -63,6 +64,8 @@ struct StartError {
 
 /// `EX_UNAVAILABLE`: something that the daemon needs is not there.
 const UNAVAILABLE: u8 = 69;
+/// `EX_SOFTWARE`: a defect of ours.
+const SOFTWARE: u8 = 70;
 /// `EX_OSERR`: the kernel refuses something.
 const OS_ERROR: u8 = 71;
 /// `EX_CONFIG`: the configuration cannot be used.
@@ -95,9 +98,9 @@ struct RunningWorker {
 }
 
 impl Daemon {
-    fn start(config: Config, config_path: &Path) -> Result<Self, StartError> {
+    fn start(mut config: Config, config_path: &Path) -> Result<Self, StartError> {
         let signals = Signals::block().map_err(|error| StartError::new(OS_ERROR, error))?;
-        raise_descriptor_limit(&config);
+        fit_descriptor_limit(&mut config);
         let tls = load_tls(&config)?;
         let worker_count = worker_count(config.serve.workers);
         let (access_log, log_senders) =
@@ -168,11 +171,20 @@ impl Daemon {
                 Some(Signal::Reload) => self.reload(),
                 None => {}
             }
+            if self.workers.iter().any(|worker| worker.thread.is_finished()) {
+                tracing::error!(
+                    "a worker has ended by itself; leaving, so that the service manager starts us again"
+                );
+                return ExitCode::from(SOFTWARE);
+            }
         }
     }
 
     fn reload(&self) {
-        self.appliance.access_log.reopen();
+        if self.appliance.config.log.access.is_some() {
+            self.appliance.access_log.reopen();
+            tracing::info!("the access log is being opened again");
+        }
         match self.tls.as_ref().map(|tls| tls.certificates.reload()) {
             Some(Ok(names)) => tracing::info!(names, "certificates were read again"),
             Some(Err(error)) => {
@@ -180,7 +192,6 @@ impl Daemon {
             }
             None => {}
         }
-        tracing::info!("the access log was opened again");
     }
 
     /// Accept queues are emptied, responses in flight finish within the bound, and everything is closed in order.
@@ -224,7 +235,7 @@ fn bind_all(appliance: &Appliance, worker_count: usize) -> Result<Vec<Vec<Listen
     let serve = &appliance.config.serve;
     let settings = SocketSettings {
         notsent_lowat_bytes: serve.notsent_lowat.bytes().try_into().unwrap_or(u32::MAX),
-        user_timeout: serve.send_stall_timeout,
+        user_timeout: serve.send_stall_timeout.saturating_mul(USER_TIMEOUT_STALLS),
     };
     let mut of_workers: Vec<Vec<Listener>> = (0..worker_count).map(|_| Vec::new()).collect();
     let mut bind = |addresses: &[SocketAddr], kind, role: ListenerRole| {
@@ -280,23 +291,29 @@ fn store_options(config: &Config) -> StoreOptions {
     }
 }
 
-/// Raises the soft limit to the hard one, and says when it cannot hold what is configured.
-fn raise_descriptor_limit(config: &Config) {
+/// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients can never take
+/// the descriptors that bundles, logs and the admin API need.
+fn fit_descriptor_limit(config: &mut Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    let wanted =
-        u64::from(config.serve.connections) + u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
-    if maximum.is_some_and(|maximum| maximum < wanted) {
+    let of_our_own = u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
+    let left = maximum.unwrap_or(u64::MAX).saturating_sub(of_our_own).max(CONNECTIONS_MIN);
+    if u64::from(config.serve.connections) > left {
         tracing::warn!(
-            wanted,
+            configured = config.serve.connections,
+            used = left,
             limit = maximum,
-            "the limit of open files is below connections plus open bundles; raise LimitNOFILE of the unit, or lower \
-             serve.connections or store.open_bundles"
+            "the limit of open files holds fewer connections than configured beside the open bundles; raise LimitNOFILE of \
+             the unit, or lower serve.connections or store.open_bundles"
         );
+        config.serve.connections = u32::try_from(left).unwrap_or(u32::MAX);
     }
 }
+
+/// Connections that are taken however low the limit is.
+const CONNECTIONS_MIN: u64 = 64;
 
 /// Rings, listeners, logs, journals, admin connections.
 const DESCRIPTORS_OF_OUR_OWN: u64 = 512;

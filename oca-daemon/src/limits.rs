@@ -88,8 +88,15 @@ pub const TIMER_TICK: Duration = Duration::from_millis(100);
 /// Slots of the timer wheel: 51 s of horizon, past most deadlines.
 pub const TIMER_SLOTS: usize = 512;
 
+/// `TCP_USER_TIMEOUT`, in send-stall timeouts. It is for clients that have vanished; those who take nothing are ended by the
+/// send-stall timeout. Some slow clients close their window for longer than that between two sips, and the kernel would count that too.
+pub const USER_TIMEOUT_STALLS: u32 = 4;
+
 /// How long accepting pauses when descriptors or memory run out: long enough not to spin, short enough not to be noticed.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// After how long without another failure accepting counts as recovered.
+pub const ACCEPT_RECOVERED: Duration = Duration::from_secs(1);
 
 /// Connections that the kernel queues for a listener. `net.core.somaxconn` bounds it too.
 pub const ACCEPT_QUEUE: i32 = 4096;

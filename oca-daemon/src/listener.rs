@@ -67,6 +67,7 @@ pub fn bind_for_workers(
             .map(|socket| Listener { socket, kind })
             .map_err(|error| BindError { address, error })
     };
+    probe(address).map_err(|error| BindError { address, error })?;
     let first = bind_one(address)?;
     let bound = getsockname(&first.socket)
         .map_err(io::Error::from)
@@ -79,17 +80,33 @@ pub fn bind_for_workers(
     Ok((bound, listeners))
 }
 
-fn open(address: SocketAddr, settings: SocketSettings) -> io::Result<OwnedFd> {
+/// Tells whether another program listens there: with `SO_REUSEPORT` alone, a second daemon would silently get half of the
+/// first one's clients.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    if address.port() == 0 {
+        return Ok(());
+    }
+    let socket = stream_socket(address)?;
+    bind(&socket, &address)?;
+    Ok(())
+}
+
+fn stream_socket(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
     // Connections of the previous process linger in TIME_WAIT; they must not keep a restart from binding.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    sockopt::set_socket_reuseport(&socket, true)?;
     if address.is_ipv6() {
         // Each family has its own listener, so that an address in the log is what the client used.
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    Ok(socket)
+}
+
+fn open(address: SocketAddr, settings: SocketSettings) -> io::Result<OwnedFd> {
+    let socket = stream_socket(address)?;
+    sockopt::set_socket_reuseport(&socket, true)?;
     // A response's last piece must not wait for the acknowledgement of the one before.
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_tcp_user_timeout(&socket, settings.user_timeout.as_millis().try_into().unwrap_or(u32::MAX))?;

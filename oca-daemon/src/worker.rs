@@ -44,6 +44,8 @@ struct Worker {
     acceptors: Vec<Acceptor>,
     connections: Slab<Connection>,
     generation: u32,
+    /// Accepting is paused, and the counters say so.
+    is_held_up: bool,
     stop_deadline: Option<Instant>,
     surrendered_at: Instant,
 }
@@ -106,6 +108,7 @@ impl Worker {
             acceptors,
             connections: Slab::new(),
             generation: 0,
+            is_held_up: false,
             stop_deadline: None,
         })
     }
@@ -187,12 +190,16 @@ impl Worker {
     // ---- accepting ----
 
     fn arm_acceptors(&mut self) {
-        let has_room = self.connections.len() < self.service.connections_max;
+        let (now, has_room) = (self.reactor.now, self.connections.len() < self.service.connections_max);
         for acceptor in &mut self.acceptors {
-            let opened = has_room && acceptor.open();
-            if acceptor.arm(self.reactor.now, &mut self.reactor.ring) || opened {
-                self.service.stats.accept_resumed();
+            if has_room {
+                acceptor.open();
             }
+            acceptor.arm(now, &mut self.reactor.ring);
+        }
+        if self.is_held_up && !self.acceptors.iter().any(|acceptor| acceptor.is_held_up(now)) {
+            self.is_held_up = false;
+            self.service.stats.accept_resumed();
         }
     }
 
@@ -210,6 +217,7 @@ impl Worker {
                 if cause == AcceptPause::SystemError {
                     tracing::warn!(worker = self.service.worker, %error, "accept failed; trying again shortly");
                 }
+                self.is_held_up = true;
                 self.acceptors[index as usize].pause(self.reactor.now);
                 self.service.stats.accept_paused(cause, monotonic_millis());
             }
@@ -267,6 +275,7 @@ impl Worker {
         }
         for acceptor in &mut self.acceptors {
             if acceptor.fill(&mut self.reactor.ring) {
+                self.is_held_up = true;
                 self.service.stats.accept_paused(AcceptPause::Capacity, monotonic_millis());
             }
         }

@@ -4,6 +4,8 @@
 mod answer;
 #[path = "../../fuzz/src/ranges.rs"]
 mod ranges;
+#[path = "../../fuzz/src/reference.rs"]
+mod reference;
 #[path = "../../fuzz/src/replay.rs"]
 mod replay;
 #[path = "../../fuzz/src/request.rs"]

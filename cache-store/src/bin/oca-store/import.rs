@@ -18,6 +18,13 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<ExitCode, Failure> {
         return Err(Failure::Failed(format!("{}: not a directory", directory.display())));
     }
     let volume = Arc::new(Volume::open(&arguments.volume, false).map_err(Failure::new)?);
+    if let Some(isolation) = volume.isolation().map_err(Failure::new)? {
+        return Err(Failure::Failed(format!(
+            "{}: isolated, and nothing on it is served ({}); check its disk, then `oca init --readmit`",
+            volume.path().display(),
+            isolation.reason
+        )));
+    }
     let mut report = import(directory, &arguments.as_path, &volume);
     if let Some(socket) = arguments.socket.as_ref().filter(|_| !report.is_adopted) {
         adopt::tell_daemon(socket, &volume, &report.published)?;
