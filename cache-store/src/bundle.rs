@@ -47,6 +47,7 @@ pub struct OpenBundle {
 pub(crate) struct OpenFile {
     pub(crate) file: OwnedFd,
     pub(crate) footer: Footer,
+    pub(crate) reads_may_block: bool,
 }
 
 impl VolumeIndex {
@@ -156,6 +157,11 @@ impl OpenBundle {
     /// The open file; `O_DIRECT` where the volume takes it.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.contents().file.as_fd()
+    }
+
+    /// Whether starting a read can wait for the disk: see [`crate::Volume::reads_may_block`].
+    pub fn reads_may_block(&self) -> bool {
+        self.contents().reads_may_block
     }
 
     /// The verified footer.

@@ -235,7 +235,7 @@ fn read(view: &VolumeView, bundle: &Bundle, buffer: &mut AlignedBuffer) -> Resul
     if footer.path() != record.key.path.as_str() || footer.data_bytes() != record.data_bytes {
         return Err(ReadError::Identity);
     }
-    Ok(OpenFile { file, footer })
+    Ok(OpenFile { file, footer, reads_may_block: volume.reads_may_block() })
 }
 
 /// Sorts an error by whose it is: the process's (descriptors, memory), or the bundle's, which is quarantined,

@@ -40,6 +40,7 @@ pub struct Volume {
     root: OwnedFd,
     id: VolumeId,
     access: Access,
+    reads_may_block: bool,
 }
 
 /// The right to change a volume's inventory, held by one process at a time; ends when it is dropped.
@@ -68,6 +69,10 @@ pub enum VolumeError {
 impl Volume {
     /// Makes a directory a volume. The marker is written last, so that a volume is whole or not a volume;
     /// after a crash it can be called again.
+    ///
+    /// The directory's group may work in it, and hands itself down. Run as root, a directory that is root's
+    /// (a new one, or a new file system) is given to the owner and group of the directory above; all that root
+    /// makes in a volume, now and later, belongs to the volume's owner and group.
     pub fn init(path: &Path) -> Result<VolumeId, VolumeError> {
         let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
         std::fs::create_dir_all(path).map_err(io_error)?;
@@ -77,11 +82,17 @@ impl Volume {
             Err(VolumeError::NotAVolume(_)) => {}
             Err(error) => return Err(error.at(path)),
         }
+        share_root(root.as_fd()).map_err(io_error)?;
         make_directories(root.as_fd()).map_err(io_error)?;
         let id = VolumeId::random();
         inventory::init(root.as_fd(), id).map_err(io_error)?;
         marker::write(root.as_fd(), id).map_err(io_error)?;
         Ok(id)
+    }
+
+    /// Whether starting a read can wait for the disk, so that a thread that must not wait has it started by another.
+    pub fn reads_may_block(&self) -> bool {
+        self.reads_may_block
     }
 
     /// Whether a disk of its own is mounted at that path.
@@ -102,7 +113,8 @@ impl Volume {
         }
         let id = marker::read(root.as_fd()).map_err(|error| error.at(path))?;
         let access = probe_direct(root.as_fd());
-        Ok(Self { path: path.to_owned(), root, id, access })
+        let reads_may_block = !is_asynchronous(root.as_fd());
+        Ok(Self { path: path.to_owned(), root, id, access, reads_may_block })
     }
 
     /// Takes the volume's lock, which the daemon holds while it runs.
@@ -199,6 +211,19 @@ fn open_root(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+fn share_root(root: BorrowedFd<'_>) -> io::Result<()> {
+    let found = rustix::fs::fstat(root)?;
+    if (found.st_uid, found.st_gid) == (0, 0) {
+        let above = disk::open_directory(root, "..")?;
+        disk::give_to_owner_of(above.as_fd(), root)?;
+    }
+    // Who is let in by the group of another's directory cannot change its mode, and need not.
+    match disk::share_directory(root, true) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        other => other,
+    }
+}
+
 fn make_directories(root: BorrowedFd<'_>) -> io::Result<()> {
     for name in DIRECTORIES {
         disk::create_directory(root, name)?;
@@ -215,6 +240,16 @@ fn make_directories(root: BorrowedFd<'_>) -> io::Result<()> {
 fn is_mount_point(root: BorrowedFd<'_>) -> io::Result<bool> {
     let above = disk::open_directory(root, "..")?;
     Ok(rustix::fs::fstat(root)?.st_dev != rustix::fs::fstat(above)?.st_dev)
+}
+
+/// Whether the file system is known to answer "not now" where a read cannot be started without waiting (`RWF_NOWAIT`). On others
+/// (FUSE, the network's) io_uring waits inside the submission, unless it is told to use a thread.
+fn is_asynchronous(root: BorrowedFd<'_>) -> bool {
+    const EXT4: u64 = 0xEF53;
+    const XFS: u64 = 0x5846_5342;
+    const BTRFS: u64 = 0x9123_683E;
+    const TMPFS: u64 = 0x0102_1994;
+    rustix::fs::fstatfs(root).is_ok_and(|found| [EXT4, XFS, BTRFS, TMPFS].contains(&(found.f_type as u64)))
 }
 
 /// Reads the marker past the page cache, as bundles will be read: what answers with an error is read

@@ -1,12 +1,13 @@
 //! Accepting on one listener: armed, paused because something ran out, or ended.
 //!
-//! While nothing is wrong one multishot accept stays in the ring. A lack of descriptors or memory pauses accepting for a
+//! While nothing is wrong one multishot accept stays in the ring, or, where clients are to wait at the bound, a single one. A lack of descriptors or memory pauses accepting for a
 //! moment, and then it is tried again; clients wait in the kernel's queue meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
+use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
 use crate::limits::{ACCEPT_PAUSE, ACCEPT_RECOVERED};
@@ -20,6 +21,8 @@ pub struct Acceptor {
     listener: Option<Listener>,
     kind: Transport,
     token: Token,
+    /// One connection at a time, so that the bound on connections is kept where clients are to wait rather than be refused.
+    one_by_one: bool,
     armed: bool,
     state: Accepting,
     /// When something last ran out.
@@ -40,12 +43,13 @@ enum Accepting {
 
 impl Acceptor {
     /// Not armed yet. `index` is the listener's number among the worker's.
-    pub fn new(listener: Listener, index: u32) -> Self {
+    pub fn new(listener: Listener, index: u32, one_by_one: bool) -> Self {
         let kind = listener.kind;
         Self {
             listener: Some(listener),
             kind,
             token: Token::Accept(index),
+            one_by_one,
             armed: false,
             state: Accepting::Open,
             failed_at: None,
@@ -77,7 +81,11 @@ impl Acceptor {
         }
         if let (Accepting::Open, false, Some(listener)) = (self.state, self.armed, &self.listener) {
             self.armed = true;
-            ring.accept(listener.socket.as_fd(), self.token);
+            if self.one_by_one {
+                ring.accept_one(listener.socket.as_fd(), self.token);
+            } else {
+                ring.accept(listener.socket.as_fd(), self.token);
+            }
         }
     }
 
@@ -94,7 +102,7 @@ impl Acceptor {
     /// Accepts nothing for a moment.
     pub fn pause(&mut self, now: Instant) {
         self.failed_at = Some(now);
-        if self.state != Accepting::Ending {
+        if matches!(self.state, Accepting::Open | Accepting::PausedUntil(_)) {
             self.state = Accepting::PausedUntil(now + ACCEPT_PAUSE);
         }
     }
@@ -129,14 +137,13 @@ impl Acceptor {
 
     /// The next connection of the queue; closes the listener when the queue is empty or cannot be read.
     pub fn drain(&mut self) -> Option<OwnedFd> {
-        let listener = self.listener.as_ref()?;
-        match accept_with(&listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => Some(socket),
-            // The client was gone before it was accepted; the next may not be.
-            Err(rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => self.drain(),
-            Err(_) => {
-                self.listener = None;
-                None
+        loop {
+            let listener = self.listener.as_ref()?;
+            match accept_with(&listener.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(socket) => return Some(socket),
+                // The client was gone before it was accepted; the next may not be.
+                Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(_) => self.listener = None,
             }
         }
     }

@@ -70,6 +70,12 @@ impl ResponseBody {
         }
     }
 
+    /// Whether what is to be sent next is being read now, as against waiting for a buffer.
+    pub fn is_being_read(&self) -> bool {
+        let next = self.pieces.iter().find(|piece| !matches!(piece, Piece::Text { .. }));
+        matches!(next, Some(Piece::Reading { .. }))
+    }
+
     /// Whether the piece is still waited for.
     pub fn awaits(&self, read: PieceRead) -> bool {
         self.pieces

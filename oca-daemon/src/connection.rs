@@ -28,10 +28,10 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use cache_store::VolumeIndex;
 pub use exchange::Exchange;
 
 use crate::reactor::Reactor;
+use crate::read_queue::Place;
 use crate::request::ContentSkipper;
 use crate::service::Service;
 use crate::stats::{CloseCause, Transport as TransportKind};
@@ -44,8 +44,8 @@ use crate::transport::Transport;
 pub enum State {
     /// A TLS handshake, or a request, is being received; or the next one is awaited.
     ReadingRequest,
-    /// The bundle's file is being opened, and its footer read, off the worker.
-    OpeningBundle,
+    /// The bundle's file is being opened, and its footer read, off the worker. The ticket tells this opening from earlier ones.
+    OpeningBundle(u64),
     /// The next piece of the body is being read, or waits for a buffer to be read into.
     AwaitingDisk,
     /// The head is on its way, with whatever of the body is ready.
@@ -81,6 +81,8 @@ pub struct Connection {
     head_bytes: Option<usize>,
     exchange: Option<Box<Exchange>>,
     accepted_at: Instant,
+    /// Since when it waits for its first or next request.
+    awaits_since: Instant,
     requests_served: u64,
     peer_has_ended: bool,
     handshake_counted: bool,
@@ -96,12 +98,14 @@ pub struct Connection {
 
     /// Since when the socket takes no more.
     blocked_since: Option<Instant>,
-    /// Waits in the line for read buffers of this volume.
-    in_line: Option<VolumeIndex>,
+    /// Where it stands for read buffers.
+    place: Place,
     /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
     piece_chunks: usize,
     /// Bytes thrown away while closing.
     discarded_bytes: usize,
+    /// Bytes that the client had not acknowledged when closing was last looked at.
+    unacknowledged_bytes: u32,
 }
 
 impl Connection {
@@ -131,6 +135,7 @@ impl Connection {
             head_bytes: None,
             exchange: None,
             accepted_at: reactor.now,
+            awaits_since: reactor.now,
             requests_served: 0,
             peer_has_ended: false,
             handshake_counted: false,
@@ -141,9 +146,10 @@ impl Connection {
             deadline: reactor.now,
             timer: None,
             blocked_since: None,
-            in_line: None,
+            place: Place::None,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
             discarded_bytes: 0,
+            unacknowledged_bytes: u32::MAX,
         };
         connection.await_bytes(service.timeouts.header, reactor, service);
         connection
@@ -159,6 +165,11 @@ impl Connection {
         self.state
     }
 
+    /// Where it stands for read buffers.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
     /// Does all that can be done without waiting. The one place where a step leads to the next.
     fn advance(&mut self, reactor: &mut Reactor, service: &Service) {
         loop {
@@ -167,7 +178,7 @@ impl Connection {
                 State::AwaitingDisk | State::SendingHead | State::SendingBody => {
                     self.send_response(reactor, service)
                 }
-                State::OpeningBundle | State::Closing(_) | State::Closed(_) => Step::Wait,
+                State::OpeningBundle(_) | State::Closing(_) | State::Closed(_) => Step::Wait,
             };
             if step == Step::Wait {
                 return;

@@ -2,10 +2,10 @@
     unsafe_code,
     reason = "a read hands the kernel the addresses of buffers that this table owns until the completion"
 )]
-//! Disk reads in flight: what the kernel is writing to, for whom, and how much of it a volume may hold.
+//! Disk reads in flight: what the kernel is writing to, and for whom.
 //!
 //! The table owns a read's buffers, its iovecs and the open bundle from submission to completion, whatever becomes of the
-//! connection meanwhile. A volume may hold only a share of the pool, so that one hung disk holds up only its own titles.
+//! connection meanwhile.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,6 @@ use crate::token::{ConnectionId, Token};
 pub struct DiskReads {
     reads: Slab<DiskRead>,
     buffers_in_flight: Box<[usize]>,
-    buffers_per_volume: usize,
 }
 
 struct DiskRead {
@@ -34,6 +33,8 @@ struct DiskRead {
     bundle: Arc<OpenBundle>,
     began: Instant,
     length_bytes: usize,
+    /// Bytes that earlier completions of this read brought.
+    read_bytes: usize,
     buffers: PieceBuffers,
     iovecs: Box<[libc::iovec; PIECE_CHUNKS_MAX]>,
 }
@@ -76,19 +77,17 @@ impl fmt::Display for ReadError {
 }
 
 impl DiskReads {
-    /// An empty table over a pool of `pool_buffers`. Of several volumes each may hold half of them.
-    pub fn new(pool_buffers: usize, volume_count: usize) -> Self {
-        let buffers_per_volume = if volume_count > 1 { pool_buffers.div_ceil(2) } else { pool_buffers };
-        Self { reads: Slab::new(), buffers_in_flight: vec![0; volume_count].into(), buffers_per_volume }
+    /// An empty table for reads of `volume_count` volumes.
+    pub fn new(volume_count: usize) -> Self {
+        Self { reads: Slab::new(), buffers_in_flight: vec![0; volume_count].into() }
     }
 
-    /// How many chunks may be read from a volume now, of at most `wanted`; 0 when its share or the pool is used up.
-    pub fn room(&self, volume: usize, wanted: usize, pool: &ReadBuffers) -> usize {
-        let share = self.buffers_per_volume.saturating_sub(self.buffers_in_flight[volume]);
-        wanted.min(share).min(pool.free_count())
+    /// Buffers that the kernel may be writing to, for a volume.
+    pub fn buffers_in_flight(&self, volume: usize) -> usize {
+        self.buffers_in_flight[volume]
     }
 
-    /// Starts a read; the caller has asked [`Self::room`] for its chunks.
+    /// Starts a read into free buffers, of which there are enough.
     pub fn start(
         &mut self,
         reader: ConnectionId,
@@ -98,34 +97,51 @@ impl DiskReads {
         pool: &mut ReadBuffers,
         ring: &mut Ring,
     ) {
-        let volume = bundle.bundle().volume().as_usize();
         let buffers: PieceBuffers = (0..piece.chunk_count).filter_map(|_| pool.take()).collect();
         debug_assert_eq!(buffers.len(), piece.chunk_count);
-        self.buffers_in_flight[volume] += buffers.len();
-
-        let offset = piece.first_chunk * CHUNK_BYTES;
-        let length_bytes =
-            (bundle.data_bytes() - offset).min(piece.chunk_count as u64 * CHUNK_BYTES) as usize;
-        let mut iovecs =
-            Box::new([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECE_CHUNKS_MAX]);
-        for (position, buffer) in buffers.iter().enumerate() {
-            iovecs[position] = pool.iovec(buffer, length_bytes - position * CHUNK_BYTES as usize);
-        }
-        let count = buffers.len();
-        let slot =
-            self.reads.insert(DiskRead { reader, piece, bundle, began: now, length_bytes, buffers, iovecs });
-        let read = &self.reads[slot];
-        // SAFETY: `iovecs` is boxed and lies in the table, with the buffers and the open file, until `finish` takes
-        // the read out at its completion; the pool's region outlives the ring.
-        unsafe { ring.read(read.bundle.file(), &read.iovecs[..count], offset, Token::Read(slot as u32)) };
+        self.buffers_in_flight[bundle.bundle().volume().as_usize()] += buffers.len();
+        let left_in_file = bundle.data_bytes() - piece.first_chunk * CHUNK_BYTES;
+        let read = DiskRead {
+            reader,
+            piece,
+            bundle,
+            began: now,
+            length_bytes: left_in_file.min(piece.chunk_count as u64 * CHUNK_BYTES) as usize,
+            read_bytes: 0,
+            buffers,
+            iovecs: Box::new([libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; PIECE_CHUNKS_MAX]),
+        };
+        let slot = self.reads.insert(read);
+        self.submit(slot, pool, ring);
     }
 
-    /// Takes in a completion: verifies every chunk, and returns the buffers to the pool if any is wrong.
-    pub fn finish(&mut self, slot: u32, result: i32, pool: &mut ReadBuffers) -> Option<FinishedRead> {
+    /// Takes in a completion: asks for the rest of a read that came back short, else verifies every chunk; the buffers return to the
+    /// pool if any is wrong.
+    pub fn finish(
+        &mut self,
+        slot: u32,
+        result: i32,
+        pool: &mut ReadBuffers,
+        ring: &mut Ring,
+    ) -> Option<FinishedRead> {
+        let read = self.reads.get_mut(slot as usize)?;
+        if let Ok(bytes @ 1..) = usize::try_from(result) {
+            read.read_bytes += bytes;
+            // A failure in the middle of a read is told as a short one; asked again, it shows itself.
+            if read.read_bytes < read.length_bytes {
+                self.submit(slot as usize, pool, ring);
+                return None;
+            }
+        }
         let DiskRead { reader, piece, bundle, began, length_bytes, buffers, .. } =
-            self.reads.try_remove(slot as usize)?;
+            self.reads.remove(slot as usize);
         self.buffers_in_flight[bundle.bundle().volume().as_usize()] -= buffers.len();
-        let outcome = match verify(&bundle, piece, length_bytes, result, &buffers, pool) {
+        let verified = match result {
+            ..0 => Err(ReadError::Failed(io::Error::from_raw_os_error(-result))),
+            0 => Err(ReadError::Truncated),
+            _ => verify(&bundle, piece, length_bytes, &buffers, pool).map_err(ReadError::Corrupt),
+        };
+        let outcome = match verified {
             Ok(()) => Ok(buffers),
             Err(error) => {
                 buffers.into_iter().for_each(|buffer| pool.give(buffer));
@@ -139,27 +155,36 @@ impl DiskReads {
     pub fn is_empty(&self) -> bool {
         self.reads.is_empty()
     }
+
+    /// Asks the kernel for what a read still lacks.
+    fn submit(&mut self, slot: usize, pool: &ReadBuffers, ring: &mut Ring) {
+        let read = &mut self.reads[slot];
+        let (chunk_bytes, first) = (CHUNK_BYTES as usize, read.read_bytes / CHUNK_BYTES as usize);
+        let mut count = 0;
+        for (position, buffer) in read.buffers.iter().enumerate().skip(first) {
+            let start = position * chunk_bytes;
+            let within = read.read_bytes.saturating_sub(start)..(read.length_bytes - start).min(chunk_bytes);
+            read.iovecs[count] = pool.iovec(buffer, within);
+            count += 1;
+        }
+        let offset = read.piece.first_chunk * CHUNK_BYTES + read.read_bytes as u64;
+        let (file, may_block) = (read.bundle.file(), read.bundle.reads_may_block());
+        // SAFETY: `iovecs` is boxed and lies in the table, with the buffers and the open file, until `finish` takes
+        // the read out at its last completion; the pool's region outlives the ring.
+        unsafe { ring.read(file, &read.iovecs[..count], offset, may_block, Token::Read(slot as u32)) };
+    }
 }
 
 fn verify(
     bundle: &OpenBundle,
     piece: PieceRead,
     length_bytes: usize,
-    result: i32,
     buffers: &PieceBuffers,
     pool: &ReadBuffers,
-) -> Result<(), ReadError> {
-    if result < 0 {
-        return Err(ReadError::Failed(io::Error::from_raw_os_error(-result)));
-    }
-    if (result as usize) < length_bytes {
-        return Err(ReadError::Truncated);
-    }
+) -> Result<(), CorruptChunk> {
     for (position, buffer) in buffers.iter().enumerate() {
         let chunk_bytes = (length_bytes - position * CHUNK_BYTES as usize).min(CHUNK_BYTES as usize);
-        bundle
-            .verify(piece.first_chunk + position as u64, &pool.bytes(buffer)[..chunk_bytes])
-            .map_err(ReadError::Corrupt)?;
+        bundle.verify(piece.first_chunk + position as u64, &pool.bytes(buffer)[..chunk_bytes])?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@
 //! # What lies under it
 //!
 //! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and [`read_buffers`] in
-//! [`mapping`]s, the [`timer_wheel`], and the lines for buffers. [`token`] names what a completion is about; [`acceptor`] and
+//! [`mapping`]s, the [`timer_wheel`], and the [`read_queue`] with its lines for buffers. [`token`] names what a completion is about; [`acceptor`] and
 //! [`listener`] bring connections in; [`mailbox`] brings messages from other threads; [`service`] is what never changes.
 //! [`tls`] holds the certificates. [`limits`] holds every bound, with its reason.
 //!
@@ -41,6 +41,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod reactor;
 pub mod read_buffers;
+pub mod read_queue;
 pub mod readiness;
 pub mod receive_buffers;
 pub mod request;

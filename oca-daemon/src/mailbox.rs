@@ -16,6 +16,8 @@ pub enum Message {
     Opened {
         /// Who waits.
         connection: ConnectionId,
+        /// For which of its openings: an earlier one, that it has given up, may come late.
+        ticket: u64,
         /// The bundle, or why not.
         result: Result<Arc<OpenBundle>, OpenError>,
     },

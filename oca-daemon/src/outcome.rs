@@ -45,6 +45,7 @@ outcomes! {
 
     RefusedCapacity "refused_capacity" "503: the connection bound is reached; raise serve.connections or add an appliance"
     RefusedVolumeBusy "refused_volume_busy" "503: too many bundles of the volume wait to be opened; look at the disk's latency"
+    RefusedBuffers "refused_buffers" "503: no read buffer was free within serve.disk_timeout; raise serve.read_buffers or add an appliance"
     RefusedDiskTimeout "refused_disk_timeout" "503: the disk did not answer within serve.disk_timeout; look at the disk"
     RefusedReadError "refused_read_error" "503: the disk gave an error before the first byte was sent; look at the kernel log"
     RefusedCorrupt "refused_corrupt" "503: a checksum did not match before the first byte was sent; the bundle is quarantined"
@@ -75,6 +76,7 @@ outcomes! {
     AbortedLifetime "aborted_lifetime" "The connection reached serve.connection_lifetime during a response"
     AbortedReadError "aborted_read_error" "The disk gave an error during the response; look at the kernel log"
     AbortedCorrupt "aborted_corrupt" "A checksum did not match during the response; no wrong byte left, the bundle is quarantined"
+    AbortedBuffers "aborted_buffers" "No read buffer was free within serve.disk_timeout during the response; raise serve.read_buffers"
     AbortedDiskTimeout "aborted_disk_timeout" "The disk did not answer within serve.disk_timeout during the response; look at the disk"
     AbortedShutdown "aborted_shutdown" "The response was not complete within serve.shutdown_timeout"
     AbortedTls "aborted_tls" "The TLS connection broke during the request"

@@ -25,7 +25,7 @@ pub struct ReadBuffers {
 }
 
 impl ReadBuffers {
-    /// A pool of `total_bytes`, rounded down to whole buffers; memory is touched only when a buffer is first used.
+    /// A pool of `total_bytes`, rounded down to whole buffers. Where the ring can register it, its pages are pinned from then on.
     pub fn new(total_bytes: u64) -> io::Result<Self> {
         let count = (total_bytes as usize / BUFFER_BYTES).max(1);
         let region = Arc::new(Mapping::anonymous(count * BUFFER_BYTES)?);
@@ -66,10 +66,11 @@ impl ReadBuffers {
         self.region.slice(buffer.0 as usize * BUFFER_BYTES, BUFFER_BYTES)
     }
 
-    /// The buffer's first `length_bytes` as the kernel wants it for a read.
-    pub fn iovec(&self, buffer: &ReadBuffer, length_bytes: usize) -> libc::iovec {
-        let address = self.region.address().wrapping_add(buffer.0 as usize * BUFFER_BYTES);
-        libc::iovec { iov_base: address.cast(), iov_len: length_bytes.min(BUFFER_BYTES) }
+    /// A part of the buffer as the kernel wants it for a read.
+    pub fn iovec(&self, buffer: &ReadBuffer, within: std::ops::Range<usize>) -> libc::iovec {
+        debug_assert!(within.end <= BUFFER_BYTES);
+        let address = self.region.address().wrapping_add(buffer.0 as usize * BUFFER_BYTES + within.start);
+        libc::iovec { iov_base: address.cast(), iov_len: within.len() }
     }
 }
 

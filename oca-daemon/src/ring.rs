@@ -121,20 +121,24 @@ impl Ring {
                 .map_err(RingError::Buffers)?;
         }
         let iovec = libc::iovec { iov_base: region.address().cast(), iov_len: region.length_bytes() };
+        // Without registration (memory-lock limit, a region above 1 GiB) each read pins its pages: slower, and all else the same.
         // SAFETY: the ring keeps the region, which is dropped after `uring` (field order).
         let registered = unsafe { uring.submitter().register_buffers(&[iovec]) };
         let reads_fixed = registered.is_ok() && probe.is_supported(opcode::ReadvFixed::CODE);
         Ok(Self { uring, receive_buffers, _region: region, reads_fixed })
     }
 
-    /// Whether disk reads go to registered memory.
-    pub fn reads_fixed(&self) -> bool {
-        self.reads_fixed
-    }
-
     /// Accepts connections until cancelled or until an error (`more` is false then).
     pub fn accept(&mut self, listener: BorrowedFd<'_>, token: Token) {
         let entry = opcode::AcceptMulti::new(Fd(listener.as_raw_fd()))
+            .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
+            .build();
+        self.push(entry, token);
+    }
+
+    /// Accepts one connection.
+    pub fn accept_one(&mut self, listener: BorrowedFd<'_>, token: Token) {
+        let entry = opcode::Accept::new(Fd(listener.as_raw_fd()), std::ptr::null_mut(), std::ptr::null_mut())
             .flags(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC)
             .build();
         self.push(entry, token);
@@ -163,19 +167,28 @@ impl Ring {
         self.push(opcode::Read::new(Fd(event.as_raw_fd()), counter.cast(), 8).build(), token);
     }
 
-    /// Reads from `offset` of a file into the memory that `iovecs` names.
+    /// Reads from `offset` of a file into the memory that `iovecs` names. A read whose start may block is started by a thread of the
+    /// kernel's, not here.
     ///
     /// # Safety
     /// The iovecs must stay valid until the completion, and the memory that they name (all within the region that the
     /// ring was made with) untouched.
-    pub unsafe fn read(&mut self, file: BorrowedFd<'_>, iovecs: &[libc::iovec], offset: u64, token: Token) {
+    pub unsafe fn read(
+        &mut self,
+        file: BorrowedFd<'_>,
+        iovecs: &[libc::iovec],
+        offset: u64,
+        may_block: bool,
+        token: Token,
+    ) {
         let (descriptor, count) = (Fd(file.as_raw_fd()), iovecs.len() as u32);
         let entry = if self.reads_fixed {
             opcode::ReadvFixed::new(descriptor, iovecs.as_ptr(), count, 0).offset(offset).build()
         } else {
             opcode::Readv::new(descriptor, iovecs.as_ptr(), count).offset(offset).build()
         };
-        self.push(entry, token);
+        let flags = if may_block { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        self.push(entry.flags(flags), token);
     }
 
     /// Cancels every operation on a descriptor; each of them still completes.

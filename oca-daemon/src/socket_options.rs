@@ -20,3 +20,11 @@ pub fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+/// `SIOCOUTQ`: bytes sent that the peer has not acknowledged yet; 0 where the kernel does not say.
+pub fn unacknowledged_bytes(socket: impl AsFd) -> u32 {
+    let mut value: libc::c_int = 0;
+    // SAFETY: the pointer is to an int, which the call fills, and lives through it.
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::TIOCOUTQ, &raw mut value) };
+    if result == 0 { value.max(0) as u32 } else { 0 }
+}

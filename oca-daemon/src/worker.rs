@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cache_store::CHUNK_BYTES;
+use control_client::config::AtCapacity;
 use rustix::net::getpeername;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -28,6 +29,7 @@ use crate::limits::{IDLE_WAIT, REFUSALS_PART, SURRENDER_AFTER, TIMER_TICK};
 use crate::listener::Listener;
 use crate::mailbox::{Letters, Message};
 use crate::reactor::Reactor;
+use crate::read_queue::Place;
 use crate::ring::{Completion, RingError};
 use crate::service::Service;
 use crate::stats::{AcceptPause, CloseCause, ReadEnd, Transport as TransportKind, monotonic_millis};
@@ -92,12 +94,13 @@ impl Worker {
     fn new(settings: WorkerSettings) -> Result<Self, RingError> {
         pin(settings.service.worker);
         let reactor = Reactor::new(settings.read_buffer_bytes, settings.volume_count, settings.log)?;
-        settings.service.stats.buffers_total(reactor.buffers.count() as u64 * CHUNK_BYTES);
+        settings.service.stats.buffers_total(reactor.reads.buffers.count() as u64 * CHUNK_BYTES);
+        let one_by_one = settings.service.at_capacity == AtCapacity::Pause;
         let acceptors = settings
             .listeners
             .into_iter()
             .zip(0..)
-            .map(|(listener, index)| Acceptor::new(listener, index))
+            .map(|(listener, index)| Acceptor::new(listener, index, one_by_one))
             .collect();
         Ok(Self {
             surrendered_at: reactor.now,
@@ -119,7 +122,7 @@ impl Worker {
         self.arm_wake();
         while !self.has_finished() {
             self.arm_acceptors();
-            if let Err(error) = self.reactor.wait(self.next_wait(), &mut batch) {
+            if let Err(error) = self.reactor.ring.wait(self.next_wait(), &mut batch) {
                 // The ring itself is broken: nothing can be served with it. Health sees the heartbeat stop, and systemd restarts us.
                 tracing::error!(worker = self.service.worker, %error, "io_uring_enter failed; the worker ends");
                 std::process::abort();
@@ -137,12 +140,13 @@ impl Worker {
             }
             self.serve_lines();
             self.check_stop();
-            let in_use = self.reactor.buffers.count() - self.reactor.buffers.free_count();
+            let buffers = &self.reactor.reads.buffers;
+            let in_use = buffers.count() - buffers.free_count();
             self.service.stats.buffers_in_use(in_use as u64 * CHUNK_BYTES);
         }
-        if !self.reactor.may_be_dropped() {
-            // A disk that hangs may still write to the read buffers: they must stay where they are until the process ends.
-            std::mem::forget(self.reactor);
+        // A disk that hangs may still write to the read buffers: they must stay where they are until the process ends.
+        if self.reactor.reads.has_reads_in_flight() {
+            std::mem::forget((self.reactor, self.wake_counter));
         }
     }
 
@@ -151,10 +155,10 @@ impl Worker {
             Token::Accept(index) => self.on_accepted(index, completion),
             Token::Wake => self.on_wake(),
             Token::Receive(id) => {
-                let known = self.with_connection(id, |connection, reactor, service| {
+                self.with_connection(id, |connection, reactor, service| {
                     connection.on_received(completion, reactor, service);
                 });
-                if let (false, Some(buffer)) = (known, completion.buffer) {
+                if let Some(buffer) = completion.buffer {
                     self.reactor.ring.give_back(buffer);
                 }
             }
@@ -236,7 +240,8 @@ impl Worker {
             return;
         };
         let count = self.connections.len();
-        let is_full = count >= self.service.connections_max;
+        // Where clients are to wait, what has been accepted is served: the overshoot is one connection per listener.
+        let is_full = count >= self.service.connections_max && self.service.at_capacity == AtCapacity::Refuse;
         let refusals_max = self.service.connections_max / REFUSALS_PART + 1;
         if is_full && (kind == TransportKind::Tls || count >= self.service.connections_max + refusals_max) {
             let _ = set_socket_linger(&socket, Some(Duration::ZERO));
@@ -270,7 +275,7 @@ impl Worker {
     /// Where the operator chose to let clients wait rather than refuse them, stops accepting at the bound.
     fn fill_acceptors(&mut self) {
         let is_full = self.connections.len() >= self.service.connections_max;
-        if !is_full || self.service.at_capacity != control_client::config::AtCapacity::Pause {
+        if !is_full || self.service.at_capacity != AtCapacity::Pause {
             return;
         }
         for acceptor in &mut self.acceptors {
@@ -284,7 +289,7 @@ impl Worker {
     // ---- reads ----
 
     fn on_read(&mut self, slot: u32, result: i32) {
-        let Some(read) = self.reactor.reads.finish(slot, result, &mut self.reactor.buffers) else { return };
+        let Some(read) = self.reactor.reads.finish(slot, result, &mut self.reactor.ring) else { return };
         self.count_read(&read);
         if let Err(error) = &read.outcome {
             let bundle = read.bundle.bundle();
@@ -307,7 +312,7 @@ impl Worker {
             }
         });
         if let Some(FinishedRead { outcome: Ok(buffers), .. }) = read {
-            self.reactor.take_back(buffers);
+            self.reactor.reads.take_back(buffers);
         }
     }
 
@@ -322,20 +327,35 @@ impl Worker {
         self.service.stats.read_ended(read.bundle.bundle().volume().0, end, bytes, duration);
     }
 
-    /// Gives free buffers to those who wait for them, a volume at a time.
+    /// Gives free buffers to those who wait for them, one in each volume's line at a time.
     fn serve_lines(&mut self) {
-        for volume in 0..self.reactor.volume_count() {
-            while let Some(id) = self.reactor.next_in_line(volume) {
-                self.with_connection(id, |connection, reactor, service| {
-                    connection.on_turn(volume, reactor, service)
-                });
+        self.reclaim_buffers();
+        loop {
+            let mut has_called = false;
+            for volume in self.reactor.reads.volumes() {
+                if let Some(id) = self.reactor.reads.call(volume) {
+                    has_called = true;
+                    self.with_connection(id, |connection, reactor, service| {
+                        connection.on_turn(volume, reactor, service)
+                    });
+                }
+            }
+            if !has_called {
+                break;
             }
         }
         let connections = &self.connections;
-        self.reactor.tidy_lines(connections.len(), |id| {
-            connections.get(id.slot as usize).is_some_and(|connection| connection.id() == id)
+        self.reactor.reads.tidy(connections.len(), |id| {
+            let connection = connections.get(id.slot as usize).filter(|connection| connection.id() == id);
+            connection.map_or(Place::None, Connection::place)
         });
-        if self.reactor.is_short_of_buffers() && self.reactor.now >= self.surrendered_at + TIMER_TICK {
+    }
+
+    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a tick, since it looks at every
+    /// connection.
+    fn reclaim_buffers(&mut self) {
+        let is_due = self.reactor.now >= self.surrendered_at + TIMER_TICK;
+        if is_due && self.reactor.reads.is_short_of_buffers() {
             self.surrendered_at = self.reactor.now;
             for (_, connection) in &mut self.connections {
                 connection.surrender_buffers(SURRENDER_AFTER, &mut self.reactor);
@@ -356,9 +376,9 @@ impl Worker {
         self.arm_wake();
         while let Some(message) = self.letters.next() {
             match message {
-                Message::Opened { connection, result } => {
+                Message::Opened { connection, ticket, result } => {
                     self.with_connection(connection, |connection, reactor, service| {
-                        connection.on_opened(result, reactor, service);
+                        connection.on_opened(ticket, result, reactor, service);
                     });
                 }
                 Message::Stop { deadline } => self.begin_stop(deadline),

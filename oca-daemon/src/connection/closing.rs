@@ -15,6 +15,7 @@ use crate::limits::CLOSING_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
+use crate::socket_options::unacknowledged_bytes;
 use crate::stats::{CloseCause, TlsVersion, Transport as TransportKind};
 use crate::transport::Transport;
 
@@ -23,6 +24,7 @@ impl Connection {
     pub(super) fn finish_exchange(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
         let Some(exchange) = self.exchange.take() else { return Step::Wait };
         self.requests_served += 1;
+        self.awaits_since = reactor.now;
         self.state = State::ReadingRequest;
         self.inbox.drain(..self.head_bytes.take().unwrap_or(self.inbox.len()));
         self.skipper = None;
@@ -32,12 +34,12 @@ impl Connection {
         if !is_close {
             return Step::Again;
         }
-        let cause = match () {
-            () if outcome == Outcome::RefusedCapacity => CloseCause::Capacity,
-            () if outcome == Outcome::ClientErrorTimeout => CloseCause::HeaderTimeout,
-            () if self.is_last => CloseCause::Shutdown,
-            () if is_refusal => CloseCause::RequestRefused,
-            () => CloseCause::Finished,
+        let cause = match outcome {
+            Outcome::RefusedCapacity => CloseCause::Capacity,
+            Outcome::ClientErrorTimeout => CloseCause::HeaderTimeout,
+            _ if self.is_last => CloseCause::Shutdown,
+            _ if is_refusal => CloseCause::RequestRefused,
+            _ => CloseCause::Finished,
         };
         self.close_gracefully(cause, reactor, service);
         Step::Wait
@@ -55,10 +57,11 @@ impl Connection {
     /// Sends the last pending bytes, then our FIN.
     pub(super) fn finish_closing(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
         match self.transport.flush(self.socket.as_fd()) {
-            Ok(flushed) if flushed.blocked => self.arm_poll(reactor),
             Ok(flushed) => {
                 service.stats.sent(flushed.wire_bytes);
-                if shutdown(&self.socket, Shutdown::Write).is_err() || self.peer_has_ended {
+                if flushed.blocked {
+                    self.arm_poll(reactor);
+                } else if shutdown(&self.socket, Shutdown::Write).is_err() || self.peer_has_ended {
                     self.state = State::Closed(cause);
                 } else {
                     self.arm_receive(reactor);
@@ -76,11 +79,11 @@ impl Connection {
         reactor: &mut Reactor,
         service: &Service,
     ) {
-        if self.state == State::OpeningBundle {
+        if matches!(self.state, State::OpeningBundle(_)) {
             service.stats.opening_ended();
         }
         if let Some(mut exchange) = self.exchange.take() {
-            exchange.body.rewind(&mut reactor.buffers);
+            exchange.body.rewind(&mut reactor.reads.buffers);
             self.count(*exchange, outcome, reactor, service);
         }
         self.reset(cause);
@@ -103,22 +106,29 @@ impl Connection {
         let too_old = self.is_too_old(reactor, service);
         match self.state {
             State::Closed(_) => {}
-            State::Closing(cause) => self.reset(cause),
+            State::Closing(cause) => self.on_closing_timeout(cause, reactor, service),
             State::ReadingRequest if too_old && self.exchange.is_none() => {
                 self.close_gracefully(CloseCause::Lifetime, reactor, service);
             }
             _ if too_old => self.abort(Outcome::AbortedLifetime, CloseCause::Lifetime, reactor, service),
             State::ReadingRequest => self.on_request_timeout(reactor, service),
-            State::OpeningBundle => {
-                service.stats.opening_ended();
-                if self.refuse(Outcome::RefusedDiskTimeout, reactor, service) == Step::Again {
-                    self.advance(reactor, service);
-                }
-            }
+            State::OpeningBundle(_) => self.on_opening_timeout(reactor, service),
             State::AwaitingDisk => self.on_disk_timeout(reactor, service),
             State::SendingHead | State::SendingBody => {
                 self.abort(Outcome::AbortedSendStall, CloseCause::SendStall, reactor, service);
             }
+        }
+    }
+
+    /// The client has not closed its side. While it still takes what was sent, it is waited for; then the socket is closed without a
+    /// reset, so that the kernel goes on delivering what is left.
+    fn on_closing_timeout(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
+        let left = unacknowledged_bytes(&self.socket);
+        if left > 0 && left < self.unacknowledged_bytes {
+            self.unacknowledged_bytes = left;
+            self.set_deadline(CLOSING_TIMEOUT, reactor, service);
+        } else {
+            self.state = State::Closed(cause);
         }
     }
 
@@ -139,15 +149,18 @@ impl Connection {
         service.stats.began();
         self.exchange = Some(Box::new(Exchange::begin(reactor.now, reactor.unix_nanos)));
         self.is_last = true;
-        if self.refuse(Outcome::RefusedCapacity, reactor, service) == Step::Again {
+        if self.refuse(None, Outcome::RefusedCapacity, reactor, service) == Step::Again {
             self.advance(reactor, service);
         }
     }
 
     /// The time for stopping is over.
     pub fn on_stop_deadline(&mut self, reactor: &mut Reactor, service: &Service) {
-        if !matches!(self.state, State::Closed(_)) {
-            self.abort(Outcome::AbortedShutdown, CloseCause::Shutdown, reactor, service);
+        match self.state {
+            State::Closed(_) => {}
+            // Everything was sent: the kernel goes on delivering it.
+            State::Closing(cause) => self.state = State::Closed(cause),
+            _ => self.abort(Outcome::AbortedShutdown, CloseCause::Shutdown, reactor, service),
         }
     }
 

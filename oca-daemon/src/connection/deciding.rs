@@ -42,7 +42,7 @@ impl Connection {
                 None => return self.respond(serve::absent(request, &service.policy), None, reactor, service),
                 Some(bundle) => match bundle.opened() {
                     Some(open) => open,
-                    None => return self.open(&bundle, reactor, service),
+                    None => return self.open(request, &bundle, reactor, service),
                 },
             },
         };
@@ -88,51 +88,83 @@ impl Connection {
     }
 
     /// Has the bundle opened; [`Self::on_opened`] goes on.
-    fn open(&mut self, bundle: &Arc<Bundle>, reactor: &mut Reactor, service: &Service) -> Step {
-        let (mailbox, id) = (service.mailbox.clone(), self.id);
-        let done = Box::new(move |result| mailbox.send(Message::Opened { connection: id, result }));
+    fn open(
+        &mut self,
+        request: &Request<'_>,
+        bundle: &Arc<Bundle>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Step {
+        let (mailbox, connection, ticket) = (service.mailbox.clone(), self.id, reactor.reads.ticket());
+        let done = Box::new(move |result| mailbox.send(Message::Opened { connection, ticket, result }));
         if service.store.open_bundle(bundle, done).is_err() {
-            return self.refuse(Outcome::RefusedVolumeBusy, reactor, service);
+            return self.refuse(Some(request), Outcome::RefusedVolumeBusy, reactor, service);
         }
         service.stats.opening_began();
-        self.state = State::OpeningBundle;
+        self.state = State::OpeningBundle(ticket);
         self.set_deadline(service.timeouts.disk, reactor, service);
         Step::Wait
     }
 
-    /// The bundle that this connection asked for is open, or cannot be opened.
+    /// A bundle that this connection asked for is open, or cannot be opened. An opening that was given up is of no interest.
     pub fn on_opened(
         &mut self,
+        ticket: u64,
         result: Result<Arc<OpenBundle>, OpenError>,
         reactor: &mut Reactor,
         service: &Service,
     ) {
-        if self.state != State::OpeningBundle {
+        if self.state != State::OpeningBundle(ticket) {
             return;
         }
         service.stats.opening_ended();
-        let step = match result {
-            Ok(open) => self.decide_again(Some(open), reactor, service),
+        match result {
+            Ok(open) => self.decide_and_advance(Some(open), reactor, service),
             // It was replaced or retired meanwhile: the index has the answer.
-            Err(OpenError::Leaving) => self.decide_again(None, reactor, service),
-            Err(error) => self.refuse(outcome_of(error), reactor, service),
-        };
-        if step == Step::Again {
+            Err(OpenError::Leaving) => self.decide_and_advance(None, reactor, service),
+            Err(error) => self.refuse_again(outcome_of(error), reactor, service),
+        }
+    }
+
+    fn decide_and_advance(
+        &mut self,
+        opened: Option<Arc<OpenBundle>>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
+        if self.decide_again(opened, reactor, service) == Step::Again {
             self.advance(reactor, service);
         }
     }
 
-    /// Answers 503: nothing is wrong with the request, but it cannot be answered here and now.
-    pub(super) fn refuse(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) -> Step {
+    /// The opening has taken as long as it may; when it ends it finds nobody.
+    pub(super) fn on_opening_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
+        service.stats.opening_ended();
+        self.refuse_again(Outcome::RefusedDiskTimeout, reactor, service);
+    }
+
+    /// Answers 503: nothing is wrong with the request, but it cannot be answered here and now. Without a request the connection closes.
+    pub(super) fn refuse(
+        &mut self,
+        request: Option<&Request<'_>>,
+        outcome: Outcome,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) -> Step {
+        self.respond(serve::unavailable(request, outcome, &service.policy), None, reactor, service)
+    }
+
+    /// Answers 503 to the request at the front of the inbox, which has been decided before.
+    pub(super) fn refuse_again(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
         let inbox = std::mem::take(&mut self.inbox);
-        let request = match request::parse(&inbox) {
-            Parsed::Complete(request) if self.head_bytes.is_some() => Some(request),
-            _ => None,
+        let step = match request::parse(&inbox) {
+            Parsed::Complete(request) => self.refuse(Some(&request), outcome, reactor, service),
+            _ => self.refuse(None, outcome, reactor, service),
         };
-        let response = serve::unavailable(request.as_ref(), outcome, &service.policy);
-        drop(request);
         self.inbox = inbox;
-        self.respond(response, None, reactor, service)
+        if step == Step::Again {
+            self.advance(reactor, service);
+        }
     }
 
     /// Starts a response; [`Self::send_response`] goes on.
@@ -143,7 +175,7 @@ impl Connection {
         reactor: &mut Reactor,
         service: &Service,
     ) -> Step {
-        if self.is_last || self.peer_has_ended || self.is_retiring(reactor, service) {
+        if self.is_last || self.is_retiring(reactor, service) {
             response.persistence = Persistence::Close;
         }
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
@@ -152,13 +184,14 @@ impl Connection {
         exchange.status = response.status.code();
         exchange.outcome = response.outcome;
         exchange.persistence = response.persistence;
-        exchange.body.rewind(&mut reactor.buffers);
+        exchange.body.rewind(&mut reactor.reads.buffers);
         exchange.body = match response.body {
             Body::Empty => ResponseBody::default(),
             Body::Text(text) => ResponseBody::new([Part::Text(text.into_owned().into_bytes())]),
             Body::Object(parts) => ResponseBody::new(parts),
         };
         exchange.bundle = bundle;
+        exchange.range = None;
         self.state = State::SendingHead;
         Step::Again
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Connection, Exchange, State, Step};
 use crate::access_log::LoggedTarget;
-use crate::limits::CLOSING_BYTES_MAX;
+use crate::limits::{CLOSING_BYTES_MAX, EMPTY_LINES_BEFORE_REQUEST};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::request::{self, Cause, Method, Parsed, Progress, Refusal};
@@ -16,58 +16,50 @@ use crate::stats::{CloseCause, TlsVersion};
 use crate::transport::{ReceiveError, Received, Transport};
 
 impl Connection {
-    /// Waits for bytes, at most so long.
+    /// Waits for bytes, at most so long since it began to wait: bytes that bring no request nearer do not extend it.
     pub(super) fn await_bytes(&mut self, at_most: Duration, reactor: &mut Reactor, service: &Service) {
         if self.inbox.is_empty() {
             // An idle connection keeps no memory for what it may receive.
             self.inbox = Vec::new();
         }
-        self.set_deadline(at_most, reactor, service);
+        let left = (self.awaits_since + at_most).saturating_duration_since(reactor.now);
+        self.set_deadline(left, reactor, service);
         self.arm_receive(reactor);
     }
 
-    /// A receive has completed. The provided buffer, if any, is back with the ring afterwards.
+    /// A receive has completed. The provided buffer, if any, stays valid until this returns.
     pub fn on_received(&mut self, completion: Completion, reactor: &mut Reactor, service: &Service) {
         self.receive_armed = false;
-        let received = match (self.state, completion.result) {
-            (State::Closed(_), _) | (_, i32::MIN..=0) => Ok(Received::Open),
-            (State::Closing(_), length) => {
-                self.discarded_bytes += length as usize;
-                Ok(Received::Open)
-            }
-            (_, length) => match completion.buffer {
-                Some(buffer) => {
-                    self.transport.receive(reactor.ring.received(buffer, length as usize), &mut self.inbox)
-                }
-                None => Ok(Received::Open),
-            },
-        };
-        if let Some(buffer) = completion.buffer {
-            reactor.ring.give_back(buffer);
-        }
         match (self.state, completion.result) {
             (State::Closed(_), _) => {}
             // All provided buffers were taken at this moment; they come back within this batch.
             (_, result) if result == -libc::ENOBUFS => self.arm_receive(reactor),
-            (_, result) if result < 0 => self.on_broken(service, reactor),
-            (State::Closing(cause), 0) => self.state = State::Closed(cause),
-            (State::Closing(_), _) if self.discarded_bytes < CLOSING_BYTES_MAX => self.arm_receive(reactor),
-            (State::Closing(cause), _) => self.reset(cause),
+            (State::Closing(cause), result) => self.discard(cause, result, reactor),
+            (_, 1..) => self.on_bytes(completion, reactor, service),
             (_, 0) => {
                 self.peer_has_ended = true;
                 self.advance(reactor, service);
             }
-            _ => self.on_bytes(received, reactor, service),
+            (_, _) => self.on_broken(service, reactor),
         }
     }
 
-    fn on_bytes(
-        &mut self,
-        received: Result<Received, ReceiveError>,
-        reactor: &mut Reactor,
-        service: &Service,
-    ) {
-        match received {
+    /// What a client sends after our last word is thrown away, within a bound.
+    fn discard(&mut self, cause: CloseCause, result: i32, reactor: &mut Reactor) {
+        self.discarded_bytes += usize::try_from(result).unwrap_or(0);
+        if result <= 0 {
+            self.state = State::Closed(cause);
+        } else if self.discarded_bytes < CLOSING_BYTES_MAX {
+            self.arm_receive(reactor);
+        } else {
+            self.reset(cause);
+        }
+    }
+
+    fn on_bytes(&mut self, completion: Completion, reactor: &mut Reactor, service: &Service) {
+        let Some(buffer) = completion.buffer else { return };
+        let bytes = reactor.ring.received(buffer, completion.result as usize);
+        match self.transport.receive(bytes, &mut self.inbox) {
             Ok(received) => {
                 self.peer_has_ended |= received == Received::Ended;
                 self.count_handshake(service);
@@ -77,11 +69,14 @@ impl Connection {
                 self.advance(reactor, service);
             }
             Err(ReceiveError::Tls(_)) => {
-                // The alert that rustls queued tells the peer why.
-                let _ = self.transport.flush(self.socket.as_fd());
                 let handshaking = self.transport.is_handshaking();
                 let cause = if handshaking { CloseCause::HandshakeFailed } else { CloseCause::PeerReset };
-                self.abort(Outcome::AbortedTls, cause, reactor, service);
+                if self.exchange.is_some() {
+                    self.abort(Outcome::AbortedTls, cause, reactor, service);
+                } else {
+                    // The alert that rustls queued tells the peer why.
+                    self.close_gracefully(cause, reactor, service);
+                }
             }
             Err(ReceiveError::TooMany) => {
                 self.abort(Outcome::ClientErrorContentTooLarge, CloseCause::RequestRefused, reactor, service);
@@ -132,6 +127,9 @@ impl Connection {
 
     /// Reads the request at the front of the inbox, or waits for more of it.
     pub(super) fn read_request(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        if self.exchange.is_none() {
+            self.skip_empty_lines();
+        }
         if self.inbox.is_empty() {
             return self.await_next_request(reactor, service);
         }
@@ -161,6 +159,12 @@ impl Connection {
         };
         self.inbox = inbox;
         step.unwrap_or_else(|| self.await_rest_of_request(reactor, service))
+    }
+
+    /// Empty lines before a request are no request (RFC 9112 §2.2): some clients end their content with one.
+    fn skip_empty_lines(&mut self) {
+        let lines = self.inbox.chunks_exact(2).take_while(|line| line == b"\r\n").count();
+        self.inbox.drain(..2 * lines.min(EMPTY_LINES_BEFORE_REQUEST));
     }
 
     fn skip_content(&mut self, head_bytes: usize, reactor: &mut Reactor, service: &Service) -> Step {

@@ -7,12 +7,15 @@ use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use cache_store::VolumeIndex;
+
 use super::{Connection, State, Step};
 use crate::body::SendSlices;
 use crate::disk_reads::{FinishedRead, ReadError};
 use crate::limits::{PIECE_CHUNKS_MAX, PIECES_AHEAD_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
+use crate::read_queue::Place;
 use crate::service::Service;
 use crate::stats::CloseCause;
 
@@ -39,6 +42,9 @@ impl Connection {
         let can_send =
             if exchange.has_answered() { exchange.has_bytes_ready() } else { exchange.body.can_start() };
         if !can_send {
+            if self.transport.has_pending() && self.flush_response(reactor, service) == Step::Wait {
+                return Step::Wait;
+            }
             self.state = State::AwaitingDisk;
             self.set_deadline(service.timeouts.disk, reactor, service);
             return Step::Wait;
@@ -49,7 +55,7 @@ impl Connection {
         if !unsent_head.is_empty() {
             slices.push(IoSlice::new(unsent_head));
         }
-        exchange.body.gather(&reactor.buffers, &mut slices);
+        exchange.body.gather(&reactor.reads.buffers, &mut slices);
         match self.transport.send(self.socket.as_fd(), &slices) {
             Ok(sent) => {
                 drop(slices);
@@ -76,34 +82,40 @@ impl Connection {
         // A slow client reads from one buffer at a time.
         let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
         while exchange.body.pieces_ahead() < pieces_max {
-            let Some(mut piece) = exchange.body.next_read(reactor.ticket(), self.piece_chunks) else {
+            let Some(mut piece) = exchange.body.next_read(reactor.reads.ticket(), self.piece_chunks) else {
                 return;
             };
             let Some(bundle) = &exchange.bundle else { return };
             let volume = bundle.bundle().volume();
-            piece.chunk_count = reactor.reads.room(volume.as_usize(), piece.chunk_count, &reactor.buffers);
+            piece.chunk_count = reactor.reads.room(volume, self.place, piece.chunk_count);
             if piece.chunk_count == 0 {
-                if self.in_line != Some(volume) {
-                    self.in_line = Some(volume);
-                    reactor.stand_in_line(self.id, volume);
+                if self.place != Place::InLine(volume) {
+                    self.place = Place::InLine(volume);
+                    reactor.reads.stand_in_line(self.id, volume);
                     service.stats.buffer_waited();
                 }
                 return;
             }
+            // A turn is for one piece.
+            self.place = Place::None;
             exchange.body.begin(piece);
-            reactor.read(self.id, piece, bundle.clone());
+            reactor.reads.start(self.id, piece, bundle.clone(), reactor.now, &mut reactor.ring);
             service.stats.read_began(volume.0);
         }
     }
 
     /// Buffers of a volume are free, and it is this connection's turn, unless it has left that line.
-    pub fn on_turn(&mut self, volume: usize, reactor: &mut Reactor, service: &Service) {
-        if self.in_line.is_none_or(|line| line.as_usize() != volume) {
+    pub fn on_turn(&mut self, volume: VolumeIndex, reactor: &mut Reactor, service: &Service) {
+        if self.place != Place::InLine(volume) {
             return;
         }
-        self.in_line = None;
+        self.place = Place::Called(volume);
         if self.blocked_since.is_none() {
             self.advance(reactor, service);
+        }
+        // Not taken up: whoever is next may have it.
+        if self.place == Place::Called(volume) {
+            self.place = Place::None;
         }
     }
 
@@ -113,13 +125,13 @@ impl Connection {
         match (read.outcome, &mut self.exchange) {
             (Ok(buffers), Some(exchange)) if waits => {
                 if let Err(unwanted) = exchange.body.complete(read.piece, buffers) {
-                    reactor.take_back(unwanted);
+                    reactor.reads.take_back(unwanted);
                 }
                 if self.blocked_since.is_none() {
                     self.advance(reactor, service);
                 }
             }
-            (Ok(buffers), _) => reactor.take_back(buffers),
+            (Ok(buffers), _) => reactor.reads.take_back(buffers),
             (Err(error), Some(exchange)) if waits && exchange.body.awaits(read.piece) => {
                 self.on_read_error(&error, reactor, service);
             }
@@ -137,13 +149,18 @@ impl Connection {
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
     }
 
-    /// The disk did not answer in time; its read, if any, stays in flight and finds nobody.
+    /// What comes next was not there in time. A read, if one is in flight, stays so and finds nobody.
     pub(super) fn on_disk_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
-        if let Some(bundle) = self.exchange.as_ref().and_then(|exchange| exchange.bundle.as_ref()) {
-            service.stats.read_timed_out(bundle.bundle().volume().0);
-            service.store.report_read_error(bundle.bundle(), &io::ErrorKind::TimedOut.into());
-        }
-        let (refused, aborted) = (Outcome::RefusedDiskTimeout, Outcome::AbortedDiskTimeout);
+        let Some(exchange) = &self.exchange else { return };
+        let (refused, aborted) = if exchange.body.is_being_read() {
+            if let Some(bundle) = exchange.bundle.as_ref().map(|open| open.bundle()) {
+                service.stats.read_timed_out(bundle.volume().0);
+                service.store.report_read_error(bundle, &io::ErrorKind::TimedOut.into());
+            }
+            (Outcome::RefusedDiskTimeout, Outcome::AbortedDiskTimeout)
+        } else {
+            (Outcome::RefusedBuffers, Outcome::AbortedBuffers)
+        };
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
     }
 
@@ -158,8 +175,8 @@ impl Connection {
     ) {
         if self.exchange.as_ref().is_some_and(|exchange| exchange.has_answered()) {
             self.abort(aborted, cause, reactor, service);
-        } else if self.refuse(refused, reactor, service) == Step::Again {
-            self.advance(reactor, service);
+        } else {
+            self.refuse_again(refused, reactor, service);
         }
     }
 
@@ -189,7 +206,7 @@ impl Connection {
         let is_idle =
             self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);
         if let (true, Some(exchange)) = (is_idle, &mut self.exchange) {
-            exchange.body.rewind(&mut reactor.buffers);
+            exchange.body.rewind(&mut reactor.reads.buffers);
             self.piece_chunks = 1;
         }
     }
@@ -219,7 +236,7 @@ impl Connection {
         let of_head = sent_bytes.min(exchange.head.len() - exchange.head_sent_bytes);
         exchange.head_sent_bytes += of_head;
         exchange.body_sent_bytes += (sent_bytes - of_head) as u64;
-        exchange.body.advance(sent_bytes - of_head, &mut reactor.buffers);
+        exchange.body.advance(sent_bytes - of_head, &mut reactor.reads.buffers);
     }
 
     fn head_is_sent(&self) -> bool {
