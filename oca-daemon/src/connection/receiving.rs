@@ -164,7 +164,10 @@ impl Connection {
     /// Empty lines before a request are no request (RFC 9112 §2.2): some clients end their content with one.
     fn skip_empty_lines(&mut self) {
         let lines = self.inbox.chunks_exact(2).take_while(|line| line == b"\r\n").count();
-        self.inbox.drain(..2 * lines.min(EMPTY_LINES_BEFORE_REQUEST));
+        // More than that is refused when it is parsed.
+        if lines <= EMPTY_LINES_BEFORE_REQUEST {
+            self.inbox.drain(..2 * lines);
+        }
     }
 
     fn skip_content(&mut self, head_bytes: usize, reactor: &mut Reactor, service: &Service) -> Step {
