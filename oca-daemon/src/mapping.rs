@@ -42,20 +42,24 @@ impl Mapping {
         self.length_bytes
     }
 
-    /// A part of it. The caller asks only for parts that nobody, the kernel included, is writing to.
+    /// A part of it.
     ///
     /// # Panics
     /// When the range lies beyond the mapping.
-    pub fn slice(&self, start: usize, length_bytes: usize) -> &[u8] {
+    ///
+    /// # Safety
+    /// Nobody, the kernel included, writes to that part while the slice lives.
+    pub unsafe fn slice(&self, start: usize, length_bytes: usize) -> &[u8] {
         assert!(start.checked_add(length_bytes).is_some_and(|end| end <= self.length_bytes));
-        // SAFETY: mapped, readable and initialised (zeroed), as just asserted, as long as `self` lives.
+        // SAFETY: mapped, readable and initialised (zeroed), as just asserted, as long as `self` lives; not written to, as the
+        // caller promises.
         unsafe { std::slice::from_raw_parts(self.address.add(start), length_bytes) }
     }
 }
 
 // SAFETY: the memory is plain bytes; which part belongs to whom is settled by the pools that hand it out.
 unsafe impl Send for Mapping {}
-// SAFETY: as above; `slice` is the only access, and its callers keep to parts that nobody writes.
+// SAFETY: as above; `slice` is the only access, and its callers promise that nobody writes there.
 unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {

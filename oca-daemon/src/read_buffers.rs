@@ -1,3 +1,4 @@
+#![expect(unsafe_code, reason = "reads memory that the kernel writes to at other times")]
 //! The worker's pool of read buffers: 64 KiB each, page-aligned, in one region that the ring registers once.
 //!
 //! A buffer holds one checksummed chunk, so that a fast response is read in pieces of many buffers and a slow one holds a
@@ -61,9 +62,11 @@ impl ReadBuffers {
         self.free.push(buffer.0);
     }
 
-    /// The buffer's bytes. Reads in flight keep their buffers to themselves, so a caller never sees one being written.
+    /// The buffer's bytes. Reads in flight keep their buffers to themselves, so that nobody sees one being written.
     pub fn bytes(&self, buffer: &ReadBuffer) -> &[u8] {
-        self.region.slice(buffer.0 as usize * BUFFER_BYTES, BUFFER_BYTES)
+        // SAFETY: only a read in flight writes to a buffer, and it owns the `ReadBuffer` meanwhile (`disk_reads.rs`), so that
+        // nobody else can ask for its bytes.
+        unsafe { self.region.slice(buffer.0 as usize * BUFFER_BYTES, BUFFER_BYTES) }
     }
 
     /// A part of the buffer as the kernel wants it for a read.

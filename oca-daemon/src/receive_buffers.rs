@@ -11,6 +11,17 @@ use io_uring::types::BufRingEntry;
 
 use crate::mapping::Mapping;
 
+/// A buffer that the kernel has filled for a receive: ours until it is given back.
+#[derive(Debug)]
+pub struct ReceivedBuffer(u16);
+
+impl ReceivedBuffer {
+    /// The buffer that a completion names.
+    pub(crate) fn named_by(id: u16) -> Self {
+        Self(id)
+    }
+}
+
 /// The ring of provided buffers of one worker.
 pub struct ReceiveBuffers {
     ring: Mapping,
@@ -28,7 +39,7 @@ impl ReceiveBuffers {
         let memory = Mapping::anonymous(usize::from(count) * buffer_bytes)?;
         let mut buffers = Self { ring, memory, count, buffer_bytes, tail: 0 };
         for buffer in 0..count {
-            buffers.give_back(buffer);
+            buffers.give_back(ReceivedBuffer(buffer));
         }
         Ok(buffers)
     }
@@ -38,13 +49,15 @@ impl ReceiveBuffers {
         self.ring.address() as u64
     }
 
-    /// The first `length` bytes of a buffer that a completion named.
-    pub fn bytes(&self, buffer: u16, length: usize) -> &[u8] {
-        self.memory.slice(usize::from(buffer) * self.buffer_bytes, length.min(self.buffer_bytes))
+    /// The first `length` bytes of a buffer.
+    pub fn bytes(&self, buffer: &ReceivedBuffer, length: usize) -> &[u8] {
+        let start = usize::from(buffer.0) * self.buffer_bytes;
+        // SAFETY: the kernel writes only to buffers that it has been offered, and this one has not been since it was filled.
+        unsafe { self.memory.slice(start, length.min(self.buffer_bytes)) }
     }
 
     /// Offers a buffer to the kernel.
-    pub fn give_back(&mut self, buffer: u16) {
+    pub fn give_back(&mut self, ReceivedBuffer(buffer): ReceivedBuffer) {
         debug_assert!(buffer < self.count);
         let entries = self.ring.address().cast::<BufRingEntry>();
         let address = self.memory.address() as u64 + u64::from(buffer) * self.buffer_bytes as u64;

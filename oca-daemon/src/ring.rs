@@ -22,11 +22,11 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RING_COMPLETIONS, RING_ENTRIES};
 use crate::mapping::Mapping;
-use crate::receive_buffers::ReceiveBuffers;
+use crate::receive_buffers::{ReceiveBuffers, ReceivedBuffer};
 use crate::token::Token;
 
 /// A completion: what it is about, the operation's result (negative: errno), and its flags.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Completion {
     /// The operation.
     pub token: Token,
@@ -35,7 +35,7 @@ pub struct Completion {
     /// More completions of the same operation follow (multishot).
     pub more: bool,
     /// The provided buffer that a receive was given; to be handed back with [`Ring::give_back`].
-    pub buffer: Option<u16>,
+    pub buffer: Option<ReceivedBuffer>,
 }
 
 /// Why the ring could not be made; each says what the operator can change.
@@ -218,19 +218,19 @@ impl Ring {
                 token: Token::unpack(entry.user_data())?,
                 result: entry.result(),
                 more: cqueue::more(entry.flags()),
-                buffer: cqueue::buffer_select(entry.flags()),
+                buffer: cqueue::buffer_select(entry.flags()).map(ReceivedBuffer::named_by),
             })
         }));
         Ok(())
     }
 
     /// The bytes of a provided buffer that a receive was given.
-    pub fn received(&self, buffer: u16, length: usize) -> &[u8] {
+    pub fn received(&self, buffer: &ReceivedBuffer, length: usize) -> &[u8] {
         self.receive_buffers.bytes(buffer, length)
     }
 
     /// Lets the kernel use a provided buffer again.
-    pub fn give_back(&mut self, buffer: u16) {
+    pub fn give_back(&mut self, buffer: ReceivedBuffer) {
         self.receive_buffers.give_back(buffer);
     }
 

@@ -152,11 +152,11 @@ impl Worker {
 
     fn apply(&mut self, completion: Completion) {
         match completion.token {
-            Token::Accept(index) => self.on_accepted(index, completion),
+            Token::Accept(index) => self.on_accepted(index, &completion),
             Token::Wake => self.on_wake(),
             Token::Receive(id) => {
                 self.with_connection(id, |connection, reactor, service| {
-                    connection.on_received(completion, reactor, service);
+                    connection.on_received(&completion, reactor, service);
                 });
                 if let Some(buffer) = completion.buffer {
                     self.reactor.ring.give_back(buffer);
@@ -207,7 +207,7 @@ impl Worker {
         }
     }
 
-    fn on_accepted(&mut self, index: u32, completion: Completion) {
+    fn on_accepted(&mut self, index: u32, completion: &Completion) {
         if !completion.more {
             self.acceptors[index as usize].disarmed();
         }

@@ -28,7 +28,7 @@ impl Connection {
     }
 
     /// A receive has completed. The provided buffer, if any, stays valid until this returns.
-    pub fn on_received(&mut self, completion: Completion, reactor: &mut Reactor, service: &Service) {
+    pub fn on_received(&mut self, completion: &Completion, reactor: &mut Reactor, service: &Service) {
         self.receive_armed = false;
         match (self.state, completion.result) {
             (State::Closed(_), _) => {}
@@ -56,8 +56,8 @@ impl Connection {
         }
     }
 
-    fn on_bytes(&mut self, completion: Completion, reactor: &mut Reactor, service: &Service) {
-        let Some(buffer) = completion.buffer else { return };
+    fn on_bytes(&mut self, completion: &Completion, reactor: &mut Reactor, service: &Service) {
+        let Some(buffer) = &completion.buffer else { return };
         let bytes = reactor.ring.received(buffer, completion.result as usize);
         match self.transport.receive(bytes, &mut self.inbox) {
             Ok(received) => {
