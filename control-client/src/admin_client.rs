@@ -1,7 +1,7 @@
 //! The client of the daemon's admin API: one HTTP/1.1 exchange a call, over the Unix socket or TCP.
 //!
-//! Every call is bounded: connecting and the whole exchange in time, the answer in bytes. It runs on any tokio runtime
-//! that has I/O and time enabled.
+//! Every call is bounded: connecting and the whole exchange in time, the answer in bytes. It runs on any
+//! tokio runtime that has I/O and time enabled.
 
 mod address;
 mod answer;

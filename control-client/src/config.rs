@@ -1,9 +1,9 @@
 //! The configuration: one TOML file for all processes of the appliance, one section a file under `config/`.
 //!
-//! Reading goes in three steps, each with its own kind of complaint: the file ([`ConfigError::Unreadable`]), its text
-//! ([`ConfigError::Refused`]: syntax, unknown keys, wrong types and units, with line and column), the values against
-//! each other ([`ConfigError::Problems`]: all that is wrong, each with its key and what to do). Every default is stated
-//! once, in the `Default` of its section; `config.example.toml` shows them all.
+//! Reading goes in three steps, each with its own kind of complaint: the file ([`ConfigError::Unreadable`]),
+//! its text ([`ConfigError::Refused`]: syntax, unknown keys, wrong types and units, with line and column),
+//! the values against each other ([`ConfigError::Problems`]: all that is wrong, each with its key and what to
+//! do). Every default is stated once, in the `Default` of its section; `config.example.toml` shows them all.
 
 mod admin;
 mod complaint;
@@ -64,7 +64,8 @@ impl Config {
         Err(ConfigError::problems(path, problem::with_lines(problems, &text)))
     }
 
-    /// Reads a file, and does not judge its values: for a program that wants one key of a file which another one obeys.
+    /// Reads a file, and does not judge its values: for a program that wants one key of a file which another
+    /// one obeys.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         Self::parse_named(&source::read(path)?, Some(path))
     }

@@ -28,7 +28,8 @@ pub struct HealthReport {
     pub uptime_seconds: u64,
 }
 
-/// The steps of an appliance's life: `Starting → Recovering → Serving ⇄ Draining → Drained`. Only `Serving` is steered to.
+/// The steps of an appliance's life: `Starting → Recovering → Serving ⇄ Draining → Drained`. Only `Serving`
+/// is steered to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {

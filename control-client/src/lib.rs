@@ -1,5 +1,5 @@
-//! The nouns that every process of the appliance shares, the documents that they exchange, and the client of the daemon's
-//! admin API. This crate depends on no other crate of the project.
+//! The nouns that every process of the appliance shares, the documents that they exchange, and the client of
+//! the daemon's admin API. This crate depends on no other crate of the project.
 //!
 //! Reading order:
 //!
@@ -10,8 +10,8 @@
 //! 4. [`admin_client`]: one exchange with a daemon, bounded in time and bytes.
 //! 5. [`limits`]: every bound, with its reason.
 //!
-//! `src/bin/oca` is the operator's command. It asks the daemon through [`admin_client`]; commands that need the format of
-//! the store are executed by the store's own program, `oca-store`.
+//! `src/bin/oca` is the operator's command. It asks the daemon through [`admin_client`]; commands that need
+//! the format of the store are executed by the store's own program, `oca-store`.
 
 pub mod admin;
 pub mod admin_client;

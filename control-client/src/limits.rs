@@ -12,7 +12,8 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = ByteCount::MIB.bytes();
 /// room for five times the 40,000 bundles of a 20 TB appliance.
 pub const ANSWER_BYTES_MAX: u64 = ByteCount::mib(64).bytes();
 
-/// The largest change document that is sent or taken: a few names, none longer than 1,024 bytes before JSON escapes it.
+/// The largest change document that is sent or taken: a few names, none longer than 1,024 bytes before JSON
+/// escapes it.
 pub const CHANGE_BYTES_MAX: u64 = ByteCount::kib(16).bytes();
 
 /// The longest time to connect to the admin API. The daemon is on this machine, or on this site's network.
@@ -21,12 +22,12 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest time from connecting to the last byte of an answer that only reads.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest time for a change. Retiring waits for the last reader of a bundle, who may live as long as a connection
-/// does by default.
+/// The longest time for a change. Retiring waits for the last reader of a bundle, who may live as long as a
+/// connection does by default.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(4 * 3600 + 60);
 
-/// Volumes of one appliance: as many as the store takes (`VOLUMES_MAX` of cache-store), so that a file that is checked here
-/// is not refused there. A server has at most some 40 disks.
+/// Volumes of one appliance: as many as the store takes (`VOLUMES_MAX` of cache-store), so that a file that
+/// is checked here is not refused there. A server has at most some 40 disks.
 pub const VOLUMES_MAX: usize = 64;
 
 /// Addresses of one role. Each costs every worker a socket.
@@ -41,8 +42,8 @@ pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Footers on the heap. Below, one large bundle's footer pushes out most others.
 pub const FOOTER_CACHE: RangeInclusive<ByteCount> = ByteCount::mib(16)..=ByteCount::TIB;
 
-/// Bundle files kept open. Below, a handful of viewers make every request an `open`; above `fs.nr_open`'s usual value,
-/// no process gets so many descriptors.
+/// Bundle files kept open. Below, a handful of viewers make every request an `open`; above `fs.nr_open`'s
+/// usual value, no process gets so many descriptors.
 pub const OPEN_BUNDLES: RangeInclusive<u32> = 16..=1_048_576;
 
 /// Openings that wait, per volume. Each holds a connection.

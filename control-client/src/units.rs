@@ -1,8 +1,9 @@
 //! Quantities with their units: sizes in bytes (IEC), rates in bits per second (SI), half-open ranges, durations.
 //!
-//! In files and on the command line a quantity is a number and a unit, `"256 MiB"`, `"1.2 Gbit/s"`, `"30 s"`; one space
-//! between them may be left out. `Display` and serde print that same form, exactly: what is printed parses to the same
-//! value. Parsing is total: whatever the text, the answer is a value or a [`QuantityError`] that names the accepted units.
+//! In files and on the command line a quantity is a number and a unit, `"256 MiB"`, `"1.2 Gbit/s"`, `"30 s"`;
+//! one space between them may be left out. `Display` and serde print that same form, exactly: what is printed
+//! parses to the same value. Parsing is total: whatever the text, the answer is a value or a
+//! [`QuantityError`] that names the accepted units.
 
 mod bit_rate;
 mod byte_count;

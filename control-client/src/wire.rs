@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// The `version` of every wire document, 1. A document of another version is refused when it is read; fields that are not
-/// known are not a new version, and are passed over.
+/// The `version` of every wire document, 1. A document of another version is refused when it is read; fields
+/// that are not known are not a new version, and are passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DocumentVersion;
 

@@ -192,8 +192,8 @@ fn oca_in(folder: &Path) -> Command {
     command
 }
 
-/// On the file system of `oca` itself, so that it can be linked. Nothing is copied or written that is executed: another
-/// test's child may hold it open for writing for a moment, and it would not start.
+/// On the file system of `oca` itself, so that it can be linked. Nothing is copied or written that is
+/// executed: another test's child may hold it open for writing for a moment, and it would not start.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// The golden file reads, and writes itself again to the byte; a field from the future changes nothing; another version is
-/// refused.
+/// The golden file reads, and writes itself again to the byte; a field from the future changes nothing;
+/// another version is refused.
 fn assert_golden<T: Serialize + DeserializeOwned>(golden: &str) -> T {
     let document: T = serde_json::from_str(golden).expect("the golden file must be readable");
     let written = serde_json::to_string_pretty(&document).expect("writable") + "\n";

@@ -1,7 +1,8 @@
 //! Accepting on one listener: armed, paused because something ran out, or ended.
 //!
-//! While nothing is wrong one multishot accept stays in the ring, or, where clients are to wait at the bound, a single one. A lack of descriptors or memory pauses accepting for a
-//! moment, and then it is tried again; clients wait in the kernel's queue meanwhile.
+//! While nothing is wrong one multishot accept stays in the ring, or, where clients are to wait at the bound,
+//! a single one. A lack of descriptors or memory pauses accepting for a moment, and then it is tried again;
+//! clients wait in the kernel's queue meanwhile.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -21,7 +22,8 @@ pub struct Acceptor {
     listener: Option<Listener>,
     kind: Transport,
     token: Token,
-    /// One connection at a time, so that the bound on connections is kept where clients are to wait rather than be refused.
+    /// One connection at a time, so that the bound on connections is kept where clients are to wait rather
+    /// than be refused.
     one_by_one: bool,
     armed: bool,
     state: Accepting,
@@ -89,7 +91,8 @@ impl Acceptor {
         }
     }
 
-    /// Whether accepting is held up: the bound is reached, or something ran out, and it has not gone well for long enough since.
+    /// Whether accepting is held up: the bound is reached, or something ran out, and it has not gone well for
+    /// long enough since.
     pub fn is_held_up(&self, now: Instant) -> bool {
         self.state == Accepting::Full || self.failed_at.is_some_and(|at| now < at + ACCEPT_RECOVERED)
     }

@@ -1,8 +1,9 @@
-//! What remains of a response's body, in the order of sending: text, and ranges of a bundle's file that are read in pieces.
+//! What remains of a response's body, in the order of sending: text, and ranges of a bundle's file that are
+//! read in pieces.
 //!
-//! A piece is 1 to [`PIECE_CHUNKS_MAX`](crate::limits::PIECE_CHUNKS_MAX) whole chunks, so that each chunk's checksum can be verified before any
-//! of its bytes leave. Pieces are asked for ahead of the sending, come back in any order, and leave in order; a buffer
-//! returns to the pool as soon as its chunk is sent. Nothing here does I/O.
+//! A piece is 1 to [`PIECE_CHUNKS_MAX`] whole chunks, so that each chunk's checksum can be verified before
+//! any of its bytes leave. Pieces are asked for ahead of the sending, come back in any order, and leave in
+//! order; a buffer returns to the pool as soon as its chunk is sent. Nothing here does I/O.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -24,8 +25,8 @@ pub type SendSlices<'a> = SmallVec<[IoSlice<'a>; SEND_SLICES_MAX]>;
 /// A read that a body asks for: whole chunks of the bundle's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceRead {
-    /// Names the read when it has completed. Never used twice on a worker: a read of an earlier response that comes back late must
-    /// not be taken for one of the present response.
+    /// Names the read when it has completed. Never used twice on a worker: a read of an earlier response that
+    /// comes back late must not be taken for one of the present response.
     pub ticket: u64,
     /// Index of the first chunk in the file.
     pub first_chunk: u64,
@@ -299,8 +300,8 @@ mod tests {
         assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [10, CHUNK_BYTES as usize, 5]);
     }
 
-    /// Found in review: tickets were counted anew for every response, so that after a 503 for a disk that hung, the late read was taken for
-    /// the first piece of the connection's next response.
+    /// Found in review: tickets were counted anew for every response, so that after a 503 for a disk that
+    /// hung, the late read was taken for the first piece of the connection's next response.
     #[test]
     fn a_late_read_of_an_earlier_response_is_not_taken_for_the_present_one() {
         let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();

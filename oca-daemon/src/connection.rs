@@ -1,10 +1,10 @@
-//! A connection: an explicit state machine, driven by completions. This file owns the states; the four files beside it hold
-//! what happens in them, in the order of a request's life:
+//! A connection: an explicit state machine, driven by completions. This file owns the states; the four files
+//! beside it hold what happens in them, in the order of a request's life:
 //!
-//! 1. [`receiving`]: bytes from the socket become a request;
-//! 2. [`deciding`]: the request becomes a response;
-//! 3. [`sending`]: the response's pieces are read, verified and sent;
-//! 4. [`closing`]: the connection ends, and why.
+//! 1. `receiving`: bytes from the socket become a request;
+//! 2. `deciding`: the request becomes a response;
+//! 3. `sending`: the response's pieces are read, verified and sent;
+//! 4. `closing`: the connection ends, and why.
 //!
 //! ```text
 //!                    ┌──────────────────────── next request ────────────────────────┐
@@ -15,8 +15,8 @@
 //!                                OpeningBundle
 //! ```
 //!
-//! Nothing here waits: where something must happen first, an operation is in flight or somebody will send a message, and a
-//! deadline is set. A socket is closed only when the kernel holds no operation on it any more.
+//! Nothing here waits: where something must happen first, an operation is in flight or somebody will send a
+//! message, and a deadline is set. A socket is closed only when the kernel holds no operation on it any more.
 
 mod closing;
 mod deciding;
@@ -44,7 +44,8 @@ use crate::transport::Transport;
 pub enum State {
     /// A TLS handshake, or a request, is being received; or the next one is awaited.
     ReadingRequest,
-    /// The bundle's file is being opened, and its footer read, off the worker. The ticket tells this opening from earlier ones.
+    /// The bundle's file is being opened, and its footer read, off the worker. The ticket tells this opening
+    /// from earlier ones.
     OpeningBundle(u64),
     /// The next piece of the body is being read, or waits for a buffer to be read into.
     AwaitingDisk,
@@ -186,7 +187,8 @@ impl Connection {
         }
     }
 
-    /// Sets the deadline of the state that was just entered; the connection's age bounds every one but that of closing.
+    /// Sets the deadline of the state that was just entered; the connection's age bounds every one but that
+    /// of closing.
     fn set_deadline(&mut self, after: Duration, reactor: &mut Reactor, service: &Service) {
         let oldest = self.accepted_at + service.timeouts.lifetime;
         let is_closing = matches!(self.state, State::Closing(_));

@@ -1,4 +1,5 @@
-//! The life of the process: read the configuration, open the store, bind, start the workers, announce, wait for signals, stop.
+//! The life of the process: read the configuration, open the store, bind, start the workers, announce, wait
+//! for signals, stop.
 //!
 //! Whatever cannot work is found before the first connection is accepted, and said once, with what to do about it.
 
@@ -291,8 +292,8 @@ fn store_options(config: &Config) -> StoreOptions {
     }
 }
 
-/// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients can never take
-/// the descriptors that bundles, logs and the admin API need.
+/// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients
+/// can never take the descriptors that bundles, logs and the admin API need.
 fn fit_descriptor_limit(config: &mut Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {

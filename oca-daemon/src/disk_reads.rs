@@ -4,8 +4,8 @@
 )]
 //! Disk reads in flight: what the kernel is writing to, and for whom.
 //!
-//! The table owns a read's buffers, its iovecs and the open bundle from submission to completion, whatever becomes of the
-//! connection meanwhile.
+//! The table owns a read's buffers, its iovecs and the open bundle from submission to completion, whatever
+//! becomes of the connection meanwhile.
 
 use std::fmt;
 use std::io;
@@ -115,8 +115,8 @@ impl DiskReads {
         self.submit(slot, pool, ring);
     }
 
-    /// Takes in a completion: asks for the rest of a read that came back short, else verifies every chunk; the buffers return to the
-    /// pool if any is wrong.
+    /// Takes in a completion: asks for the rest of a read that came back short, else verifies every chunk;
+    /// the buffers return to the pool if any is wrong.
     pub fn finish(
         &mut self,
         slot: u32,

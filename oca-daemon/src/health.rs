@@ -77,6 +77,8 @@ pub struct Observed {
     pub requests_in_flight: u64,
     /// Bundles put aside since the process started, because they were not what they should be.
     pub quarantined: u64,
+    /// Inventories made anew since the process started, because their journals were damaged.
+    pub inventories_rebuilt: u64,
     /// What is left of everything that can run out.
     pub headroom: Headroom,
 }
@@ -113,6 +115,7 @@ pub fn judge(observed: &Observed) -> HealthReport {
         reasons.extend(note_volume(volume));
     }
     reasons.extend(note_quarantine(observed.quarantined));
+    reasons.extend(note_rebuilt(observed.inventories_rebuilt));
     reasons.extend(note_headroom(&observed.headroom));
     HealthReport {
         version: DocumentVersion,
@@ -304,6 +307,18 @@ fn note_quarantine(quarantined: u64) -> Option<Reason> {
     })
 }
 
+fn note_rebuilt(inventories: u64) -> Option<Reason> {
+    (inventories > 0).then(|| {
+        reason(
+            "inventory_rebuilt",
+            format!(
+                "{inventories} inventories were made anew from the bundles since the start, because the disk did \
+                not give back what was written to it; look at it with smartctl, and at the daemon's log"
+            ),
+        )
+    })
+}
+
 fn note_headroom(headroom: &Headroom) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if headroom.connections_free == 0 {
@@ -400,6 +415,7 @@ mod tests {
             volumes: vec![volume(VolumeState::Serving), volume(VolumeState::Serving)],
             requests_in_flight: 7,
             quarantined: 0,
+            inventories_rebuilt: 0,
             headroom: Headroom {
                 connections_free: 100,
                 descriptors_free: 1000,
@@ -466,6 +482,7 @@ mod tests {
                 observed.volumes[0].read_timeout_age = Some(READ_TIMEOUT_REMEMBERED);
             }),
             ("bundles_quarantined", |observed| observed.quarantined = 1),
+            ("inventory_rebuilt", |observed| observed.inventories_rebuilt = 1),
             ("connections_full", |observed| observed.headroom.connections_free = 0),
             ("memory_low", |observed| observed.headroom.memory_available_bytes = MEMORY_AVAILABLE_MIN_BYTES),
         ];

@@ -14,15 +14,17 @@
 //!
 //! # What lies under it
 //!
-//! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and [`read_buffers`] in
-//! [`mapping`]s, the [`timer_wheel`], and the [`read_queue`] with its lines for buffers. [`token`] names what a completion is about; [`acceptor`] and
-//! [`listener`] bring connections in; [`mailbox`] brings messages from other threads; [`service`] is what never changes.
-//! [`tls`] holds the certificates. [`limits`] holds every bound, with its reason.
+//! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and
+//! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], and the [`read_queue`] with its lines for buffers.
+//! [`token`] names what a completion is about; [`acceptor`] and [`listener`] bring connections in;
+//! [`mailbox`] brings messages from other threads; [`service`] is what never changes. [`tls`] holds the
+//! certificates. [`limits`] holds every bound, with its reason.
 //!
 //! # What stands around it
 //!
-//! [`daemon`] is the life of the process. [`appliance`] is what its threads share: [`stats`] and [`metrics`], [`readiness`]
-//! and [`health`], the [`access_log`], the [`admin`] API, the service manager's [`watchdog`], and [`signals`].
+//! [`daemon`] is the life of the process. [`appliance`] is what its threads share: [`stats`] and [`metrics`],
+//! [`readiness`] and [`health`], the [`access_log`], the [`admin`] API, the service manager's [`watchdog`],
+//! and [`signals`].
 
 pub mod acceptor;
 pub mod access_log;

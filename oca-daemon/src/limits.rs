@@ -34,21 +34,24 @@ const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
 
 // ---- connections: what one of them may hold, and for how long ----
 
-/// Bytes of plaintext that wait to be read as requests. A head, plus what arrived with its last bytes: one receive, or one TLS
-/// record of 16 KiB. Nothing is received while a response is being sent, so pipelined requests stay in the kernel.
+/// Bytes of plaintext that wait to be read as requests. A head, plus what arrived with its last bytes: one
+/// receive, or one TLS record of 16 KiB. Nothing is received while a response is being sent, so pipelined
+/// requests stay in the kernel.
 pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 
-/// Sealed bytes that wait for a TLS client's socket: one chunk, so that a slow client holds no more than on cleartext.
+/// Sealed bytes that wait for a TLS client's socket: one chunk, so that a slow client holds no more than on
+/// cleartext.
 pub const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a connection that we have ended waits for the client to end it too. Long enough for a response to reach a bad link
-/// before a reset could overtake it.
+/// How long a connection that we have ended waits for the client to end it too. Long enough for a response to
+/// reach a bad link before a reset could overtake it.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes thrown away meanwhile. Beyond: reset; a client that goes on sending does not read.
 pub const CLOSING_BYTES_MAX: usize = 256 * 1024;
 
-/// Connections beyond the bound that are told 503, as a part of the bound: one in sixteen. Beyond these: reset at once.
+/// Connections beyond the bound that are told 503, as a part of the bound: one in sixteen. Beyond these:
+/// reset at once.
 pub const REFUSALS_PART: usize = 16;
 
 // ---- bodies: how much is read ahead ----
@@ -62,7 +65,8 @@ pub const PIECES_AHEAD_MAX: usize = 2;
 /// Slices of one send: a head, and all chunks of the pieces ahead.
 pub const SEND_SLICES_MAX: usize = 1 + PIECE_CHUNKS_MAX * PIECES_AHEAD_MAX;
 
-/// How long a client takes nothing before its buffers go to others, when the pool is empty. It costs one more read later.
+/// How long a client takes nothing before its buffers go to others, when the pool is empty. It costs one more
+/// read later.
 pub const SURRENDER_AFTER: Duration = Duration::from_millis(500);
 
 /// Places in a line for buffers beyond twice the connections, before it is looked through for those who have gone.
@@ -70,7 +74,8 @@ pub const LINE_SLACK: usize = 1024;
 
 // ---- the worker: its ring, its clocks ----
 
-/// Submission queue entries. When they are used up they are submitted at once, so this bounds a batch and not the work.
+/// Submission queue entries. When they are used up they are submitted at once, so this bounds a batch and not
+/// the work.
 pub const RING_ENTRIES: u32 = 1024;
 
 /// Completion queue entries. The kernel keeps what is beyond, at a cost.
@@ -88,11 +93,13 @@ pub const TIMER_TICK: Duration = Duration::from_millis(100);
 /// Slots of the timer wheel: 51 s of horizon, past most deadlines.
 pub const TIMER_SLOTS: usize = 512;
 
-/// `TCP_USER_TIMEOUT`, in send-stall timeouts. It is for clients that have vanished; those who take nothing are ended by the
-/// send-stall timeout. Some slow clients close their window for longer than that between two sips, and the kernel would count that too.
+/// `TCP_USER_TIMEOUT`, in send-stall timeouts. It is for clients that have vanished; those who take nothing
+/// are ended by the send-stall timeout. Some slow clients close their window for longer than that between two
+/// sips, and the kernel would count that too.
 pub const USER_TIMEOUT_STALLS: u32 = 4;
 
-/// How long accepting pauses when descriptors or memory run out: long enough not to spin, short enough not to be noticed.
+/// How long accepting pauses when descriptors or memory run out: long enough not to spin, short enough not to
+/// be noticed.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// After how long without another failure accepting counts as recovered.

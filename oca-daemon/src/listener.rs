@@ -80,8 +80,8 @@ pub fn bind_for_workers(
     Ok((bound, listeners))
 }
 
-/// Tells whether another program listens there: with `SO_REUSEPORT` alone, a second daemon would silently get half of the
-/// first one's clients.
+/// Tells whether another program listens there: with `SO_REUSEPORT` alone, a second daemon would silently get
+/// half of the first one's clients.
 fn probe(address: SocketAddr) -> io::Result<()> {
     if address.port() == 0 {
         return Ok(());

@@ -1,4 +1,5 @@
-//! `oca-daemon`: serves segments from a store of bundles. The life of the process, in order, is in [`oca_daemon::daemon`].
+//! `oca-daemon`: serves segments from a store of bundles. The life of the process, in order, is in
+//! [`oca_daemon::daemon`].
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! How a request ended. Every request ends with exactly one [`Outcome`]; the metrics count them by name, and a total is
-//! the sum of its named causes.
+//! How a request ended. Every request ends with exactly one [`Outcome`]; the metrics count them by name, and
+//! a total is the sum of its named causes.
 //!
 //! The table below is the only place that lists them: the metrics, the access log and the operator's manual read it.
 

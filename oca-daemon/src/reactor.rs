@@ -1,4 +1,5 @@
-//! What a worker's connections share and change: the ring, the reads, the timers, the clock, the log. One thread owns it.
+//! What a worker's connections share and change: the ring, the reads, the timers, the clock, the log. One
+//! thread owns it.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,9 +1,10 @@
 #![expect(unsafe_code, reason = "reads memory that the kernel writes to at other times")]
 //! The worker's pool of read buffers: 64 KiB each, page-aligned, in one region that the ring registers once.
 //!
-//! A buffer holds one checksummed chunk, so that a fast response is read in pieces of many buffers and a slow one holds a
-//! single one. A [`ReadBuffer`] is owned by exactly one thing at a time: the pool, a read in flight, or a response's piece. It is
-//! neither `Clone` nor `Copy`; dropping one without giving it back would lose it, which a debug assertion tells.
+//! A buffer holds one checksummed chunk, so that a fast response is read in pieces of many buffers and a slow
+//! one holds a single one. A [`ReadBuffer`] is owned by exactly one thing at a time: the pool, a read in
+//! flight, or a response's piece. It is neither `Clone` nor `Copy`; dropping one without giving it back would
+//! lose it, which a debug assertion tells.
 
 use std::io;
 use std::sync::Arc;
@@ -26,7 +27,8 @@ pub struct ReadBuffers {
 }
 
 impl ReadBuffers {
-    /// A pool of `total_bytes`, rounded down to whole buffers. Where the ring can register it, its pages are pinned from then on.
+    /// A pool of `total_bytes`, rounded down to whole buffers. Where the ring can register it, its pages are
+    /// pinned from then on.
     pub fn new(total_bytes: u64) -> io::Result<Self> {
         let count = (total_bytes as usize / BUFFER_BYTES).max(1);
         let region = Arc::new(Mapping::anonymous(count * BUFFER_BYTES)?);

@@ -1,8 +1,8 @@
 //! Who may read now: the pool of read buffers, the reads in flight, and the lines of those who wait for buffers.
 //!
-//! A line per volume, first come first served: whoever has not been called lets those who stand in line go first, so that responses under way
-//! cannot take every freed buffer before a newcomer. Of several volumes each may hold half of the pool in flight, so that one hung disk
-//! holds up only its own titles.
+//! A line per volume, first come first served: whoever has not been called lets those who stand in line go
+//! first, so that responses under way cannot take every freed buffer before a newcomer. Of several volumes
+//! each may hold half of the pool in flight, so that one hung disk holds up only its own titles.
 
 use std::collections::VecDeque;
 use std::io;
@@ -107,7 +107,8 @@ impl ReadQueue {
         self.buffers.free_count() == 0 && self.lines.iter().any(|line| !line.is_empty())
     }
 
-    /// Forgets those in line who are not there any more, where they have become many. `place_of` says where a connection stands.
+    /// Forgets those in line who are not there any more, where they have become many. `place_of` says where a
+    /// connection stands.
     pub fn tidy(&mut self, connection_count: usize, place_of: impl Fn(ConnectionId) -> Place) {
         for (index, line) in self.lines.iter_mut().enumerate() {
             if line.len() > 2 * connection_count + LINE_SLACK {

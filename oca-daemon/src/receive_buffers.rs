@@ -1,8 +1,9 @@
 #![expect(unsafe_code, reason = "the provided-buffer ring is memory shared with the kernel")]
 //! Provided buffers for receives: the kernel picks one when bytes arrive, so that an idle connection holds none.
 //!
-//! A ring of entries (address, length, id) in a page-aligned mapping of its own, and the buffers in another. A buffer is the
-//! kernel's while its entry is between head and tail; it is ours from the completion that names it until `give_back`.
+//! A ring of entries (address, length, id) in a page-aligned mapping of its own, and the buffers in another.
+//! A buffer is the kernel's while its entry is between head and tail; it is ours from the completion that
+//! names it until `give_back`.
 
 use std::io;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -62,8 +63,8 @@ impl ReceiveBuffers {
         let entries = self.ring.address().cast::<BufRingEntry>();
         let address = self.memory.address() as u64 + u64::from(buffer) * self.buffer_bytes as u64;
         // SAFETY: the index is below `count`, the mapping holds `count` entries, and the kernel reads an entry only
-        // after the tail was moved past it, which happens below with release ordering. Fields are set one by one because
-        // the first entry's last field is the ring's tail.
+        // after the tail was moved past it, which happens below with release ordering. Fields are set one by
+        // one because the first entry's last field is the ring's tail.
         unsafe {
             let entry = &mut *entries.add(usize::from(self.tail & (self.count - 1)));
             entry.set_addr(address);

@@ -1,8 +1,9 @@
 //! From bytes to a request: the grammar and framing of HTTP/1.1 (RFC 9112), strictly.
 //!
-//! [`parse`] is a pure function of the bytes received. It allocates nothing on the usual path, so that the connection may
-//! call it again after a bundle had to be opened. The field section is split by `httparse`; the rules that it takes
-//! lightly (bare LF, bare CR, control bytes, HTTP/1.2) are checked on the raw bytes first.
+//! [`parse`] is a pure function of the bytes received. It allocates nothing on the usual path, so that the
+//! connection may call it again after a bundle had to be opened. The field section is split by `httparse`;
+//! the rules that it takes lightly (bare LF, bare CR, control bytes, HTTP/1.2) are checked on the raw bytes
+//! first.
 //!
 //! Whatever could let two recipients disagree about where a request ends is refused, and the connection closed.
 
@@ -55,8 +56,8 @@ pub struct Request<'a> {
     pub framing: Framing,
     /// Whether the connection goes on after this exchange, as far as the request decides.
     pub persistence: Persistence,
-    /// The client waits for an answer before it sends its content: the final status is sent at once and the connection
-    /// closed, without a `100 Continue` and without reading content (RFC 9110 §10.1.1).
+    /// The client waits for an answer before it sends its content: the final status is sent at once and the
+    /// connection closed, without a `100 Continue` and without reading content (RFC 9110 §10.1.1).
     pub expect_continue: bool,
     /// The fields that serving looks at.
     pub fields: Fields<'a>,
@@ -157,7 +158,8 @@ pub enum Cause {
 
 /// Reads a request head from `bytes`, which start where a request may start. Bytes after the head are not looked at.
 ///
-/// A prefix of a request is [`Parsed::Partial`] or already refused; it is never complete in another way than the whole.
+/// A prefix of a request is [`Parsed::Partial`] or already refused; it is never complete in another way than
+/// the whole.
 pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     match parse_head(bytes) {
         Ok(Some(request)) => Parsed::Complete(request),

@@ -1,7 +1,8 @@
 //! What is sent: a status, the fields, and where the body's bytes come from.
 //!
-//! A [`Response`] is a value: it holds the fields as they go on the wire and says which ranges of the bundle's file follow
-//! them. Who sends it writes the head with [`Response::write_head`] and the parts of the body in order.
+//! A [`Response`] is a value: it holds the fields as they go on the wire and says which ranges of the
+//! bundle's file follow them. Who sends it writes the head with [`Response::write_head`] and the parts of the
+//! body in order.
 
 mod multipart;
 

@@ -4,12 +4,14 @@
 )]
 //! The ring: one io_uring per worker, with just the operations that the worker needs.
 //!
-//! Ownership: whatever the kernel may still read or write is owned by something that outlives the operation. Receives use
-//! the ring's own provided buffers; disk reads use buffers that lie in [`crate::disk_reads`] until their completion; a
-//! socket is closed only after every operation on it has completed (`connection.rs`).
+//! Ownership: whatever the kernel may still read or write is owned by something that outlives the operation.
+//! Receives use the ring's own provided buffers; disk reads use buffers that lie in [`crate::disk_reads`]
+//! until their completion; a socket is closed only after every operation on it has completed
+//! (`connection.rs`).
 //!
-//! `SINGLE_ISSUER | DEFER_TASKRUN`: completions are worked on only when this thread waits for them, so nothing interrupts
-//! a request half-way. Required operations are probed when the ring is made, and a kernel that refuses names what to change.
+//! `SINGLE_ISSUER | DEFER_TASKRUN`: completions are worked on only when this thread waits for them, so
+//! nothing interrupts a request half-way. Required operations are probed when the ring is made, and a kernel
+//! that refuses names what to change.
 
 use std::fmt;
 use std::io;
@@ -121,7 +123,8 @@ impl Ring {
                 .map_err(RingError::Buffers)?;
         }
         let iovec = libc::iovec { iov_base: region.address().cast(), iov_len: region.length_bytes() };
-        // Without registration (memory-lock limit, a region above 1 GiB) each read pins its pages: slower, and all else the same.
+        // Without registration (memory-lock limit, a region above 1 GiB) each read pins its pages: slower,
+        // and all else the same.
         // SAFETY: the ring keeps the region, which is dropped after `uring` (field order).
         let registered = unsafe { uring.submitter().register_buffers(&[iovec]) };
         let reads_fixed = registered.is_ok() && probe.is_supported(opcode::ReadvFixed::CODE);
@@ -167,8 +170,8 @@ impl Ring {
         self.push(opcode::Read::new(Fd(event.as_raw_fd()), counter.cast(), 8).build(), token);
     }
 
-    /// Reads from `offset` of a file into the memory that `iovecs` names. A read whose start may block is started by a thread of the
-    /// kernel's, not here.
+    /// Reads from `offset` of a file into the memory that `iovecs` names. A read whose start may block is
+    /// started by a thread of the kernel's, not here.
     ///
     /// # Safety
     /// The iovecs must stay valid until the completion, and the memory that they name (all within the region that the
@@ -241,8 +244,9 @@ impl Ring {
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return;
             }
-            // The queue is full: hand it to the kernel. EBUSY cannot last, since completions beyond the queue are kept in
-            // the kernel's overflow list (IORING_FEAT_NODROP) and entries are consumed all the same.
+            // The queue is full: hand it to the kernel. EBUSY cannot last, since completions beyond the queue
+            // are kept in the kernel's overflow list (IORING_FEAT_NODROP) and entries are consumed all the
+            // same.
             let _ = self.uring.submitter().submit();
         }
     }

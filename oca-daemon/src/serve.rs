@@ -1,8 +1,9 @@
 //! What is answered: the semantics of HTTP (RFC 9110) for immutable objects, decided without I/O.
 //!
-//! In the order of a request: [`route`] looks at method and target, and either answers or says what to look up; then
-//! [`answer`] decides for an object that was found (`conditions`, then `ranges`), [`absent`] for none, [`unavailable`]
-//! where the object cannot be read now, and [`refuse`] for what was not a request at all.
+//! In the order of a request: [`route`] looks at method and target, and either answers or says what to look
+//! up; then [`answer`] decides for an object that was found (`conditions`, then `ranges`), [`absent`] for
+//! none, [`unavailable`] where the object cannot be read now, and [`refuse`] for what was not a request at
+//! all.
 
 mod cache_control;
 mod conditions;
@@ -198,8 +199,8 @@ pub fn absent(request: &Request<'_>, policy: &Policy) -> Response {
     client_error(Cause::Absent, request, policy)
 }
 
-/// 503: the object cannot be read now, or the connection not be taken. `outcome` is one of the refused ones; without a
-/// request the connection closes.
+/// 503: the object cannot be read now, or the connection not be taken. `outcome` is one of the refused ones;
+/// without a request the connection closes.
 pub fn unavailable(request: Option<&Request<'_>>, outcome: Outcome, policy: &Policy) -> Response {
     errors::unavailable(request, outcome, policy)
 }

@@ -1,6 +1,6 @@
 #![expect(unsafe_code, reason = "signal masks and sigtimedwait have no safe wrapper among our crates")]
-//! Signals, taken by the main thread alone: they are blocked before any other thread exists, so no system call of another thread
-//! is ever interrupted by one.
+//! Signals, taken by the main thread alone: they are blocked before any other thread exists, so no system
+//! call of another thread is ever interrupted by one.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -4,8 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// `TCP_NOTSENT_LOWAT`: a socket counts as writable only while it holds fewer unsent bytes than this, so that what waits for a
-/// slow client waits here, where it can be given up, and not in the kernel.
+/// `TCP_NOTSENT_LOWAT`: a socket counts as writable only while it holds fewer unsent bytes than this, so that
+/// what waits for a slow client waits here, where it can be given up, and not in the kernel.
 pub fn set_notsent_lowat(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     let value = bytes.min(i32::MAX as u32) as libc::c_int;
     // SAFETY: the pointer is to an int of the length that is given, and lives through the call.

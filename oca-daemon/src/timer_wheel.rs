@@ -1,8 +1,9 @@
 //! Deadlines of many connections at a cost that does not grow with how many are idle.
 //!
-//! A wheel of slots, one per tick. A connection has one live entry, at or before its deadline; when the entry comes up and the deadline has moved,
-//! the entry moves on. So setting a later deadline costs nothing, and an idle connection is looked at once per horizon.
-//! Entries left behind by an earlier deadline are told from the live one by their tick, and dropped.
+//! A wheel of slots, one per tick. A connection has one live entry, at or before its deadline; when the entry
+//! comes up and the deadline has moved, the entry moves on. So setting a later deadline costs nothing, and an
+//! idle connection is looked at once per horizon. Entries left behind by an earlier deadline are told from
+//! the live one by their tick, and dropped.
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,8 @@ impl TimerWheel {
         Self { slots: vec![Vec::new(); TIMER_SLOTS], started: now, next: Tick(0) }
     }
 
-    /// Enters a deadline; the answer is the tick at which the entry will come up, which its owner remembers as the live one.
-    /// A deadline beyond the wheel's horizon comes up early, and is entered again then.
+    /// Enters a deadline; the answer is the tick at which the entry will come up, which its owner remembers
+    /// as the live one. A deadline beyond the wheel's horizon comes up early, and is entered again then.
     pub fn enter(&mut self, id: ConnectionId, deadline: Instant) -> Tick {
         let tick = Tick(self.tick_after(deadline).0.clamp(self.next.0, self.next.0 + TIMER_SLOTS as u64 - 1));
         self.slots[tick.0 as usize % TIMER_SLOTS].push((id, tick));

@@ -1,8 +1,8 @@
 //! Certificates and the TLS settings of the daemon: rustls with aws-lc, TLS 1.3 and 1.2, HTTP/1.1 by ALPN.
 //!
-//! The settings are made once and shared by all workers, so that a session ticket is good on each of them. Certificates are
-//! looked up at every handshake in a table that a reload replaces whole: by the name that the client asks for (SNI), else the first one
-//! configured. A reload that fails leaves the table as it was.
+//! The settings are made once and shared by all workers, so that a session ticket is good on each of them.
+//! Certificates are looked up at every handshake in a table that a reload replaces whole: by the name that
+//! the client asks for (SNI), else the first one configured. A reload that fails leaves the table as it was.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -108,7 +108,8 @@ impl Certificates {
             .with_cert_resolver(self.clone());
         settings.alpn_protocols = vec![b"http/1.1".to_vec()];
         settings.ticketer = Ticketer::new().map_err(TlsError::Settings)?;
-        // Early data can be replayed, and a segment's first byte gains nothing from it that a warm connection does not have.
+        // Early data can be replayed, and a segment's first byte gains nothing from it that a warm connection
+        // does not have.
         settings.max_early_data_size = 0;
         Ok(Arc::new(settings))
     }

@@ -1,7 +1,8 @@
 //! What a completion is about: the 64 bits that travel with an operation through the ring and come back.
 //!
-//! Layout of the `user_data`: kind in bits 56–63, slot in bits 32–55, generation in bits 0–31. A slot is used again by later
-//! connections and reads; the generation tells a late completion from one for the present owner.
+//! Layout of the `user_data`: kind in bits 56–63, slot in bits 32–55, generation in bits 0–31. A slot is used
+//! again by later connections and reads; the generation tells a late completion from one for the present
+//! owner.
 
 /// A connection of one worker: its place in the slab, and which of the connections that lived there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

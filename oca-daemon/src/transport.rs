@@ -1,7 +1,7 @@
 //! The bytes between a connection and its socket: as they are, or as TLS records.
 //!
-//! Sends never wait: what the socket does not take now stays with the caller (cleartext) or, sealed already and bounded, here
-//! (TLS). The caller polls the ring for room and comes back.
+//! Sends never wait: what the socket does not take now stays with the caller (cleartext) or, sealed already
+//! and bounded, here (TLS). The caller polls the ring for room and comes back.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -55,7 +55,8 @@ impl Transport {
         Transport::Tls(Box::new(connection))
     }
 
-    /// Takes bytes from the socket in, and adds the client's plaintext to `inbox`. `Ended` when the client has said that it sends no more.
+    /// Takes bytes from the socket in, and adds the client's plaintext to `inbox`. `Ended` when the client
+    /// has said that it sends no more.
     pub fn receive(&mut self, mut bytes: &[u8], inbox: &mut Vec<u8>) -> Result<Received, ReceiveError> {
         match self {
             Transport::Cleartext => inbox.extend_from_slice(bytes),

@@ -2,9 +2,9 @@
     unsafe_code,
     reason = "takes ownership of accepted descriptors, and lends the ring the wake-up counter"
 )]
-//! A worker: one thread on one core, with its own ring, its own listeners and its own connections. It waits for
-//! completions and applies each to the connection that it is about; only one thing happens at a time, and nothing waits but
-//! the ring.
+//! A worker: one thread on one core, with its own ring, its own listeners and its own connections. It waits
+//! for completions and applies each to the connection that it is about; only one thing happens at a time, and
+//! nothing waits but the ring.
 
 use std::io;
 use std::net::SocketAddr;
@@ -68,7 +68,8 @@ pub struct WorkerSettings {
     pub log: LogSender,
 }
 
-/// Starts a worker's thread, pinned to the `service.worker`-th core that the process may use, and returns when its ring is ready.
+/// Starts a worker's thread, pinned to the `service.worker`-th core that the process may use, and returns
+/// when its ring is ready.
 pub fn spawn(settings: WorkerSettings) -> Result<JoinHandle<()>, RingError> {
     let (ready, is_ready) = mpsc::sync_channel(1);
     let name = format!("worker-{}", settings.service.worker);
@@ -123,7 +124,8 @@ impl Worker {
         while !self.has_finished() {
             self.arm_acceptors();
             if let Err(error) = self.reactor.ring.wait(self.next_wait(), &mut batch) {
-                // The ring itself is broken: nothing can be served with it. Health sees the heartbeat stop, and systemd restarts us.
+                // The ring itself is broken: nothing can be served with it. Health sees the heartbeat stop,
+                // and systemd restarts us.
                 tracing::error!(worker = self.service.worker, %error, "io_uring_enter failed; the worker ends");
                 std::process::abort();
             }
@@ -144,7 +146,8 @@ impl Worker {
             let in_use = buffers.count() - buffers.free_count();
             self.service.stats.buffers_in_use(in_use as u64 * CHUNK_BYTES);
         }
-        // A disk that hangs may still write to the read buffers: they must stay where they are until the process ends.
+        // A disk that hangs may still write to the read buffers: they must stay where they are until the
+        // process ends.
         if self.reactor.reads.has_reads_in_flight() {
             std::mem::forget((self.reactor, self.wake_counter));
         }
@@ -172,7 +175,8 @@ impl Worker {
         }
     }
 
-    /// Lets something happen to a connection, then sees whether it is over. False when there is no such connection any more.
+    /// Lets something happen to a connection, then sees whether it is over. False when there is no such
+    /// connection any more.
     fn with_connection(
         &mut self,
         id: ConnectionId,
@@ -351,8 +355,8 @@ impl Worker {
         });
     }
 
-    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a tick, since it looks at every
-    /// connection.
+    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a
+    /// tick, since it looks at every connection.
     fn reclaim_buffers(&mut self) {
         let is_due = self.reactor.now >= self.surrendered_at + TIMER_TICK;
         if is_due && self.reactor.reads.is_short_of_buffers() {
@@ -433,8 +437,8 @@ impl Worker {
     }
 }
 
-/// Binds the thread to one core, so that its connections' memory stays in that core's caches. Where there are more workers than
-/// cores, or the kernel refuses, the scheduler decides.
+/// Binds the thread to one core, so that its connections' memory stays in that core's caches. Where there are
+/// more workers than cores, or the kernel refuses, the scheduler decides.
 fn pin(worker: u16) {
     let Ok(allowed) = sched_getaffinity(None) else { return };
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();

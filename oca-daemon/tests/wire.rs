@@ -1,5 +1,6 @@
-//! Plays the exchanges of `tests/wire/*.exchange` against the daemon, each on a connection of its own, and compares every
-//! answer with what the document says. `tests/wire/README.md` explains how an exchange is written.
+//! Plays the exchanges of `tests/wire/*.exchange` against the daemon, each on a connection of its own, and
+//! compares every answer with what the document says. `tests/wire/README.md` explains how an exchange is
+//! written.
 
 mod support;
 

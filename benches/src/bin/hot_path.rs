@@ -1,7 +1,8 @@
-//! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging. Nanoseconds per
-//! request, the median of many bursts, with the tenth and ninetieth percentile.
+//! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging.
+//! Nanoseconds per request, the median of many bursts, with the tenth and ninetieth percentile.
 //!
-//! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run once, which is what CI does: that it runs, never how fast.
+//! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run once, which is what CI
+//! does: that it runs, never how fast.
 
 use std::error::Error;
 use std::hint::black_box;

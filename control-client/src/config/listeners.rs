@@ -50,7 +50,8 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// Whether the kernel would hand both the same connection. Port 0 asks the kernel for a free port, so it is never taken.
+/// Whether the kernel would hand both the same connection. Port 0 asks the kernel for a free port, so it is
+/// never taken.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0
         && one.port() == other.port()

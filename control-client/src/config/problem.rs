@@ -13,7 +13,8 @@ use crate::units::display_duration;
 pub struct Problem {
     /// The key, `serve.header_timeout` or `store.volumes[1].path`.
     pub key: String,
-    /// The line of the file that sets the key, counted from 1; absent where the key has its default, or there is no file.
+    /// The line of the file that sets the key, counted from 1; absent where the key has its default, or there
+    /// is no file.
     pub line: Option<usize>,
     /// What is wrong.
     pub what: String,

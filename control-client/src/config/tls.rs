@@ -9,7 +9,8 @@ use crate::limits;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
-    /// The first is the default; the others are chosen by the name that the client asks for, read from the certificate.
+    /// The first is the default; the others are chosen by the name that the client asks for, read from the
+    /// certificate.
     pub certificates: Vec<CertificateConfig>,
 }
 

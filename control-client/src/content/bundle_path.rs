@@ -15,7 +15,8 @@ use super::{NameError, check_component};
 pub struct BundlePath(Box<str>);
 
 impl BundlePath {
-    /// The longest path, in bytes: what leaves room for an object's name in the longest request target that is served.
+    /// The longest path, in bytes: what leaves room for an object's name in the longest request target that
+    /// is served.
     pub const BYTES_MAX: usize = 1024;
 
     /// Takes a path that is normalised already; nothing is normalised here.

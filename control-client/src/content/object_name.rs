@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{NameError, check_component};
 
-/// The name of an object in its bundle: one component of a path, 1 to [`ObjectName::BYTES_MAX`] bytes of UTF-8, without
-/// `/` and control bytes, not `.` or `..`.
+/// The name of an object in its bundle: one component of a path, 1 to [`ObjectName::BYTES_MAX`] bytes of
+/// UTF-8, without `/` and control bytes, not `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ObjectName(Box<str>);

@@ -1,4 +1,5 @@
-//! Durations as text, whole numbers of `ms`, `s`, `min`, `h` or `d`: `"100 ms"`, `"30 s"`, `"365 d"`. A day is 24 hours.
+//! Durations as text, whole numbers of `ms`, `s`, `min`, `h` or `d`: `"100 ms"`, `"30 s"`, `"365 d"`. A day
+//! is 24 hours.
 //!
 //! The functions `serialize` and `deserialize` serve `#[serde(with = "units::duration")]`.
 
@@ -14,8 +15,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     GRAMMAR.parse(text).map(Duration::from_millis)
 }
 
-/// A duration in the form that [`parse_duration`] reads. What is below a millisecond is dropped; what is above 2⁶⁴ − 1
-/// milliseconds is shown as that.
+/// A duration in the form that [`parse_duration`] reads. What is below a millisecond is dropped; what is
+/// above 2⁶⁴ − 1 milliseconds is shown as that.
 pub fn display_duration(duration: Duration) -> impl fmt::Display {
     DisplayDuration(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

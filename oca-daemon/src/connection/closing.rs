@@ -1,8 +1,8 @@
 //! The end of an exchange and of a connection.
 //!
-//! A connection ends in one of two ways. Gracefully: everything was sent, our side is shut, and what the client still
-//! sends is thrown away until it closes too, so that no reset overtakes the response (RFC 9112 §9.6). Or by a reset: a response that is not
-//! complete must not look complete.
+//! A connection ends in one of two ways. Gracefully: everything was sent, our side is shut, and what the
+//! client still sends is thrown away until it closes too, so that no reset overtakes the response (RFC 9112
+//! §9.6). Or by a reset: a response that is not complete must not look complete.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -120,8 +120,8 @@ impl Connection {
         }
     }
 
-    /// The client has not closed its side. While it still takes what was sent, it is waited for; then the socket is closed without a
-    /// reset, so that the kernel goes on delivering what is left.
+    /// The client has not closed its side. While it still takes what was sent, it is waited for; then the
+    /// socket is closed without a reset, so that the kernel goes on delivering what is left.
     fn on_closing_timeout(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
         let left = unacknowledged_bytes(&self.socket);
         if left > 0 && left < self.unacknowledged_bytes {
@@ -132,7 +132,8 @@ impl Connection {
         }
     }
 
-    /// The worker stops: the exchange in hand, or the one about to arrive, is the last; a connection between two requests ends.
+    /// The worker stops: the exchange in hand, or the one about to arrive, is the last; a connection between
+    /// two requests ends.
     pub fn on_stop(&mut self, reactor: &mut Reactor, service: &Service) {
         self.is_last = true;
         if self.state == State::ReadingRequest && self.exchange.is_none() {
@@ -164,7 +165,8 @@ impl Connection {
         }
     }
 
-    /// Whether the slot can be given up: the connection is closed, and the kernel holds nothing of it. Cancels what it holds.
+    /// Whether the slot can be given up: the connection is closed, and the kernel holds nothing of it.
+    /// Cancels what it holds.
     pub fn is_gone(&mut self, reactor: &mut Reactor) -> Option<CloseCause> {
         let State::Closed(cause) = self.state else { return None };
         if !self.receive_armed && !self.poll_armed {

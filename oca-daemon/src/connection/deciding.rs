@@ -1,9 +1,10 @@
-//! The request becomes a response. Every question is answered by a pure function (`request`, `serve`) or a lock-free look-up
-//! (the store's); what must be opened first is opened elsewhere, and the request is decided again from its bytes then.
+//! The request becomes a response. Every question is answered by a pure function (`request`, `serve`) or a
+//! lock-free look-up (the store's); what must be opened first is opened elsewhere, and the request is decided
+//! again from its bytes then.
 
 use std::sync::Arc;
 
-use cache_store::{Bundle, OpenBundle, OpenError};
+use cache_store::{Bundle, OpenBundle, OpenError, QuarantineReason};
 use control_client::units::ByteRange;
 
 use super::{Connection, State, Step};
@@ -19,7 +20,8 @@ use crate::service::Service;
 use crate::stats::Transport;
 
 impl Connection {
-    /// Decides what a complete request is answered with. `opened` is the bundle that was opened for it, if it had to be.
+    /// Decides what a complete request is answered with. `opened` is the bundle that was opened for it, if it
+    /// had to be.
     pub(super) fn decide(
         &mut self,
         request: &Request<'_>,
@@ -106,7 +108,8 @@ impl Connection {
         Step::Wait
     }
 
-    /// A bundle that this connection asked for is open, or cannot be opened. An opening that was given up is of no interest.
+    /// A bundle that this connection asked for is open, or cannot be opened. An opening that was given up is
+    /// of no interest.
     pub fn on_opened(
         &mut self,
         ticket: u64,
@@ -143,7 +146,8 @@ impl Connection {
         self.refuse_again(Outcome::RefusedDiskTimeout, reactor, service);
     }
 
-    /// Answers 503: nothing is wrong with the request, but it cannot be answered here and now. Without a request the connection closes.
+    /// Answers 503: nothing is wrong with the request, but it cannot be answered here and now. Without a
+    /// request the connection closes.
     pub(super) fn refuse(
         &mut self,
         request: Option<&Request<'_>>,
@@ -196,7 +200,8 @@ impl Connection {
         Step::Again
     }
 
-    /// In the last tenth of its lifetime a connection is told to close after the response, so that the limit cuts nothing.
+    /// In the last tenth of its lifetime a connection is told to close after the response, so that the limit
+    /// cuts nothing.
     fn is_retiring(&self, reactor: &Reactor, service: &Service) -> bool {
         reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9
     }
@@ -222,6 +227,7 @@ fn first_range(response: &Response, object_start: u64) -> Option<ByteRange> {
 
 fn outcome_of(error: OpenError) -> Outcome {
     match error {
+        OpenError::Damaged(QuarantineReason::Unreadable) => Outcome::RefusedReadError,
         OpenError::Damaged(_) => Outcome::RefusedCorrupt,
         OpenError::VolumeFailed => Outcome::RefusedVolumeFailed,
         OpenError::Exhausted(_) => Outcome::RefusedExhausted,

@@ -1,5 +1,5 @@
-//! One request and its response, from the request's first byte to the response's last: what is being sent, and what will be
-//! counted and logged of it.
+//! One request and its response, from the request's first byte to the response's last: what is being sent,
+//! and what will be counted and logged of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! The response is sent: pieces of the body are read ahead, verified, and handed to the socket as it takes them.
 //!
-//! The head waits for the first verified piece, so that a disk that fails at once is answered with a clean 503; after that, only a
-//! reset tells the client that the response is not whole.
+//! The head waits for the first verified piece, so that a disk that fails at once is answered with a clean
+//! 503; after that, only a reset tells the client that the response is not whole.
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -201,7 +201,8 @@ impl Connection {
         }
     }
 
-    /// Gives back the buffers of a client that has taken nothing for `idle` or longer; they are read again when it does.
+    /// Gives back the buffers of a client that has taken nothing for `idle` or longer; they are read again
+    /// when it does.
     pub fn surrender_buffers(&mut self, idle: Duration, reactor: &mut Reactor) {
         let is_idle =
             self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);

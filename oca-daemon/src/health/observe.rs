@@ -51,6 +51,7 @@ impl Observer {
                 .collect(),
             requests_in_flight: totals.requests_in_flight,
             quarantined: store.quarantined.iter().sum(),
+            inventories_rebuilt: store.journals_rebuilt,
             headroom: self.headroom(appliance, totals, &store),
         }
     }

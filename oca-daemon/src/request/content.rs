@@ -1,5 +1,5 @@
-//! Reading past a request's content (RFC 9112 §6, §7.1). Nothing that is served here takes content; it is discarded, so
-//! that the next request on the connection is found where it starts.
+//! Reading past a request's content (RFC 9112 §6, §7.1). Nothing that is served here takes content; it is
+//! discarded, so that the next request on the connection is found where it starts.
 
 use super::Cause;
 use super::line::is_token_byte;

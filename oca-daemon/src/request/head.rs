@@ -24,8 +24,9 @@ pub(super) fn skip_empty_lines(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     Err(Refusal::new(Cause::Malformed))
 }
 
-/// Finds the empty line that ends a field section. Lines end in CRLF only; a bare LF, a bare CR or a control byte other
-/// than HTAB is refused as soon as it has come, so that binary noise does not wait for the header timeout.
+/// Finds the empty line that ends a field section. Lines end in CRLF only; a bare LF, a bare CR or a control
+/// byte other than HTAB is refused as soon as it has come, so that binary noise does not wait for the header
+/// timeout.
 pub(super) fn find_section_end(section: &[u8]) -> Result<Extent, Cause> {
     let mut line_start = 0;
     for line_feed in memchr::memchr_iter(b'\n', section) {
@@ -41,8 +42,8 @@ pub(super) fn find_section_end(section: &[u8]) -> Result<Extent, Cause> {
     check_bytes(section).map(|()| Extent::Partial)
 }
 
-/// Refuses CR without LF and control bytes. A CR at the very end may still be followed by its LF. Written without branches,
-/// so that the compiler makes it a vector loop.
+/// Refuses CR without LF and control bytes. A CR at the very end may still be followed by its LF. Written
+/// without branches, so that the compiler makes it a vector loop.
 fn check_bytes(section: &[u8]) -> Result<(), Cause> {
     let control =
         |byte: u8| (byte < 0x20) & (byte != b'\t') & (byte != b'\r') & (byte != b'\n') | (byte == 0x7f);

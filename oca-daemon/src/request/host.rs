@@ -1,7 +1,8 @@
 //! `uri-host [":" port]`, as in Host and in absolute-form (RFC 9110 §7.2, RFC 3986 §3.2.2).
 
-/// Whether `host` follows the grammar. The empty host does: it says that the target has no authority (RFC 9110 §7.2), and a
-/// server of one namespace may take its default (RFC 9112 §3.3). User information does not (RFC 9110 §4.2.4).
+/// Whether `host` follows the grammar. The empty host does: it says that the target has no authority (RFC
+/// 9110 §7.2), and a server of one namespace may take its default (RFC 9112 §3.3). User information does not
+/// (RFC 9110 §4.2.4).
 pub(super) fn is_valid(host: &[u8]) -> bool {
     let (name_is_valid, port) = match host.strip_prefix(b"[") {
         Some(literal) => match literal.iter().position(|&byte| byte == b']') {

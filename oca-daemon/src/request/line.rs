@@ -38,8 +38,8 @@ pub(super) fn find_end(head: &[u8]) -> Result<Option<usize>, Refusal> {
 }
 
 impl<'a> RequestLine<'a> {
-    /// Splits a request line that [`find_end`] has measured. Single spaces only: what is lenient here is where proxies
-    /// and servers come to disagree.
+    /// Splits a request line that [`find_end`] has measured. Single spaces only: what is lenient here is
+    /// where proxies and servers come to disagree.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
         let text = str::from_utf8(line).map_err(|_| Refusal::new(Cause::Malformed))?;
         let (method, rest) = text.split_once(' ').ok_or(Refusal::new(Cause::Malformed))?;

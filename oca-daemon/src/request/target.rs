@@ -108,7 +108,8 @@ fn cut_path(path_and_query: &str) -> Result<&str, TargetError> {
     if path.bytes().all(is_path_byte) { Ok(path) } else { Err(TargetError::Malformed) }
 }
 
-/// `pchar`, `/` and `%` of RFC 3986, and `[ ] ^ |`, which the URL standard of the browsers leaves unescaped in a path.
+/// `pchar`, `/` and `%` of RFC 3986, and `[ ] ^ |`, which the URL standard of the browsers leaves unescaped
+/// in a path.
 fn is_path_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%[]^|".contains(&byte)
 }

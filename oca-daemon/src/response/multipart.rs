@@ -16,8 +16,9 @@ pub(crate) struct Multipart<'a> {
 }
 
 impl Multipart<'_> {
-    /// The boundary: the second half of the object's digest, of which the entity tag shows the first. Nobody can make an
-    /// object that contains it, since they would have to know the digest of what they are writing.
+    /// The boundary: the second half of the object's digest, of which the entity tag shows the first. Nobody
+    /// can make an object that contains it, since they would have to know the digest of what they are
+    /// writing.
     pub(crate) fn boundary(&self) -> String {
         let half = u128::from_be_bytes(*self.sha256.last_chunk().expect("a digest is longer than its half"));
         format!("oca-{half:032x}")

@@ -64,8 +64,8 @@ pub(super) fn range_applies(fields: &Fields<'_>, current: &Validators) -> bool {
     }
 }
 
-/// A date in any of the three forms of §5.6.7, in seconds since 1970; `None` where the field is absent, repeated or not
-/// a date, which has it ignored (§13.1.3, §13.1.4).
+/// A date in any of the three forms of §5.6.7, in seconds since 1970; `None` where the field is absent,
+/// repeated or not a date, which has it ignored (§13.1.3, §13.1.4).
 fn date(field: Single<'_>) -> Option<u64> {
     let text = str::from_utf8(field.one()?).ok()?;
     let moment = httpdate::parse_http_date(text).ok()?;

@@ -25,8 +25,8 @@ pub enum PolicyError {
 /// What a page may read besides the fields that the Fetch standard always shows.
 const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Retry-After, Server";
 
-/// What a page may send. `*` would do for browsers; televisions of 2017 do not know it, so that the fields of players are
-/// named: conditions, ranges, and CMCD (CTA-5004).
+/// What a page may send. `*` would do for browsers; televisions of 2017 do not know it, so that the fields of
+/// players are named: conditions, ranges, and CMCD (CTA-5004).
 const ALLOWED_FIELDS: &str = "*, Accept, Cache-Control, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, \
     If-Unmodified-Since, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status";
 

@@ -1,5 +1,7 @@
 //! A real daemon over a store in a temporary folder, for tests that talk to it through a socket.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +25,8 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Publishes objects, given by the path of a request for each and its bytes, and starts the daemon over them with one worker.
+    /// Publishes objects, given by the path of a request for each and its bytes, and starts the daemon over
+    /// them with one worker.
     pub(crate) fn start(objects: &[(&str, &[u8])]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let volume = folder.path().join("volume");
@@ -87,5 +90,5 @@ fn publish(objects: &[(&str, &[u8])], folder: &Path, volume: &Path) {
     Volume::init(volume).unwrap();
     let volume = Arc::new(Volume::open(volume, false).unwrap());
     let report = cache_store::import::import(folder, &BundlePath::parse("/").unwrap(), &volume);
-    assert!(report.failed.is_empty() && report.skipped.is_empty() && report.is_adopted, "{report:?}");
+    assert!(report.failed.is_empty() && report.skipped.is_empty() && report.adoption.is_ok(), "{report:?}");
 }

@@ -10,8 +10,8 @@ pub(crate) struct Fixture {
     objects: Vec<(&'static str, Vec<u8>)>,
 }
 
-/// What is learned of the segment (`/wire/video/1.m4s`) before the exchanges are read, since it depends on the import:
-/// the values of `{etag}`, `{modified}`, `{modified-1}` and `{modified+1}`.
+/// What is learned of the segment (`/wire/video/1.m4s`) before the exchanges are read, since it depends on
+/// the import: the values of `{etag}`, `{modified}`, `{modified-1}` and `{modified+1}`.
 pub(crate) struct Known {
     /// The entity tag, with its quotes.
     pub(crate) etag: String,
@@ -58,8 +58,8 @@ impl Fixture {
         found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| format!("the fixture has no {path}"))
     }
 
-    /// Waits until every object is served, since a store takes up new bundles in the background, and asks for the segment's
-    /// validators.
+    /// Waits until every object is served, since a store takes up new bundles in the background, and asks for
+    /// the segment's validators.
     pub(crate) fn learn(&self, address: SocketAddr) -> Known {
         for (path, _) in &self.objects {
             let deadline = Instant::now() + ADOPTED_WITHIN;

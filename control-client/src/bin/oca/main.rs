@@ -1,8 +1,8 @@
 //! `oca`, the operator's command.
 //!
-//! Reading order: `arguments` (what can be said), this file (what is done), `target` (which daemon is asked), then one file
-//! a kind of answer: `health`, `status`, `inventory`, `metrics`, `changes`, `check_config`; `external` hands the store's own
-//! commands to `oca-store`; `table`, `output` and `failure` serve them all.
+//! Reading order: `arguments` (what can be said), this file (what is done), `target` (which daemon is asked),
+//! then one file a kind of answer: `health`, `status`, `inventory`, `metrics`, `changes`, `check_config`;
+//! `external` hands the store's own commands to `oca-store`; `table`, `output` and `failure` serve them all.
 
 mod arguments;
 mod changes;

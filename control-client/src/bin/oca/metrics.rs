@@ -21,8 +21,8 @@ pub(crate) fn run(asking: &Asking) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A line of Prometheus's text format, version 0.0.4: `name{label="value",…} number`. Comments and what cannot be read give
-/// nothing. The number stays a string where JSON has no word for it (`+Inf`, `NaN`).
+/// A line of Prometheus's text format, version 0.0.4: `name{label="value",…} number`. Comments and what
+/// cannot be read give nothing. The number stays a string where JSON has no word for it (`+Inf`, `NaN`).
 fn sample(line: &str) -> Option<Value> {
     let line = line.trim();
     if line.starts_with('#') {

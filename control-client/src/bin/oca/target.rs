@@ -60,7 +60,8 @@ fn address(asking: &Asking) -> Result<AdminAddress, Failure> {
     }))
 }
 
-/// Whether this user may not see the file, or there is none: then the default socket is a good guess, and nothing to tell.
+/// Whether this user may not see the file, or there is none: then the default socket is a good guess, and
+/// nothing to tell.
 fn is_out_of_reach(error: &ConfigError) -> bool {
     match error {
         ConfigError::Unreadable { error, .. } => {
