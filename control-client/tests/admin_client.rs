@@ -114,7 +114,7 @@ fn a_change_is_sent_as_its_wire_document() {
     let purge = Purge { version: DocumentVersion, path, prefix: true };
     assert_eq!(block_on(client(&socket).purge(purge)).expect("purged").bundles.len(), 2);
     let requests = daemon.join().expect("the daemon ends");
-    assert!(requests[0].starts_with("POST /retire HTTP/1.1\r\n"), "{}", requests[0]);
+    assert!(requests[0].starts_with("POST /retire?wait_seconds=14400 HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(
         requests[0].ends_with(r#"{"version":1,"path":"/titles/abc/1080p","generation":2}"#),
         "{}",
