@@ -2,14 +2,21 @@
 //! directory that is held open, so that nothing can be written into what lies below a mount point after the
 //! disk has gone.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{Advice, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// Read by daemon and agent, written by whoever made the file; nobody else.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o640);
+/// Read and written by daemon and agent: what whoever has the volume's lock goes on with.
+const SHARED_FILE_MODE: Mode = Mode::from_raw_mode(0o660);
+/// For daemon and agent, two users of one group: each can remove what the other made.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o770);
 
 /// What a file system has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,39 +44,110 @@ impl Access {
     }
 }
 
-pub(crate) fn open_directory(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+/// Opens a directory that the operator names; links are followed.
+pub(crate) fn open_root(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?)
+    Ok(retry(|| rustix::fs::open(path, flags, Mode::empty()))?)
 }
 
+/// Opens a directory in another one; no link is followed.
+pub(crate) fn open_directory(directory: BorrowedFd<'_>, name: impl AsRef<OsStr>) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(retry(|| rustix::fs::openat(directory, name.as_ref(), flags, Mode::empty()))?)
+}
+
+/// Opens a regular file for reading; anything else is refused, and waits for nobody: a pipe would have its
+/// opener wait for the other end.
 pub(crate) fn open_file(directory: BorrowedFd<'_>, name: &str, access: Access) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | access.flags();
-    Ok(retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?)
-}
-
-/// Opens for reading and writing; made where it does not exist.
-pub(crate) fn open_or_create(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(retry(|| rustix::fs::openat(directory, name, flags, FILE_MODE))?)
-}
-
-/// Makes a file that does not exist yet.
-pub(crate) fn create_file(directory: BorrowedFd<'_>, name: &str, access: Access) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | access.flags();
-    let file = retry(|| rustix::fs::openat(directory, name, flags, FILE_MODE))?;
-    // Once more, as the process's umask does not apply here: the other user of the group has to read it.
-    rustix::fs::fchmod(&file, FILE_MODE)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | access.flags();
+    let file = retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?;
+    file_bytes(file.as_fd())?;
+    // Means nothing to a regular file, except to io_uring, some versions of which then fail where they should wait.
+    rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
 }
 
-/// Makes a directory; one that exists already is no error. The set-group-id bit hands the group down, so that
-/// daemon and agent, two users of one group, can each remove what the other made.
+/// Opens a file that whoever has the volume's lock may change.
+pub(crate) fn open_to_write(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?;
+    file_bytes(file.as_fd())?;
+    Ok(file)
+}
+
+/// Opens a file for its lock; made where it does not exist.
+pub(crate) fn open_or_create(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    loop {
+        match open_file(directory, name, Access::Buffered) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+        match create_shared_file(directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other,
+        }
+    }
+}
+
+/// Makes a file that does not exist yet, to be written by nobody else.
+pub(crate) fn create_file(directory: BorrowedFd<'_>, name: &str, access: Access) -> io::Result<OwnedFd> {
+    create(directory, name, access.flags(), FILE_MODE)
+}
+
+/// Makes a file that does not exist yet, which the other user of the group may write to later.
+pub(crate) fn create_shared_file(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
+    create(directory, name, OFlags::empty(), SHARED_FILE_MODE)
+}
+
+fn create(directory: BorrowedFd<'_>, name: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | flags;
+    let file = retry(|| rustix::fs::openat(directory, name, flags, mode))?;
+    give_to_owner_of(directory, file.as_fd())?;
+    // Once more, as the process's umask does not apply here: the other user of the group has to read it.
+    rustix::fs::fchmod(&file, mode)?;
+    Ok(file)
+}
+
+/// Makes a directory; one that exists already is no error.
 pub(crate) fn create_directory(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(0o2770);
-    match retry(|| rustix::fs::mkdirat(directory, name, mode)) {
-        // Once more, as the process's umask does not apply here.
-        Ok(()) => Ok(rustix::fs::chmodat(directory, name, mode, AtFlags::empty())?),
-        Err(Errno::EXIST) => Ok(()),
+    match retry(|| rustix::fs::mkdirat(directory, name, DIRECTORY_MODE)) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let made = open_directory(directory, name)?;
+    give_to_owner_of(directory, made.as_fd())?;
+    share_directory(made.as_fd(), false)
+}
+
+/// Lets the group of a directory work in it. The set-group-id bit, which hands the group down, is only asked
+/// for: a daemon that may not set it ([`RestrictSUIDSGID=`]) makes files of the right group anyhow.
+///
+/// [`RestrictSUIDSGID=`]: https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html
+pub(crate) fn share_directory(directory: BorrowedFd<'_>, hands_group_down: bool) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(directory)?.st_mode & 0o7777);
+    let wanted = mode | DIRECTORY_MODE | if hands_group_down { Mode::SGID } else { Mode::empty() };
+    if wanted == mode || rustix::fs::fchmod(directory, wanted).is_ok() {
+        return Ok(());
+    }
+    let shared = wanted - Mode::SGID;
+    if mode.contains(shared) { Ok(()) } else { Ok(rustix::fs::fchmod(directory, shared)?) }
+}
+
+/// Gives what root makes in a directory to whoever the directory belongs to, so that the daemon can use what
+/// `oca init` and `oca import` make, whoever runs them. Everybody else's files are their own, as ever.
+pub(crate) fn give_to_owner_of(directory: BorrowedFd<'_>, made: BorrowedFd<'_>) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (owner, found) = (rustix::fs::fstat(directory)?, rustix::fs::fstat(made)?);
+    if (owner.st_uid, owner.st_gid) == (found.st_uid, found.st_gid) {
+        return Ok(());
+    }
+    let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    match rustix::fs::fchown(made, Some(user), Some(group)) {
+        // A root without that right (a container's) has to leave it root's.
+        Ok(()) | Err(Errno::PERM) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
@@ -210,12 +288,33 @@ pub(crate) fn rename_new(
     match retry(|| rustix::fs::renameat_with(from, from_name, to, to_name, RenameFlags::NOREPLACE)) {
         Ok(()) => Ok(true),
         Err(Errno::EXIST) => Ok(false),
-        // File systems without that flag (FUSE): the window between the two calls is harmless, as only the
-        // same bundle, verified, can have the same name.
-        Err(Errno::INVAL | Errno::NOSYS) if named_file_bytes(to, to_name)?.is_some() => Ok(false),
-        Err(Errno::INVAL | Errno::NOSYS) => rename_over(from, from_name, to, to_name).map(|()| true),
+        // File systems without that flag (FUSE).
+        Err(Errno::INVAL | Errno::NOSYS) => link_new(from, from_name, to, to_name),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The same in two steps, neither of which replaces anything. A crash between them leaves a file with two
+/// names; the first one is removed as abandoned.
+fn link_new(from: BorrowedFd<'_>, from_name: &str, to: BorrowedFd<'_>, to_name: &str) -> io::Result<bool> {
+    match link(from, from_name, to, to_name) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    // It has its final name; the other one is as good as abandoned.
+    let _ = remove_file(from, from_name);
+    Ok(true)
+}
+
+/// Gives a file a second name, where no file has it.
+pub(crate) fn link(
+    from: BorrowedFd<'_>,
+    from_name: &str,
+    to: BorrowedFd<'_>,
+    to_name: &str,
+) -> io::Result<()> {
+    Ok(retry(|| rustix::fs::linkat(from, from_name, to, to_name, AtFlags::empty()))?)
 }
 
 /// Gives a file another name, in the place of whatever has it.
@@ -240,7 +339,7 @@ pub(crate) fn remove_file(directory: BorrowedFd<'_>, name: &str) -> io::Result<(
 pub(crate) fn write_durably(directory: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> io::Result<()> {
     let new_name = format!("{name}.new");
     remove_file(directory, &new_name)?;
-    let file = create_file(directory, &new_name, Access::Buffered)?;
+    let file = create_shared_file(directory, &new_name)?;
     write_all_at(file.as_fd(), bytes, 0)?;
     sync(file.as_fd())?;
     rename_over(directory, &new_name, directory, name)?;
@@ -249,12 +348,17 @@ pub(crate) fn write_durably(directory: BorrowedFd<'_>, name: &str, bytes: &[u8])
 
 /// The names in a directory, without `.` and `..`. Names that are not UTF-8 are nobody's here, and left out.
 pub(crate) fn list(directory: BorrowedFd<'_>) -> io::Result<Vec<String>> {
+    Ok(entries(directory)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
+}
+
+/// The same, whatever their bytes.
+pub(crate) fn entries(directory: BorrowedFd<'_>) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(directory)? {
         let entry = entry?;
-        match entry.file_name().to_str() {
-            Ok("." | "..") | Err(_) => {}
-            Ok(name) => names.push(name.to_owned()),
+        match entry.file_name().to_bytes() {
+            b"." | b".." => {}
+            name => names.push(OsStr::from_bytes(name).to_owned()),
         }
     }
     Ok(names)
@@ -270,4 +374,73 @@ pub(crate) fn space(directory: BorrowedFd<'_>) -> io::Result<FileSystemSpace> {
 
 fn retry<T>(call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
     rustix::io::retry_on_intr(call)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> (tempfile::TempDir, OwnedFd) {
+        let directory = tempfile::tempdir().unwrap();
+        let opened = std::fs::File::open(directory.path()).unwrap().into();
+        (directory, opened)
+    }
+
+    #[test]
+    fn without_a_rename_that_replaces_nothing_a_name_that_is_taken_is_left_alone_all_the_same() {
+        let (path, directory) = directory();
+        for (name, text) in [("mine", "1"), ("other", "2")] {
+            std::fs::write(path.path().join(name), text).unwrap();
+        }
+        let at = directory.as_fd();
+        assert!(link_new(at, "mine", at, "final").unwrap());
+        assert!(!link_new(at, "other", at, "final").unwrap());
+        assert_eq!(std::fs::read(path.path().join("final")).unwrap(), b"1");
+        assert_eq!(std::fs::read(path.path().join("other")).unwrap(), b"2");
+        assert!(!path.path().join("mine").exists());
+    }
+
+    #[test]
+    fn a_pipe_a_link_and_a_directory_are_no_files_and_nobody_waits_for_them() {
+        let (path, directory) = directory();
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(&directory, "pipe", rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path.path().join("link")).unwrap();
+        std::fs::create_dir(path.path().join("directory")).unwrap();
+        for name in ["pipe", "link", "directory"] {
+            assert!(open_file(directory.as_fd(), name, Access::Buffered).is_err(), "{name}");
+            assert!(open_to_write(directory.as_fd(), name).is_err(), "{name}");
+        }
+        std::os::unix::fs::symlink(path.path().join("directory"), path.path().join("elsewhere")).unwrap();
+        assert!(open_directory(directory.as_fd(), "elsewhere").is_err());
+    }
+
+    #[test]
+    fn a_file_that_is_opened_keeps_none_of_the_flags_that_make_opening_safe() {
+        let (path, directory) = directory();
+        std::fs::write(path.path().join("file"), b"text").unwrap();
+        let file = open_file(directory.as_fd(), "file", Access::Buffered).unwrap();
+        assert!(!rustix::fs::fcntl_getfl(&file).unwrap().contains(OFlags::NONBLOCK));
+        // Not every file system takes it.
+        if let Ok(direct) = open_file(directory.as_fd(), "file", Access::Direct) {
+            let flags = rustix::fs::fcntl_getfl(&direct).unwrap();
+            assert!(flags.contains(OFlags::DIRECT) && !flags.contains(OFlags::NONBLOCK));
+        }
+    }
+
+    #[test]
+    fn a_directory_is_made_for_the_group_and_hands_it_down_where_its_parent_does() {
+        let (path, directory) = directory();
+        let mode = |name: &str| {
+            let stat = rustix::fs::statat(&directory, name, AtFlags::empty()).unwrap();
+            stat.st_mode & 0o7777
+        };
+        create_directory(directory.as_fd(), "plain").unwrap();
+        assert_eq!(mode("plain"), 0o770);
+        share_directory(directory.as_fd(), true).unwrap();
+        create_directory(directory.as_fd(), "inherits").unwrap();
+        assert_eq!(mode("inherits"), 0o2770);
+        assert_eq!(mode(".") & 0o2770, 0o2770);
+        drop(path);
+    }
 }

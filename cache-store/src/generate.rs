@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::digest::{self, Context};
 use control_client::content::{BundleKey, BundlePath, Generation, NameError, ObjectName, Sha256};
 use control_client::units::ByteRange;
 
@@ -16,7 +16,7 @@ use crate::disk::{self, Access};
 use crate::format::{CHUNK_BYTES, Contents, ObjectEntry, encode_tail, place};
 use crate::identity::BundleId;
 use crate::inventory::{self, BundleRecord, OfflineAdoption};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, DATA_BYTES_MAX, GENERATE_BATCH_BUNDLES};
 use crate::volume::{Volume, VolumeError, VolumeLock};
 use crate::writer::{BundleWriter, PlannedObject, PublishError};
 
@@ -67,14 +67,15 @@ pub enum GenerateError {
     Io(io::Error),
 }
 
-/// Bundles journalled at once.
-const BATCH: usize = 1000;
-
 const MEDIA_TYPE: &str = "video/iso.segment";
 
 /// Makes bundles on a volume that no daemon uses, and adopts them, so that the next daemon serves them from
 /// its journal.
 pub fn generate(volume: &Arc<Volume>, options: &GenerateOptions) -> Result<GenerateReport, GenerateError> {
+    if options.object_bytes > DATA_BYTES_MAX {
+        let what = format!("an object of more than {} bytes is in no bundle", DATA_BYTES_MAX);
+        return Err(GenerateError::Publish(PublishError::Contents(what)));
+    }
     let lock = volume.lock().map_err(GenerateError::Volume)?;
     let mut report = GenerateReport::default();
     let mut records = Vec::new();
@@ -93,7 +94,7 @@ pub fn generate(volume: &Arc<Volume>, options: &GenerateOptions) -> Result<Gener
         report.object_bytes += record.object_bytes;
         report.file_bytes += record.file_bytes;
         records.push(record);
-        if records.len() == BATCH {
+        if records.len() == GENERATE_BATCH_BUNDLES {
             adopt(volume, &lock, std::mem::take(&mut records))?;
         }
     }
@@ -204,8 +205,15 @@ struct Zeroes {
 impl Zeroes {
     fn sha256(&mut self, length: u64) -> Sha256 {
         *self.digests.entry(length).or_insert_with(|| {
-            let digest = digest::digest(&digest::SHA256, &vec![0; length as usize]);
-            Sha256::new(*digest.as_ref().first_chunk().expect("a SHA-256 has 32 bytes"))
+            let mut digest = Context::new(&digest::SHA256);
+            let block = vec![0; BLOCK_BYTES];
+            let mut left = length;
+            while left > 0 {
+                let now = left.min(BLOCK_BYTES as u64);
+                digest.update(&block[..now as usize]);
+                left -= now;
+            }
+            Sha256::new(*digest.finish().as_ref().first_chunk().expect("a SHA-256 has 32 bytes"))
         })
     }
 

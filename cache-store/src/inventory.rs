@@ -13,31 +13,31 @@
 //! finished at the next start, and a file that is published again under the same name later is not taken for
 //! the one that left.
 //!
-//! Recovery: a torn end is cut off. Anything else that is wrong makes the journal worthless from there on,
-//! and what comes before may have been undone behind it: the journal is set aside as `journal.damaged`, and
-//! the inventory is made anew from the files in the directory. Only departures not finished before the cut
-//! are kept, so that nothing retired comes back.
+//! Reading order: this file is what a keeper has in memory, and how it changes it; `record` and `journal` are
+//! what is on the disk, `recovery` is what a start makes of that, `offline` is for programs without a keeper.
 
 mod journal;
+mod offline;
 mod record;
+mod recovery;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-pub use journal::{Cut, Decoded, decode, encode};
+pub use journal::{Cut, Decoded, append, decode, encode};
+pub(crate) use offline::init;
+pub use offline::{OfflineAdoption, adopt_offline, read};
 pub use record::{BundleRecord, Record};
+pub use recovery::Recovery;
 
 use crate::bundle::{Bundle, VolumeIndex};
 use crate::departure::Cause;
-use crate::disk;
 use crate::identity::BundleId;
-use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_GARBAGE_BYTES_MIN};
-use crate::volume::{Volume, VolumeId, VolumeLock};
+use crate::limits::JOURNAL_GARBAGE_BYTES_MIN;
+use crate::volume::{Volume, VolumeId};
 use journal::JournalFile;
-
-const DAMAGED_NAME: &str = "journal.damaged";
 
 /// The inventory of one volume, owned by its keeper.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub(crate) struct Inventory {
     volume_index: VolumeIndex,
     held: BTreeMap<BundleId, Arc<Bundle>>,
     leaving: BTreeMap<BundleId, Cause>,
+    /// Whether bundles in the directory may be missing here: see [`Record::Rebuilding`].
+    is_rebuilding: bool,
     /// `None` after an error: then the next change writes the journal anew.
     journal: Option<JournalFile>,
     live_bytes: u64,
@@ -54,23 +56,6 @@ pub(crate) struct Inventory {
     /// Compaction waits until the journal has this length; raised when it fails.
     compact_at_bytes: u64,
     compactions: u64,
-}
-
-/// How a journal was found at the start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// Whole.
-    Clean,
-    /// Its end was torn, and was cut off.
-    Cut {
-        /// Where.
-        at_bytes: u64,
-    },
-    /// It was damaged, and the inventory has to be made anew from the directory.
-    Rebuild {
-        /// What was wrong, and where.
-        reason: String,
-    },
 }
 
 impl Inventory {
@@ -82,6 +67,7 @@ impl Inventory {
             volume_index,
             held: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            is_rebuilding: false,
             journal: None,
             live_bytes: 0,
             held_file_bytes: 0,
@@ -105,6 +91,17 @@ impl Inventory {
     /// Departures that are not finished.
     pub(crate) fn leaving(&self) -> &BTreeMap<BundleId, Cause> {
         &self.leaving
+    }
+
+    /// Whether it is being made anew from the directory.
+    pub(crate) fn is_rebuilding(&self) -> bool {
+        self.is_rebuilding
+    }
+
+    /// Journals that it has been made anew. After an error the next start does it again.
+    pub(crate) fn end_rebuild(&mut self) -> io::Result<()> {
+        self.is_rebuilding = false;
+        self.replace(&[])
     }
 
     /// Bytes of the journal.
@@ -151,54 +148,6 @@ impl Inventory {
         Ok(())
     }
 
-    fn load(&mut self) -> io::Result<Recovery> {
-        let bytes = match disk::read_file(self.directory.as_fd(), journal::NAME, JOURNAL_BYTES_MAX) {
-            Ok(Some((_, bytes))) => bytes,
-            Ok(None) => return self.start_anew("there is no journal".to_owned()),
-            Err(error) => return self.start_anew(format!("the journal cannot be read: {error}")),
-        };
-        let decoded = journal::decode(&bytes, self.volume_id);
-        self.apply(&decoded.records);
-        match decoded.cut {
-            None | Some(Cut::Torn) => {
-                self.journal = Some(JournalFile::resume(self.directory.as_fd(), &decoded)?);
-                self.compact_if_due();
-                Ok(match decoded.cut {
-                    None => Recovery::Clean,
-                    Some(_) => Recovery::Cut { at_bytes: decoded.valid_bytes as u64 },
-                })
-            }
-            Some(cut) => {
-                self.held.clear();
-                self.live_bytes = 0;
-                self.held_file_bytes = 0;
-                self.start_anew(format!("the journal is damaged at byte {}: {cut}", decoded.valid_bytes))
-            }
-        }
-    }
-
-    /// Sets a damaged journal aside, and starts one that holds the departures only.
-    fn start_anew(&mut self, reason: String) -> io::Result<Recovery> {
-        // That it can be looked at later is worth a try, not a failure.
-        let directory = self.directory.as_fd();
-        let _ = disk::rename_over(directory, journal::NAME, directory, DAMAGED_NAME);
-        self.replace(&[])?;
-        Ok(Recovery::Rebuild { reason })
-    }
-
-    fn apply(&mut self, records: &[Record]) {
-        for record in held(records).into_values() {
-            self.hold(Arc::new(Bundle::new(record.clone(), self.volume_index)));
-        }
-        for record in records {
-            match record {
-                Record::Adopted(record) => self.leaving.remove(&BundleId::of(&record.key)),
-                Record::Leaving(id, cause) => self.leaving.insert(*id, *cause),
-                Record::Gone(id) => self.leaving.remove(id),
-            };
-        }
-    }
-
     fn hold(&mut self, bundle: Arc<Bundle>) {
         self.release(bundle.id());
         self.leaving.remove(&bundle.id());
@@ -233,7 +182,7 @@ impl Inventory {
 
     fn compact_if_due(&mut self) {
         let journal_bytes = self.journal_bytes();
-        let leaving_bytes = self.leaving.len() * (journal::FRAME_BYTES + Record::LEAVING_BYTES);
+        let leaving_bytes = self.leaving.len() * (journal::LENGTH_BYTES + Record::LEAVING_BYTES);
         let live_bytes = self.live_bytes + (journal::HEAD_BYTES + leaving_bytes) as u64;
         let garbage_bytes = journal_bytes.saturating_sub(live_bytes);
         if garbage_bytes <= live_bytes.max(JOURNAL_GARBAGE_BYTES_MIN) || journal_bytes < self.compact_at_bytes
@@ -252,12 +201,14 @@ impl Inventory {
         }
     }
 
-    /// Writes the journal anew: what is held, what is leaving, and `more`. A failure before the new one has
+    /// Writes the journal anew: what is leaving, what is held, and `more`. A failure before the new one has
     /// the name leaves the old one in use.
     fn replace(&mut self, more: &[Record]) -> io::Result<()> {
-        let held = self.held.values().map(|bundle| Record::Adopted(bundle.record().clone()));
+        let mark = self.is_rebuilding.then_some(Record::Rebuilding);
         let leaving = self.leaving.iter().map(|(id, cause)| Record::Leaving(*id, *cause));
-        let records: Vec<Record> = held.chain(leaving).chain(more.iter().cloned()).collect();
+        let held = self.held.values().map(|bundle| Record::Adopted(bundle.record().clone()));
+        let records: Vec<Record> =
+            mark.into_iter().chain(leaving).chain(held).chain(more.iter().cloned()).collect();
         let journal = JournalFile::write_new(self.directory.as_fd(), self.volume_id, &records)?;
         self.journal = None;
         self.journal = Some(journal.install(self.directory.as_fd())?);
@@ -265,60 +216,23 @@ impl Inventory {
     }
 }
 
-/// What became of bundles that were to be adopted without a daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OfflineAdoption {
-    /// They are in the inventory.
-    Adopted,
-    /// The journal is damaged: it was left as it is, and the next daemon makes the inventory anew from the
-    /// directory.
-    JournalDamaged,
-}
-
-/// Adopts bundles on a volume that no daemon uses.
-pub fn adopt_offline(
-    volume: &Volume,
-    _lock: &VolumeLock,
-    records: Vec<BundleRecord>,
-) -> io::Result<OfflineAdoption> {
-    match read(volume)?.cut {
-        None | Some(Cut::Torn) => {}
-        Some(_) => return Ok(OfflineAdoption::JournalDamaged),
-    }
-    let (mut inventory, _) = Inventory::open(volume, VolumeIndex(0))?;
-    inventory.adopt(records)?;
-    Ok(OfflineAdoption::Adopted)
-}
-
-/// Reads a volume's journal, and changes nothing.
-pub fn read(volume: &Volume) -> io::Result<Decoded> {
-    let directory = volume.directory("inventory")?;
-    let bytes = disk::read_file(directory.as_fd(), journal::NAME, JOURNAL_BYTES_MAX)?;
-    Ok(journal::decode(&bytes.map(|(_, bytes)| bytes).unwrap_or_default(), volume.id()))
-}
-
 /// The bundles that records leave in the inventory.
-pub fn held(records: &[Record]) -> BTreeMap<BundleId, &BundleRecord> {
-    let mut held = BTreeMap::new();
+pub fn bundles(records: &[Record]) -> BTreeMap<BundleId, &BundleRecord> {
+    let mut bundles = BTreeMap::new();
     for record in records {
         match record {
             Record::Adopted(record) => {
-                held.insert(BundleId::of(&record.key), record);
+                bundles.insert(BundleId::of(&record.key), record);
             }
             Record::Leaving(id, _) | Record::Gone(id) => {
-                held.remove(id);
+                bundles.remove(id);
             }
+            Record::Rebuilding => {}
         }
     }
-    held
-}
-
-/// Writes the empty journal of a new volume.
-pub(crate) fn init(root: BorrowedFd<'_>, id: VolumeId) -> io::Result<()> {
-    let directory = disk::open_directory(root, "inventory")?;
-    JournalFile::write_new(directory.as_fd(), id, &[])?.install(directory.as_fd()).map(|_| ())
+    bundles
 }
 
 fn adopted_bytes(bundle: &Bundle) -> u64 {
-    (journal::FRAME_BYTES + Record::adopted_bytes(bundle.record())) as u64
+    (journal::LENGTH_BYTES + Record::adopted_bytes(bundle.record())) as u64
 }

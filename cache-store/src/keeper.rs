@@ -3,6 +3,7 @@
 //! nobody but who asked for a change of this volume waits for it.
 
 mod adoption;
+mod reconciling;
 mod removal;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, TryRecvError};
+use std::thread;
 use std::time::Instant;
 
 use crate::aligned::AlignedBuffer;
@@ -18,12 +20,16 @@ use crate::change::{Adoption, ChangeError};
 use crate::clock::unix_seconds;
 use crate::identity::BundleId;
 use crate::inventory::{Inventory, Recovery};
-use crate::limits::{BUNDLE_DIRECTORIES, FREE_SPACE_INTERVAL, OPENER_BUFFER_BYTES};
+use crate::limits::{
+    FREE_SPACE_INTERVAL, INCOMING_INTERVAL, KEEPER_BATCH_COMMANDS, LOCK_RETRY_INTERVAL, OPENER_BUFFER_BYTES,
+    VOLUME_OPEN_TIMEOUT,
+};
 use crate::quarantine::QuarantinedBundle;
-use crate::reconcile::{self, Difference, Reconciliation};
+use crate::reconcile::Reconciliation;
 use crate::shared::{Shared, VolumeView};
 use crate::status::VolumeState;
 use crate::volume::{Isolation, Volume, VolumeError, VolumeLock};
+use reconciling::UnreadDirectories;
 
 use crate::departure::Cause;
 use crate::quarantine::QuarantineReason;
@@ -43,17 +49,17 @@ pub(crate) enum Command {
     Stop,
 }
 
-/// How many commands are carried out with one write of the journal.
-const BATCH: usize = 256;
-
 struct Keeper<'a> {
     shared: &'a Shared,
     view: &'a VolumeView,
     volume: Arc<Volume>,
     inventory: Inventory,
     reconciliation: Option<Reconciliation>,
+    /// What the inventory lacks while it is being made anew: directories that could not be read.
+    unread: Option<UnreadDirectories>,
     buffer: AlignedBuffer,
     space_asked: Instant,
+    incoming_cleared: Instant,
     _lock: VolumeLock,
 }
 
@@ -96,6 +102,21 @@ fn refuse_all(view: &VolumeView, commands: &Receiver<Command>) {
     }
 }
 
+/// Takes a volume's lock. Who has it may be an import that has nearly done: that is waited for.
+fn lock(shared: &Shared, volume: &Volume) -> Result<VolumeLock, VolumeError> {
+    let deadline = Instant::now() + VOLUME_OPEN_TIMEOUT;
+    loop {
+        match volume.lock() {
+            Err(VolumeError::Locked(_))
+                if Instant::now() < deadline && !shared.is_closing.load(Ordering::SeqCst) =>
+            {
+                thread::sleep(LOCK_RETRY_INTERVAL);
+            }
+            other => return other,
+        }
+    }
+}
+
 fn fail_departure(bundle: &Bundle, what: &str) {
     if let Some(departure) = bundle.departure() {
         departure.on_failed(what);
@@ -107,7 +128,7 @@ impl<'a> Keeper<'a> {
     fn open(shared: &'a Shared, view: &'a VolumeView) -> Result<Self, String> {
         let explain = |error: VolumeError| error.to_string();
         let volume = Volume::open(&view.path, view.mount_required).map_err(explain)?;
-        let lock = volume.lock().map_err(explain)?;
+        let lock = lock(shared, &volume).map_err(explain)?;
         let io_reason = |error: io::Error| format!("{}: {error}", view.path.display());
         if let Some(isolation) = volume.isolation().map_err(io_reason)? {
             return Err(format!(
@@ -125,8 +146,10 @@ impl<'a> Keeper<'a> {
             volume,
             inventory,
             reconciliation: None,
+            unread: None,
             buffer: AlignedBuffer::new(OPENER_BUFFER_BYTES),
             space_asked: Instant::now(),
+            incoming_cleared: Instant::now(),
             _lock: lock,
         };
         keeper.begin(recovery);
@@ -174,6 +197,7 @@ impl<'a> Keeper<'a> {
                     }
                     Command::Remove(bundle) => removals.push(bundle),
                     Command::Reconcile if self.reconciliation.is_none() && !self.view.is_failed() => {
+                        self.unread = None;
                         self.reconciliation = Some(Reconciliation::new());
                     }
                     Command::Reconcile => {}
@@ -185,7 +209,11 @@ impl<'a> Keeper<'a> {
             if is_stopped {
                 return;
             }
+            self.retry_unread();
             self.reconcile_next();
+            if self.incoming_cleared.elapsed() >= INCOMING_INTERVAL {
+                self.clear_incoming();
+            }
             if self.space_asked.elapsed() >= FREE_SPACE_INTERVAL || !removals.is_empty() {
                 self.ask_for_space();
             }
@@ -204,7 +232,7 @@ impl<'a> Keeper<'a> {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-        while batch.len() < BATCH {
+        while batch.len() < KEEPER_BATCH_COMMANDS {
             match commands.try_recv() {
                 Ok(command) => batch.push_back(command),
                 Err(TryRecvError::Empty) => break,
@@ -216,77 +244,13 @@ impl<'a> Keeper<'a> {
 
     fn isolate(&mut self, isolation: &Isolation) {
         self.reconciliation = None;
+        self.unread = None;
         if let Err(error) = self.volume.isolate(isolation) {
             tracing::warn!(
                 volume = %self.view.path.display(), %error,
                 "the isolation could not be written to the volume; after a restart it is tried again"
             );
         }
-    }
-
-    /// One directory of the reconciliation under way, or its end.
-    fn reconcile_next(&mut self) {
-        if self.view.is_failed() {
-            self.reconciliation = None;
-        }
-        let Some(mut reconciliation) = self.reconciliation.take() else { return };
-        if reconciliation.next < BUNDLE_DIRECTORIES {
-            let first_byte = reconciliation.next as u8;
-            reconciliation.next += 1;
-            if let Err(error) = self.reconcile_directory(&mut reconciliation, first_byte) {
-                self.on_disk_error(&error);
-                reconciliation.note_error(&format!("bundles/{first_byte:02x}"), &error);
-            }
-            self.reconciliation = Some(reconciliation);
-            return;
-        }
-        match reconcile::remove_abandoned(&self.volume) {
-            Ok(removed) => reconciliation.report.abandoned = removed,
-            Err(error) => reconciliation.note_error("incoming", &error),
-        }
-        reconciliation.report.duration = reconciliation.started.elapsed();
-        reconciliation.report.ended = unix_seconds();
-        self.view.set_reconciled(reconciliation.report);
-        self.view.set_state(VolumeState::Serving);
-    }
-
-    fn reconcile_directory(&mut self, reconciliation: &mut Reconciliation, first_byte: u8) -> io::Result<()> {
-        let directory = reconcile::open_or_make_directory(&self.volume, first_byte)?;
-        let listing = reconcile::list(directory, first_byte)?;
-        let held = self.inventory.held().range(reconcile::names_in(first_byte));
-        let held: Vec<_> = held.map(|(id, bundle)| (*id, bundle.record().file_bytes)).collect();
-        let mut unknown = Vec::new();
-        for difference in reconcile::compare(&held, &listing.bundles) {
-            let report = &mut reconciliation.report;
-            let (id, reason) = match difference {
-                Difference::Unknown(id) => {
-                    unknown.push(id);
-                    continue;
-                }
-                Difference::Missing(id) => (id, QuarantineReason::Missing),
-                Difference::Truncated(id) => (id, QuarantineReason::Truncated),
-                Difference::Overlong(id) => (id, QuarantineReason::Overlong),
-            };
-            let Some(bundle) = self.inventory.held().get(&id) else { continue };
-            // A bundle that a command in the queue removes is out of the index already, and still held.
-            if bundle.is_leaving() {
-                continue;
-            }
-            match reason {
-                QuarantineReason::Missing => report.missing += 1,
-                QuarantineReason::Truncated => report.truncated += 1,
-                _ => report.overlong += 1,
-            }
-            self.shared.dismiss(bundle, Cause::Quarantined(reason));
-        }
-        for name in listing.foreign {
-            reconciliation.report.foreign += 1;
-            tracing::warn!(
-                volume = %self.view.path.display(), file = format!("bundles/{first_byte:02x}/{name}"),
-                "not a bundle's file; left alone: remove it by hand"
-            );
-        }
-        self.adopt_found(reconciliation, &listing.directory, &unknown)
     }
 
     /// An error of the disk that was met while doing something for the inventory.

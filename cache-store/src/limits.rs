@@ -23,11 +23,14 @@ pub const LAST_MODIFIED_MAX: u64 = 253_402_300_799;
 /// Volumes of one store: a server has at most some 40 disks, and a volume's number is one byte.
 pub const VOLUMES_MAX: usize = 64;
 
-/// Bytes of one record of the inventory journal: the longest bundle path and the numbers beside it.
-pub const RECORD_BYTES_MAX: u32 = 1024 + 64;
-
 /// Bytes of a journal: a million bundles with the longest paths, twice. It is read into memory as a whole.
 pub const JOURNAL_BYTES_MAX: u64 = 2 << 30;
+
+/// Records in one frame of a journal that is written anew: what one flipped bit puts out of reach.
+pub const JOURNAL_FRAME_RECORDS: usize = 256;
+
+/// Records in one append: with the longest paths they are a gigabyte, and a frame's length has 32 bits.
+pub const JOURNAL_FRAME_RECORDS_MAX: usize = 1 << 20;
 
 /// Garbage below this is not worth the compaction of a journal.
 pub const JOURNAL_GARBAGE_BYTES_MIN: u64 = 64 << 10;
@@ -60,11 +63,24 @@ pub const OPENERS_PER_VOLUME: usize = 2;
 /// means that callers gave up on a volume that hangs, and left their waits behind.
 pub const OPEN_WAITERS_MAX: usize = 1 << 16;
 
-/// Entries of one reconciled directory that are looked at between two commands to a keeper: some hundred.
-pub const BUNDLE_DIRECTORIES: u16 = 256;
+/// Commands that a keeper carries out with one write of the journal: a purge of a title is some hundred.
+pub const KEEPER_BATCH_COMMANDS: usize = 256;
+
+/// Synthetic bundles that are adopted with one write of the journal.
+pub const GENERATE_BATCH_BUNDLES: usize = 1000;
 
 /// How long `Store::open` waits for volumes; one that has not answered by then joins when it does.
 pub const VOLUME_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a keeper tries to take its volume's lock while another process has it, for as long as `Store::open`
+/// waits: an import holds it for as long as it takes to write its records.
+pub const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a keeper tries to read the directories that it could not, where its inventory is made anew from them.
+pub const RECOVERY_RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a keeper removes what dead writers have left under `incoming/`.
+pub const INCOMING_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// How long `Store::close` waits for its threads; a thread in a hung system call is left behind.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,8 +91,9 @@ pub const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(5);
 /// The time over which read errors of a volume are counted.
 pub const ERROR_WINDOW: Duration = Duration::from_secs(60);
 
-/// Reads that time out within this time count as one error: they wait for the same hang.
-pub const TIMEOUT_SPACING: Duration = Duration::from_secs(1);
+/// Reads that time out within this time count as one error: they wait for the same hang. With eight errors a minute allowed, a disk that
+/// resets itself within some 40 s keeps its volume, and one that hangs for longer loses it.
+pub const TIMEOUT_SPACING: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -2,6 +2,7 @@
 //! and departures need not wait for the whole. No bundle of the inventory is opened: its length is asked for.
 //! Files that the inventory does not know are read and adopted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -45,8 +46,10 @@ pub struct ReconcileReport {
 #[derive(Debug)]
 pub(crate) struct Reconciliation {
     pub(crate) started: Instant,
-    /// The next of the 256 directories.
-    pub(crate) next: u16,
+    /// The directories that are still to be compared, by the bytes that their names say.
+    pub(crate) waiting: VecDeque<u8>,
+    /// Those that could not be read, or not all of whose files could.
+    pub(crate) unread: Vec<u8>,
     pub(crate) report: ReconcileReport,
 }
 
@@ -63,6 +66,15 @@ pub(crate) enum Difference {
     Unknown(BundleId),
 }
 
+/// What was found under `incoming/` that nobody writes.
+#[derive(Debug, Default)]
+pub(crate) struct Cleared {
+    /// How many files were removed.
+    pub(crate) removed: u64,
+    /// What could not be, and why: by its name, or no name for all of it.
+    pub(crate) left: Vec<(String, io::Error)>,
+}
+
 /// One of the 256 directories, as it is.
 #[derive(Debug)]
 pub(crate) struct Listing {
@@ -74,8 +86,22 @@ pub(crate) struct Listing {
 }
 
 impl Reconciliation {
+    /// Of all 256 directories.
     pub(crate) fn new() -> Self {
-        Self { started: Instant::now(), next: 0, report: ReconcileReport::default() }
+        Self::of((0..=u8::MAX).collect())
+    }
+
+    /// Of some of them.
+    pub(crate) fn of(directories: Vec<u8>) -> Self {
+        let (waiting, report) = (directories.into(), ReconcileReport::default());
+        Self { started: Instant::now(), waiting, unread: Vec::new(), report }
+    }
+
+    pub(crate) fn note_cleared(&mut self, cleared: Cleared) {
+        self.report.abandoned += cleared.removed;
+        for (name, error) in &cleared.left {
+            self.note_error(&format!("incoming/{}", name.escape_debug()), error);
+        }
     }
 
     pub(crate) fn note_error(&mut self, what: &str, error: &io::Error) {
@@ -144,18 +170,33 @@ pub(crate) fn names_in(first_byte: u8) -> std::ops::RangeInclusive<BundleId> {
     }
 }
 
-/// Removes the files under `incoming/` that no writer holds the lock of. Returns how many.
-pub(crate) fn remove_abandoned(volume: &Volume) -> io::Result<u64> {
-    let incoming = volume.directory("incoming")?;
-    let mut removed = 0;
-    for name in disk::list(incoming.as_fd())? {
+/// Removes the files under `incoming/` that no writer holds the lock of. One that cannot be removed keeps no
+/// other from being.
+pub(crate) fn remove_abandoned(volume: &Volume) -> Cleared {
+    let mut cleared = Cleared::default();
+    let listed = volume.directory("incoming").and_then(|incoming| {
+        let names = disk::list(incoming.as_fd())?;
+        Ok((incoming, names))
+    });
+    let (incoming, names) = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            cleared.left.push((String::new(), error));
+            return cleared;
+        }
+    };
+    for name in names {
         // The lock is held until the name is gone; `BundleWriter::create` has the other side.
-        if let Some(_lock) = lock_abandoned(incoming.as_fd(), &name)? {
-            disk::remove_file(incoming.as_fd(), &name)?;
-            removed += 1;
+        let removed = lock_abandoned(incoming.as_fd(), &name).and_then(|lock| match lock {
+            Some(_lock) => disk::remove_file(incoming.as_fd(), &name).map(|()| true),
+            None => Ok(false),
+        });
+        match removed {
+            Ok(is_removed) => cleared.removed += u64::from(is_removed),
+            Err(error) => cleared.left.push((name, error)),
         }
     }
-    Ok(removed)
+    cleared
 }
 
 fn lock_abandoned(incoming: BorrowedFd<'_>, name: &str) -> io::Result<Option<OwnedFd>> {

@@ -141,7 +141,7 @@ fn compare_inventory(
             format!("damaged at byte {}: {cut}; the daemon repairs it when it starts", decoded.valid_bytes);
         report.problems.push(problem("inventory/journal".to_owned(), None, what));
     }
-    let records: BTreeMap<BundleId, &BundleRecord> = inventory::held(&decoded.records);
+    let records: BTreeMap<BundleId, &BundleRecord> = inventory::bundles(&decoded.records);
     let held: Vec<_> = records.iter().map(|(id, record)| (*id, record.file_bytes)).collect();
     for difference in reconcile::compare(&held, found) {
         let (id, what) = match difference {

@@ -19,7 +19,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use control_client::content::{BundlePath, Generation};
-use rustix::fs::{Mode, OFlags};
 
 pub use isolation::Isolation;
 pub use marker::VolumeId;
@@ -76,7 +75,7 @@ impl Volume {
     pub fn init(path: &Path) -> Result<VolumeId, VolumeError> {
         let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
         std::fs::create_dir_all(path).map_err(io_error)?;
-        let root = open_root(path).map_err(io_error)?;
+        let root = disk::open_root(path).map_err(io_error)?;
         match marker::read(root.as_fd()) {
             Ok(_) => return Err(VolumeError::Exists(path.to_owned())),
             Err(VolumeError::NotAVolume(_)) => {}
@@ -97,14 +96,14 @@ impl Volume {
 
     /// Whether a disk of its own is mounted at that path.
     pub fn is_mounted(path: &Path) -> bool {
-        open_root(path).and_then(|root| is_mount_point(root.as_fd())).unwrap_or(false)
+        disk::open_root(path).and_then(|root| is_mount_point(root.as_fd())).unwrap_or(false)
     }
 
     /// Opens a volume, and finds out whether it takes `O_DIRECT`. With `mount_required` it has to be the root
     /// of a file system of its own.
     pub fn open(path: &Path, mount_required: bool) -> Result<Self, VolumeError> {
         let io_error = |error: io::Error| VolumeError::Io(path.to_owned(), error);
-        let root = open_root(path).map_err(|error| match error.kind() {
+        let root = disk::open_root(path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => VolumeError::NotAVolume(path.to_owned()),
             _ => io_error(error),
         })?;
@@ -206,11 +205,6 @@ impl VolumeError {
     }
 }
 
-fn open_root(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
-}
-
 fn share_root(root: BorrowedFd<'_>) -> io::Result<()> {
     let found = rustix::fs::fstat(root)?;
     if (found.st_uid, found.st_gid) == (0, 0) {
@@ -282,7 +276,7 @@ impl fmt::Display for VolumeError {
             Self::Locked(path) => {
                 write!(
                     formatter,
-                    "{}: another process uses the volume (the daemon?); stop it first",
+                    "{}: another process uses the volume (the daemon, or an import), or store.volumes names it twice; stop it first",
                     path.display()
                 )
             }
@@ -291,7 +285,7 @@ impl fmt::Display for VolumeError {
             }
             Self::Io(path, error) if error.kind() == io::ErrorKind::PermissionDenied => write!(
                 formatter,
-                "{}: {error}; everything in it must belong to the user `oca`, who runs the daemon, `oca init` and `oca import`",
+                "{}: {error}; the group `oca` must own all that is in it, and be let in: chgrp -R oca, chmod -R g+rwX",
                 path.display()
             ),
             Self::Io(path, error) => write!(formatter, "{}: {error}", path.display()),

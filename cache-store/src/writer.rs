@@ -30,6 +30,7 @@ use crate::format::{
 use crate::identity::BundleId;
 use crate::inventory::BundleRecord;
 use crate::limits::{BLOCK_BYTES, LAST_MODIFIED_MAX};
+use crate::reconcile;
 use crate::volume::Volume;
 
 /// What is known of an object before its bytes are.
@@ -141,7 +142,14 @@ impl BundleWriter {
         let chunk_count = data_bytes.div_ceil(CHUNK_BYTES) as usize;
         let tail = encode_tail(&Contents { chunk_checksums: vec![0; chunk_count], ..tail })?;
         let file = IncomingFile::create(volume, &key)?;
-        file.reserve(data_bytes + tail.len() as u64)?;
+        let file_bytes = data_bytes + tail.len() as u64;
+        match file.reserve(file_bytes) {
+            // What dead writers have left is room, too.
+            Err(PublishError::Full { .. }) if reconcile::remove_abandoned(volume).removed > 0 => {
+                file.reserve(file_bytes)?;
+            }
+            reserved => reserved?,
+        }
         Ok(Self {
             key,
             descriptor_digest,
@@ -340,6 +348,12 @@ impl IncomingFile {
     }
 
     fn reserve(&self, file_bytes: u64) -> Result<(), PublishError> {
+        // Asked first: some file systems reserve all that they have before they say that it is not enough, and until
+        // it is given back nobody can write.
+        let space = self.volume.space().map_err(failed("statvfs"))?;
+        if space.free_bytes < file_bytes {
+            return Err(PublishError::Full { file_bytes });
+        }
         disk::reserve(self.file.as_fd(), file_bytes).map_err(|error| match failed("reserve")(error) {
             PublishError::Full { .. } => PublishError::Full { file_bytes },
             other => other,

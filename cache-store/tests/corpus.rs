@@ -15,7 +15,7 @@ use std::path::Path;
 use cache_store::format::{
     CHUNK_BYTES, Contents, ObjectEntry, TRAILER_BYTES, decode_tail, encode_tail, place,
 };
-use cache_store::inventory::{BundleRecord, Record, encode};
+use cache_store::inventory::{BundleRecord, Record, append, encode};
 use cache_store::limits::LAST_MODIFIED_MAX;
 use cache_store::{BundleId, Cause, QuarantineReason, VolumeId};
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
@@ -138,7 +138,11 @@ fn journal_seeds() -> Vec<(&'static str, Vec<u8>)> {
     let longest = format!("/{}", "p".repeat(BundlePath::BYTES_MAX - 1));
     let whole = encode(&life, VOLUME).0;
     let mut wrong_length = whole.clone();
-    wrong_length[32] ^= 0x80;
+    wrong_length[36] ^= 0x80;
+    let (mut appended, mut chain) = encode(&[Record::Rebuilding], VOLUME);
+    for batch in life.chunks(2) {
+        chain = append(&mut appended, chain, batch, VOLUME);
+    }
     vec![
         ("no_record", encode(&[], VOLUME).0),
         ("a_life", whole.clone()),
@@ -147,5 +151,6 @@ fn journal_seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("torn", whole[..whole.len() - 3].to_vec()),
         ("reserved", [whole.as_slice(), &[0; 64]].concat()),
         ("wrong_length", wrong_length),
+        ("appended", appended),
     ]
 }

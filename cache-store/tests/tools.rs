@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 use std::fs;
-use std::os::unix::fs::{FileExt, symlink};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -165,6 +168,157 @@ fn a_daemon_that_is_named_and_does_not_answer_is_said() {
         socket.to_str().unwrap(),
     ]);
     assert_eq!(output.status.code(), Some(69), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_a_daemon_refuses_keeps_no_other_bundle_from_being_adopted() {
+    let site = Site::new();
+    let _store = site.store();
+    let (title, volume, socket) = (site.title(), site.volume(), site.path().join("daemon.sock"));
+    let listener = UnixListener::bind(&socket).unwrap();
+    let daemon = std::thread::spawn(move || {
+        let adopted = r#"{"version":1,"bundle":{"path":"/a","generation":1},"objects":1,"bytes":4096}"#;
+        let refused = r#"{"error":"refused","detail":"its footer is damaged"}"#;
+        for (status, body) in [("200 OK", adopted), ("409 Conflict", refused), ("200 OK", adopted)] {
+            let (stream, _) = listener.accept().unwrap();
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if line == "\r\n" {
+                    break;
+                }
+            }
+            reader.read_exact(&mut vec![0; length]).unwrap();
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+            let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let output = site.run(&[
+        "import",
+        title.to_str().unwrap(),
+        "--as",
+        "/a",
+        "--volume",
+        &volume,
+        "--socket",
+        socket.to_str().unwrap(),
+        "--json",
+    ]);
+    daemon.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("not adopted: /a/1080p") && said.contains("its footer is damaged"), "{said}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["published"].as_array().unwrap().len(), 3);
+    assert_eq!(report["refused"].as_array().unwrap().len(), 1);
+    assert_eq!(report["is_adopted"], false);
+}
+
+#[test]
+fn an_import_that_could_not_adopt_says_why() {
+    let site = Site::new();
+    let in_use = {
+        let _store = site.store();
+        site.import()
+    };
+    assert!(in_use["not_adopted"].as_str().unwrap().contains("another process uses the volume"), "{in_use}");
+    fs::write(site.path().join("volume/inventory/journal"), b"no journal").unwrap();
+    fs::remove_dir_all(site.path().join("title")).unwrap();
+    let damaged = site.import();
+    assert!(damaged["not_adopted"].as_str().unwrap().contains("journal is damaged"), "{damaged}");
+    let lock = site.path().join("volume/lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    fs::remove_dir_all(site.path().join("title")).unwrap();
+    let no_lock = site.import();
+    assert!(no_lock["not_adopted"].as_str().unwrap().contains("the volume cannot be locked"), "{no_lock}");
+    assert_eq!(no_lock["published"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn daemon_and_agent_can_each_go_on_with_what_the_other_or_root_has_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let above = directory.path().join("oca");
+    fs::create_dir(&above).unwrap();
+    let group = match rustix::process::geteuid().is_root() {
+        true => 64_001,
+        false => rustix::process::getegid().as_raw(),
+    };
+    chown(&above, None, Some(group)).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o2770)).unwrap();
+    let volume = above.join("volume");
+    let run = |user: Option<u32>, umask: &str, arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_oca-store");
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("umask {umask} && exec {program} {arguments}")]);
+        if let Some(user) = user.filter(|_| rustix::process::geteuid().is_root()) {
+            command.uid(user).gid(group);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    // The program and the test's directories are entered by strangers, too.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let source = directory.path().join("title");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("1.m4s"), b"bytes").unwrap();
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(source.join("1.m4s"), fs::Permissions::from_mode(0o644)).unwrap();
+    let import = format!("import {} --as /a --volume {}", source.display(), volume.display());
+    let (root, daemon, agent) = (None, Some(64_002), Some(64_003));
+    run(root, "077", &format!("init {}", volume.display()));
+    for (user, umask) in [(root, "077"), (daemon, "027"), (agent, "077"), (root, "022"), (daemon, "077")] {
+        run(user, umask, &import);
+        run(daemon, "027", &format!("verify {}", volume.display()));
+    }
+    for (name, mode) in [("", 0o2770), ("bundles", 0o2770), ("bundles/00", 0o2770), ("incoming", 0o2770)] {
+        let found = fs::metadata(volume.join(name)).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.gid()), (mode, group), "{name}");
+    }
+    for name in ["lock", "inventory/journal"] {
+        let found = fs::metadata(volume.join(name)).unwrap();
+        assert_eq!((found.mode() & 0o7777, found.gid()), (0o660, group), "{name}");
+    }
+}
+
+#[test]
+fn what_root_makes_belongs_to_the_owner_of_the_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    let volume = directory.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    let owner = match is_root {
+        true => (64_002, 64_001),
+        false => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    };
+    chown(&volume, Some(owner.0), Some(owner.1)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_oca-store")).arg("init").arg(&volume).output().unwrap();
+    assert!(output.status.success());
+    for name in ["", "bundles/ff", "quarantine", "oca-volume.json", "inventory/journal"] {
+        let found = fs::metadata(volume.join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), owner, "{name}");
+    }
+}
+
+#[test]
+fn an_object_larger_than_any_bundle_is_refused_before_anything_is_made() {
+    let site = Site::new();
+    for sparse in [&[][..], &["--sparse"]] {
+        let volume = site.volume();
+        let arguments =
+            [&["generate", &volume, "--bundles", "1", "--object-bytes", "16000000 TiB"], sparse].concat();
+        let output = site.run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("is in no bundle"), "{said}");
+    }
 }
 
 #[test]

@@ -368,9 +368,9 @@ fn distinct_media_types(contents: &Contents) -> Result<Vec<&str>, FormatError> {
         if !media_types.contains(&&*object.media_type) {
             media_types.push(&object.media_type);
         }
-    }
-    if media_types.len() > MEDIA_TYPES_MAX as usize {
-        return Err(FormatError::Footer("a bundle holds at most 256 different media types"));
+        if media_types.len() > MEDIA_TYPES_MAX as usize {
+            return Err(FormatError::Footer("a bundle holds at most 256 different media types"));
+        }
     }
     Ok(media_types)
 }

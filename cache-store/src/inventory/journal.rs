@@ -1,27 +1,38 @@
 //! The journal's bytes and its file.
 //!
 //! ```text
-//! head:  "OCAJOURN" (8), version (4), volume id (16), CRC32C of these 28 bytes (4)
-//! frame: length of the record (4), checksum (4), record
+//! head:   "OCAJOURN" (8), version (4), volume id (16), CRC32C of these 28 bytes (4)
+//! frame:  "OCAF" (4), bytes of its records (4), number of its records (4), head checksum (4), checksum (4), records
+//! record: its length (2), and what `record` says
 //! ```
 //!
-//! A frame's checksum is the CRC32C of its length and its record, continued from the checksum before it (the
-//! first one from the head's). So a frame that is lost, repeated, swapped or from another volume's journal
-//! ends what is believed, as a flipped bit does.
+//! A frame is one append, and durable before the next is made. Its head checksum is the CRC32C of the 12 bytes
+//! before it, continued from the checksum of the journal's head: so a frame's head is known wherever it is
+//! found. Its checksum is the CRC32C of the 16 bytes before it and of its records, continued from the checksum
+//! of the frame before (of the journal's head, for the first): so a frame that is lost, repeated, swapped or
+//! from another volume's journal ends what is believed, as a flipped bit does.
+//!
+//! Only the last append can be unfinished after a crash, however its pages reached the disk. So what is wrong
+//! is a torn end where no frame begins behind it, and damage where one does. A new journal is whole before it
+//! has its name, and ends with a frame without records: nothing in it passes for torn.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::record::Record;
-use crate::disk::{self, Access};
-use crate::limits::{JOURNAL_RESERVE_BYTES, RECORD_BYTES_MAX};
+use crate::disk;
+use crate::limits::{JOURNAL_FRAME_RECORDS, JOURNAL_FRAME_RECORDS_MAX, JOURNAL_RESERVE_BYTES};
 use crate::volume::VolumeId;
 
 const MAGIC: &[u8; 8] = b"OCAJOURN";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const FRAME_MAGIC: &[u8; 4] = b"OCAF";
 pub(super) const HEAD_BYTES: usize = 32;
-pub(super) const FRAME_BYTES: usize = 8;
+/// Bytes of a frame without its records.
+const FRAME_BYTES: usize = 20;
+/// Bytes that say how long a record is.
+pub(super) const LENGTH_BYTES: usize = 2;
 pub(super) const NAME: &str = "journal";
 const NEW_NAME: &str = "journal.new";
 
@@ -43,13 +54,12 @@ pub struct Decoded {
 pub enum Cut {
     /// It does not start with the head of this volume's journal.
     Head(&'static str),
-    /// The last append was not finished: the rest is zeroes, or ends within a frame, or is one frame whose
-    /// checksum does not match. Nothing that was acknowledged is lost: reconciliation finds what the record
-    /// would have said.
+    /// The last append was not finished: what is there is no whole frame, and none begins behind it. Nothing
+    /// that was acknowledged is lost: reconciliation finds what the records would have said.
     Torn,
-    /// A frame whose checksum does not match, with more behind it.
+    /// A frame whose checksum does not match, with another one behind it.
     Checksum,
-    /// A frame whose checksum matches, and that is no record: written by a later program.
+    /// A frame whose checksum matches, and that holds something else than records: written by a later program.
     Record,
 }
 
@@ -63,39 +73,64 @@ pub fn decode(bytes: &[u8], id: VolumeId) -> Decoded {
             return decoded;
         }
     };
+    let seed = decoded.chain;
     decoded.valid_bytes = HEAD_BYTES;
     while decoded.valid_bytes < bytes.len() {
-        match decode_frame(&bytes[decoded.valid_bytes..], decoded.chain) {
-            Ok((record, chain, length)) => {
-                decoded.records.push(record);
-                decoded.chain = chain;
-                decoded.valid_bytes += length;
-            }
-            Err(cut) => {
-                decoded.cut = Some(cut);
-                break;
-            }
-        }
+        let rest = &bytes[decoded.valid_bytes..];
+        let Some((frame, body)) = intact_frame(rest, seed, decoded.chain) else {
+            decoded.cut = Some(if begins_frame_behind(rest, seed) { Cut::Checksum } else { Cut::Torn });
+            break;
+        };
+        let Some(records) = decode_records(body, frame.record_count) else {
+            decoded.cut = Some(Cut::Record);
+            break;
+        };
+        decoded.records.extend(records);
+        decoded.chain = frame.checksum;
+        decoded.valid_bytes += FRAME_BYTES + body.len();
     }
     decoded
 }
 
-/// The bytes of a whole journal, and the checksum that the next frame continues.
+/// The bytes of a new journal, and the checksum that the next frame continues.
 pub fn encode(records: &[Record], id: VolumeId) -> (Vec<u8>, u32) {
-    let mut bytes = Vec::with_capacity(HEAD_BYTES + records.len() * 96);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&VERSION.to_le_bytes());
-    bytes.extend_from_slice(id.bytes());
-    let mut chain = crc32c::crc32c(&bytes);
-    bytes.extend_from_slice(&chain.to_le_bytes());
-    encode_frames(records, &mut chain, &mut bytes);
+    let mut bytes = encode_head(id).to_vec();
+    bytes.reserve(records.len() * 96);
+    let mut chain = seed(id);
+    for batch in records.chunks(JOURNAL_FRAME_RECORDS).chain([&[][..]]) {
+        chain = append(&mut bytes, chain, batch, id);
+    }
     (bytes, chain)
+}
+
+/// Adds records to the bytes of a journal as one append, after the checksum `chain`; returns the one that the
+/// next append continues.
+pub fn append(bytes: &mut Vec<u8>, chain: u32, records: &[Record], id: VolumeId) -> u32 {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; FRAME_BYTES]);
+    for record in records {
+        let length_at = bytes.len();
+        bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+        record.encode(bytes);
+        let length = (bytes.len() - length_at - LENGTH_BYTES) as u16;
+        bytes[length_at..length_at + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+    }
+    let (head, body) = bytes[start..].split_at_mut(FRAME_BYTES);
+    head[..4].copy_from_slice(FRAME_MAGIC);
+    head[4..8].copy_from_slice(&(body.len() as u32).to_le_bytes());
+    head[8..12].copy_from_slice(&(records.len() as u32).to_le_bytes());
+    let head_checksum = crc32c::crc32c_append(seed(id), &head[..12]);
+    head[12..16].copy_from_slice(&head_checksum.to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c_append(chain, &head[..16]), body);
+    head[16..].copy_from_slice(&checksum.to_le_bytes());
+    checksum
 }
 
 /// A journal that can be appended to.
 #[derive(Debug)]
 pub(super) struct JournalFile {
     file: OwnedFd,
+    id: VolumeId,
     end: u64,
     reserved: u64,
     chain: u32,
@@ -103,25 +138,25 @@ pub(super) struct JournalFile {
 
 impl JournalFile {
     /// Goes on after the valid bytes of a journal; the rest is cut off.
-    pub(super) fn resume(directory: BorrowedFd<'_>, decoded: &Decoded) -> io::Result<Self> {
-        let file = disk::open_or_create(directory, NAME)?;
+    pub(super) fn resume(directory: BorrowedFd<'_>, id: VolumeId, decoded: &Decoded) -> io::Result<Self> {
+        let file = disk::open_to_write(directory, NAME)?;
         let end = decoded.valid_bytes as u64;
         if decoded.cut.is_some() {
             disk::set_length(file.as_fd(), end)?;
             disk::sync(file.as_fd())?;
         }
-        Ok(Self { file, end, reserved: end, chain: decoded.chain })
+        Ok(Self { file, id, end, reserved: end, chain: decoded.chain })
     }
 
     /// Writes a journal of these records beside the one that there is, which stays as it is.
     pub(super) fn write_new(directory: BorrowedFd<'_>, id: VolumeId, records: &[Record]) -> io::Result<Self> {
         let (bytes, chain) = encode(records, id);
         disk::remove_file(directory, NEW_NAME)?;
-        let file = disk::create_file(directory, NEW_NAME, Access::Buffered)?;
+        let file = disk::create_shared_file(directory, NEW_NAME)?;
         disk::write_all_at(file.as_fd(), &bytes, 0)?;
         disk::sync(file.as_fd())?;
         let end = bytes.len() as u64;
-        Ok(Self { file, end, reserved: end, chain })
+        Ok(Self { file, id, end, reserved: end, chain })
     }
 
     /// Puts a new journal in the place of the one that there is. After an error it is unknown which of them
@@ -134,9 +169,11 @@ impl JournalFile {
 
     /// Appends records durably. After an error the file's end is unknown: the journal has to be replaced.
     pub(super) fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        if records.len() > JOURNAL_FRAME_RECORDS_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "more records than a frame can hold"));
+        }
         let mut bytes = Vec::new();
-        let mut chain = self.chain;
-        encode_frames(records, &mut chain, &mut bytes);
+        let chain = append(&mut bytes, self.chain, records, self.id);
         let end = self.end + bytes.len() as u64;
         if end > self.reserved {
             disk::reserve_beyond(self.file.as_fd(), self.end, bytes.len() as u64 + JOURNAL_RESERVE_BYTES);
@@ -154,20 +191,26 @@ impl JournalFile {
     }
 }
 
-fn encode_frames(records: &[Record], chain: &mut u32, bytes: &mut Vec<u8>) {
-    for record in records {
-        let start = bytes.len();
-        bytes.extend_from_slice(&[0; FRAME_BYTES]);
-        record.encode(bytes);
-        let length = ((bytes.len() - start - FRAME_BYTES) as u32).to_le_bytes();
-        *chain = frame_checksum(*chain, &length, &bytes[start + FRAME_BYTES..]);
-        bytes[start..start + 4].copy_from_slice(&length);
-        bytes[start + 4..start + FRAME_BYTES].copy_from_slice(&chain.to_le_bytes());
-    }
+/// What a frame's head says.
+struct FrameHead {
+    record_bytes: usize,
+    record_count: u32,
+    checksum: u32,
 }
 
-fn frame_checksum(chain: u32, length: &[u8], record: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c_append(chain, length), record)
+fn encode_head(id: VolumeId) -> [u8; HEAD_BYTES] {
+    let mut head = [0; HEAD_BYTES];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    head[12..28].copy_from_slice(id.bytes());
+    let checksum = crc32c::crc32c(&head[..28]);
+    head[28..].copy_from_slice(&checksum.to_le_bytes());
+    head
+}
+
+/// The checksum of a journal's head.
+fn seed(id: VolumeId) -> u32 {
+    crc32c::crc32c(&encode_head(id)[..28])
 }
 
 fn decode_head(bytes: &[u8], id: VolumeId) -> Result<u32, &'static str> {
@@ -187,24 +230,38 @@ fn decode_head(bytes: &[u8], id: VolumeId) -> Result<u32, &'static str> {
     Ok(number(28))
 }
 
-/// The record at the start of `bytes`, the checksum after it, and the bytes that it takes.
-fn decode_frame(bytes: &[u8], chain: u32) -> Result<(Record, u32, usize), Cut> {
-    let Some((head, rest)) = bytes.split_first_chunk::<FRAME_BYTES>() else {
-        return Err(Cut::Torn);
-    };
-    let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]);
-    let checksum = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
-    if length == 0 || length > RECORD_BYTES_MAX {
-        return Err(if bytes.iter().all(|&byte| byte == 0) { Cut::Torn } else { Cut::Checksum });
+/// The frame at the start of `bytes`, and the bytes of its records; `None` where it is not as it was written.
+fn intact_frame(bytes: &[u8], seed: u32, chain: u32) -> Option<(FrameHead, &[u8])> {
+    let head = frame_head(bytes, seed)?;
+    let body = bytes[FRAME_BYTES..].get(..head.record_bytes)?;
+    let checksum = crc32c::crc32c_append(crc32c::crc32c_append(chain, &bytes[..16]), body);
+    (checksum == head.checksum).then_some((head, body))
+}
+
+fn frame_head(bytes: &[u8], seed: u32) -> Option<FrameHead> {
+    let head = bytes.first_chunk::<FRAME_BYTES>()?;
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let is_head = &head[..4] == FRAME_MAGIC && number(12) == crc32c::crc32c_append(seed, &head[..12]);
+    is_head.then(|| FrameHead {
+        record_bytes: number(4) as usize,
+        record_count: number(8),
+        checksum: number(16),
+    })
+}
+
+fn begins_frame_behind(bytes: &[u8], seed: u32) -> bool {
+    bytes.windows(FRAME_BYTES).skip(1).any(|window| frame_head(window, seed).is_some())
+}
+
+/// `None` for anything that [`append`] does not write.
+fn decode_records(mut body: &[u8], record_count: u32) -> Option<Vec<Record>> {
+    let mut records = Vec::new();
+    while let Some((length, rest)) = body.split_first_chunk::<LENGTH_BYTES>() {
+        let (record, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
+        records.push(Record::decode(record)?);
+        body = rest;
     }
-    let Some(record) = rest.get(..length as usize) else {
-        return Err(Cut::Torn);
-    };
-    if frame_checksum(chain, &head[..4], record) != checksum {
-        return Err(if rest.len() == record.len() { Cut::Torn } else { Cut::Checksum });
-    }
-    let record = Record::decode(record).ok_or(Cut::Record)?;
-    Ok((record, checksum, FRAME_BYTES + length as usize))
+    (body.is_empty() && records.len() == record_count as usize).then_some(records)
 }
 
 impl Cut {

@@ -21,13 +21,14 @@ pub struct BundleRecord {
 
 /// One entry of the journal.
 ///
-/// In bytes, after the frame: a kind (1), then for
+/// In bytes, after its length: a kind (1), then for
 ///
 /// | kind | | |
 /// |---|---|---|
 /// | 1 | adopted | generation (8), file bytes (8), data bytes (8), object bytes (8), object count (4), path |
 /// | 2 | leaving | path hash (16), generation (8), cause (1) |
 /// | 3 | gone | path hash (16), generation (8) |
+/// | 4 | rebuilding | |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// The volume holds this bundle.
@@ -37,11 +38,15 @@ pub enum Record {
     Leaving(BundleId, Cause),
     /// Its file has been removed (or moved to quarantine), durably.
     Gone(BundleId),
+    /// The inventory is being made anew from the directory, and has not been finished: it may lack bundles.
+    /// Gone from the journal that is written when it has.
+    Rebuilding,
 }
 
 const ADOPTED: u8 = 1;
 const LEAVING: u8 = 2;
 const GONE: u8 = 3;
+const REBUILDING: u8 = 4;
 
 const ADOPTED_BYTES: usize = 37;
 const LEAVING_BYTES: usize = 26;
@@ -95,6 +100,7 @@ impl Record {
                 bytes.push(GONE);
                 encode_id(*id, bytes);
             }
+            Self::Rebuilding => bytes.push(REBUILDING),
         }
     }
 
@@ -106,6 +112,7 @@ impl Record {
                 Some(Self::Leaving(decode_id(bytes)?, Cause::from_number(bytes[LEAVING_BYTES - 1])?))
             }
             GONE if bytes.len() == GONE_BYTES => Some(Self::Gone(decode_id(bytes)?)),
+            REBUILDING if bytes.len() == 1 => Some(Self::Rebuilding),
             _ => None,
         }
     }

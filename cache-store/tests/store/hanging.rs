@@ -1,26 +1,14 @@
-//! A disk that hangs: a bundle's file is replaced by a pipe, so that whoever opens it hangs until the other end is
-//! opened too, as it would in a system call to a dead disk.
+//! A disk that hangs. No disk can be made to, so threads stop elsewhere, as they would in a system call to a dead
+//! disk: an opener in what it is given to call, a keeper in what it logs ([`Hang`]).
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Arc, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
 use cache_store::{OpenQueueFull, QuarantineReason, Store, StoreOptions};
-use rustix::fs::{CWD, FileType, Mode};
 
+use crate::hang::Hang;
 use crate::support::{PATIENCE, Site, id, one, path, read_path, wait_until};
-
-fn replace_by_pipe(file: &Path) {
-    std::fs::remove_file(file).unwrap();
-    rustix::fs::mknodat(CWD, file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-}
-
-/// Opens the other end, which ends the hang.
-fn release(file: &Path) -> File {
-    OpenOptions::new().read(true).write(true).open(file).unwrap()
-}
 
 /// How long a call takes that must not wait for a disk, with much room for a busy machine.
 fn at_once<T>(call: impl FnOnce() -> T) -> T {
@@ -37,13 +25,17 @@ fn while_a_volume_hangs_the_others_serve_and_no_report_waits() {
     for number in 0..16 {
         site.add(&store, usize::from(number) % 2, &format!("/{number}"), 1, &one(number));
     }
-    let pipes = [site.file(0, "/0", 1), site.file(0, "/2", 1)];
-    pipes.iter().for_each(|file| replace_by_pipe(file));
+    let gate = Arc::new(RwLock::new(()));
+    let hang = gate.write().unwrap();
     let (send, receive) = mpsc::channel();
     let ask = |number: u8| {
         let bundle = store.lookup(&format!("/{number}")).unwrap();
-        let send = send.clone();
-        at_once(|| store.open_bundle(&bundle, Box::new(move |result| send.send((number, result)).unwrap())))
+        let (send, gate) = (send.clone(), Arc::clone(&gate));
+        let on_opened = move |result: Result<_, _>| {
+            drop(gate.read());
+            send.send((number, result.is_ok())).unwrap();
+        };
+        at_once(|| store.open_bundle(&bundle, Box::new(on_opened)))
     };
     for number in [0, 2] {
         ask(number).unwrap();
@@ -60,11 +52,10 @@ fn while_a_volume_hangs_the_others_serve_and_no_report_waits() {
     at_once(|| store.counters());
     wait_until("the hang is seen", || store.volumes()[0].busy > Duration::from_millis(20));
     assert!(receive.try_recv().is_err(), "nothing of the volume that hangs was opened");
-    let _released = pipes.each_ref().map(|file| release(file));
-    let mut answers: Vec<_> = (0..4).map(|_| receive.recv_timeout(PATIENCE).unwrap()).collect();
-    answers.sort_by_key(|(number, _)| *number);
-    let opened: Vec<_> = answers.iter().map(|(number, result)| (*number, result.is_ok())).collect();
-    assert_eq!(opened, [(0, false), (2, false), (4, true), (6, true)]);
+    drop(hang);
+    let mut opened: Vec<_> = (0..4).map(|_| receive.recv_timeout(PATIENCE).unwrap()).collect();
+    opened.sort_unstable();
+    assert_eq!(opened, [(0, true), (2, true), (4, true), (6, true)]);
 }
 
 #[test]
@@ -74,8 +65,8 @@ fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes
     for number in 0..14 {
         site.add(&store, usize::from(number) % 2, &format!("/{number}"), 1, &one(number));
     }
-    let pipe = site.volumes[0].path().join(id("/hangs", 1).file_path());
-    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    std::fs::write(site.file(0, "/hangs", 1), [0; 8192]).unwrap();
+    let hang = Hang::at(site.volumes[0].path(), &id("/hangs", 1).file_name());
     let hanging = {
         let (store, volume) = (std::sync::Arc::clone(&store), site.volumes[0].path().to_owned());
         std::thread::spawn(move || {
@@ -97,7 +88,7 @@ fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes
     wait_until("the volume is isolated", || store.volumes()[0].state.as_str() == "failed");
     wait_until("its bundles are out of the index", || store.lookup("/12").is_none());
     assert_eq!(read_path(&store, "/5", "1.m4s"), one(5)[0].1);
-    let _released = release(&pipe);
+    drop(hang);
     assert_eq!(hanging.join().unwrap(), Err("refused"));
     wait_until("the isolation is remembered", || site.volumes[0].isolation().unwrap().is_some());
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod failing;
+mod hang;
 mod hanging;
 mod leaving;
 mod model;

@@ -69,6 +69,24 @@ fn a_bundle_that_is_published_already_is_not_replaced() {
 }
 
 #[test]
+fn on_a_full_disk_a_writer_first_removes_what_dead_writers_have_left() {
+    let site = Site::new(1);
+    let incoming = site.volumes[0].path().join("incoming");
+    std::fs::write(incoming.join("abandoned.incoming"), b"half").unwrap();
+    let _alive = writer(&site.volumes[0], "/alive", 1, &one(1)).unwrap();
+    assert_eq!(incoming.read_dir().unwrap().count(), 2);
+    let key = control_client::content::BundleKey {
+        path: crate::support::path("/a"),
+        generation: control_client::content::Generation::new(1),
+    };
+    let zeroes = control_client::content::Sha256::new([0; 32]);
+    let huge = vec![crate::support::planned("1", 200 << 30)];
+    let result = cache_store::BundleWriter::create(&site.volumes[0], key, zeroes, huge);
+    assert!(matches!(result, Err(PublishError::Full { file_bytes }) if file_bytes > 200 << 30));
+    assert_eq!(incoming.read_dir().unwrap().count(), 1);
+}
+
+#[test]
 fn two_objects_of_one_name_and_a_bundle_without_objects_are_refused() {
     let site = Site::new(1);
     let twice = [("1", vec![1]), ("1", vec![2])];

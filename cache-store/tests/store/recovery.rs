@@ -1,8 +1,16 @@
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::Path;
+use std::time::Duration;
 
-use cache_store::VolumeState;
+use cache_store::inventory::{Record, append, encode};
+use cache_store::{Cause, VolumeState};
+use rustix::fs::{CWD, FileType, Mode};
 
-use crate::support::{Site, id, one, open, path, publish, read_path, reconcile, wait_until};
+use crate::support::{Site, adopt, id, one, open, path, publish, read_path, reconcile, wait_until};
+
+fn make_pipe(path: &Path) {
+    rustix::fs::mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+}
 
 fn journal(site: &Site) -> std::path::PathBuf {
     site.volumes[0].path().join("inventory/journal")
@@ -90,6 +98,40 @@ fn abandoned_files_are_removed_and_those_being_written_are_not() {
     writer.write(&one(1)[0].1).unwrap();
     writer.end_object().unwrap();
     writer.finish().unwrap();
+}
+
+#[test]
+fn what_is_no_file_under_incoming_keeps_no_abandoned_file_from_being_removed() {
+    let site = Site::new(1);
+    let store = site.open();
+    let incoming = site.volumes[0].path().join("incoming");
+    std::fs::create_dir(incoming.join("directory")).unwrap();
+    make_pipe(&incoming.join("pipe"));
+    symlink("/etc/passwd", incoming.join("link")).unwrap();
+    for number in 0..50 {
+        std::fs::write(incoming.join(format!("{number}.incoming")), b"half").unwrap();
+    }
+    let report = reconcile(&store)[0].reconciled.clone().unwrap();
+    assert_eq!((report.abandoned, report.errors), (50, 3));
+    assert!(report.last_error.unwrap().contains("incoming/"));
+    assert_eq!(incoming.read_dir().unwrap().count(), 3);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_bundle_is_turned_away_and_has_nobody_wait() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    std::fs::remove_file(site.file(0, "/a", 1)).unwrap();
+    make_pipe(&site.file(0, "/a", 1));
+    open(&store, &store.lookup("/a").unwrap()).unwrap_err();
+    make_pipe(&site.file(0, "/b", 1));
+    let volume = site.volumes[0].path().to_str().unwrap();
+    store.adopt(volume, &id("/b", 1).file_name()).unwrap_err();
+    assert!(store.lookup("/b").is_none());
+    publish(&site.volumes[0], "/c", 1, &one(3)).unwrap();
+    adopt(&store, &site.volumes[0], id("/c", 1));
+    assert_eq!(read_path(&store, "/c", "1.m4s"), one(3)[0].1);
 }
 
 #[test]
@@ -182,6 +224,93 @@ fn a_journal_of_another_volume_is_not_believed() {
 }
 
 #[test]
+fn a_damaged_journal_keeps_its_departures_until_the_new_one_has_them() {
+    let site = Site::new(1);
+    let published = publish(&site.volumes[0], "/purged", 1, &one(1)).unwrap();
+    let volume_id = site.volumes[0].id();
+    let (mut bytes, mut chain) = encode(&[Record::Adopted(published.record)], volume_id);
+    chain = append(&mut bytes, chain, &[Record::Leaving(published.id, Cause::Purged)], volume_id);
+    let intact = bytes.len();
+    for number in 0..2 {
+        chain = append(&mut bytes, chain, &[Record::Gone(id("/other", number))], volume_id);
+    }
+    bytes[intact + 30] ^= 1;
+    std::fs::write(journal(&site), &bytes).unwrap();
+    // The new one cannot be written, as on a full disk; then, as after a crash, nobody has finished.
+    let in_the_way = journal(&site).with_file_name("journal.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let store = site.open();
+    assert_eq!(store.volumes()[0].state.as_str(), "failed");
+    store.close();
+    drop(store);
+    assert_eq!(std::fs::read(journal(&site)).unwrap(), bytes);
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let store = site.open();
+    assert_eq!(store.counters().journals_rebuilt, 1);
+    wait_until("the file is gone", || !site.file(0, "/purged", 1).exists());
+    wait_until("it is made anew", || store.volumes()[0].state == VolumeState::Serving);
+    assert!(store.lookup("/purged").is_none());
+    assert_eq!(std::fs::read(journal(&site).with_file_name("journal.damaged")).unwrap(), bytes);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_left_as_it_is_and_its_volume_says_why_it_has_failed() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    store.close();
+    drop(store);
+    let aside = journal(&site).with_file_name("aside");
+    std::fs::rename(journal(&site), &aside).unwrap();
+    make_pipe(&journal(&site));
+    let store = site.open();
+    let state = store.volumes()[0].state.clone();
+    assert!(state.to_string().contains("inventory/journal cannot be read: not a regular file"), "{state}");
+    assert_eq!(store.counters().journals_rebuilt, 0);
+    store.close();
+    drop(store);
+    std::fs::rename(&aside, journal(&site)).unwrap();
+    assert_eq!(read_path(&site.open(), "/a", "1.m4s"), one(1)[0].1);
+}
+
+#[test]
+fn a_rebuild_that_was_not_finished_goes_on_after_a_restart_until_every_directory_was_read() {
+    let site = Site::new(1);
+    let store = site.open();
+    for number in 0..4 {
+        site.add(&store, 0, &format!("/{number}"), 1, &one(number));
+    }
+    store.close();
+    drop(store);
+    let mut bytes = std::fs::read(journal(&site)).unwrap();
+    bytes[90] ^= 4;
+    std::fs::write(journal(&site), &bytes).unwrap();
+    let unread = site.file(0, "/2", 1).parent().unwrap().to_owned();
+    let aside = unread.with_file_name("aside");
+    std::fs::rename(&unread, &aside).unwrap();
+    std::fs::write(&unread, b"in its place").unwrap();
+    let is_waiting =
+        |state: &VolumeState| state.reason().is_some_and(|reason| reason.contains("tried again"));
+    for rebuilt in ["the journal is damaged", "an earlier recovery was not finished"] {
+        let store = site.open();
+        assert_eq!(store.counters().journals_rebuilt, 1, "{rebuilt}");
+        wait_until("the rest was read", || is_waiting(&store.volumes()[0].state));
+        assert_eq!(store.inventory().len(), 3);
+        store.close();
+    }
+    let store = site.open();
+    wait_until("the rest was read", || is_waiting(&store.volumes()[0].state));
+    std::fs::remove_file(&unread).unwrap();
+    std::fs::rename(&aside, &unread).unwrap();
+    wait_until("all was read", || store.volumes()[0].state == VolumeState::Serving);
+    assert_eq!(read_path(&store, "/2", "1.m4s"), one(2)[0].1);
+    store.close();
+    drop(store);
+    let store = site.open();
+    assert_eq!((store.counters().journals_rebuilt, store.inventory().len()), (0, 4));
+}
+
+#[test]
 fn a_departure_that_a_crash_cut_short_is_finished_at_the_next_start() {
     let site = Site::new(1);
     let store = site.open();
@@ -193,7 +322,7 @@ fn a_departure_that_a_crash_cut_short_is_finished_at_the_next_start() {
     drop(store);
     // As after a crash between the first record of the departure and the unlinking.
     std::fs::write(site.file(0, "/a", 1), kept).unwrap();
-    let leaving = adopted + 8 + 26;
+    let leaving = adopted + 20 + 2 + 26;
     let file = std::fs::OpenOptions::new().write(true).open(journal(&site)).unwrap();
     file.set_len(leaving).unwrap();
     let store = site.open();
@@ -241,12 +370,28 @@ fn the_journal_is_compacted_before_garbage_outgrows_what_lives() {
 }
 
 #[test]
+fn a_volume_that_an_import_holds_for_a_moment_serves_when_it_is_free() {
+    let site = Site::new(1);
+    let lock = site.volumes[0].lock().unwrap();
+    let import = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        drop(lock);
+    });
+    let store = site.open();
+    wait_until("it serves", || store.volumes()[0].state == VolumeState::Serving);
+    import.join().unwrap();
+}
+
+#[test]
 fn a_volume_in_use_is_not_opened_a_second_time() {
     let site = Site::new(1);
     let _store = site.open();
     let second = site.open();
+    wait_until("it has given up", || second.volumes()[0].state.as_str() == "failed");
     let state = second.volumes()[0].state.clone();
-    assert!(state.to_string().contains("another process uses the volume"), "{state}");
+    for text in ["another process uses the volume", "store.volumes names it twice"] {
+        assert!(state.to_string().contains(text), "{state}");
+    }
 }
 
 #[test]

@@ -25,12 +25,15 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<ExitCode, Failure> {
             isolation.reason
         )));
     }
-    let mut report = import(directory, &arguments.as_path, &volume);
-    if let Some(socket) = arguments.socket.as_ref().filter(|_| !report.is_adopted) {
-        adopt::tell_daemon(socket, &volume, &report.published)?;
-        report.is_adopted = true;
-    }
-    print(arguments.json, &document(&report), &text(&report))?;
+    let report = import(directory, &arguments.as_path, &volume);
+    let told = match &arguments.socket {
+        Some(socket) if report.adoption.is_err() => {
+            Some(adopt::tell_daemon(socket, &volume, &report.published)?)
+        }
+        _ => None,
+    };
+    let adoption = Adoption::new(&report, told);
+    print(arguments.json, &document(&report, &adoption), &text(&report, &adoption))?;
     for (path, reason) in &report.skipped {
         eprintln!("oca-store: skipped {}: {}", printable(&path.to_string_lossy()), printable(reason));
     }
@@ -44,10 +47,52 @@ pub(crate) fn run(arguments: &ImportArguments) -> Result<ExitCode, Failure> {
     if report.published.is_empty() && report.failed.is_empty() {
         return Err(Failure::Failed(format!("{}: holds no file that can be imported", directory.display())));
     }
-    Ok(if report.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    for refusal in &adoption.refusals {
+        eprintln!("oca-store: not adopted: {}", printable(refusal));
+    }
+    if let Some(unreachable) = adoption.unreachable {
+        return Err(Failure::Unreachable(unreachable));
+    }
+    let is_done = report.failed.is_empty() && adoption.refusals.is_empty();
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn text(report: &ImportReport) -> String {
+/// How many of the bundles are served, or will be.
+struct Adoption {
+    adopted: usize,
+    /// Why the others are not in the inventory.
+    reason: Option<String>,
+    /// What a daemon said to those that it did not adopt.
+    refusals: Vec<String>,
+    /// How it is that the daemon did not answer.
+    unreachable: Option<String>,
+}
+
+impl Adoption {
+    fn new(report: &ImportReport, told: Option<adopt::Told>) -> Self {
+        match (&report.adoption, told) {
+            (_, Some(told)) => Self {
+                adopted: told.adopted,
+                reason: (told.adopted < report.published.len()).then(|| {
+                    "the daemon did not; it adopts them when it starts next, if they are right".to_owned()
+                }),
+                refusals: told.refusals,
+                unreachable: told.unreachable,
+            },
+            (Ok(()), None) => Self {
+                adopted: report.published.len(),
+                reason: None,
+                refusals: Vec::new(),
+                unreachable: None,
+            },
+            (Err(error), None) => {
+                Self { adopted: 0, reason: Some(error.to_string()), refusals: Vec::new(), unreachable: None }
+            }
+        }
+    }
+}
+
+fn text(report: &ImportReport, adoption: &Adoption) -> String {
     let mut text = String::new();
     for PublishedBundle { record, .. } in &report.published {
         let _ = writeln!(
@@ -60,17 +105,16 @@ fn text(report: &ImportReport) -> String {
         );
     }
     let count = report.published.len();
-    let _ = match report.is_adopted {
-        true => writeln!(text, "{count} bundles published and adopted"),
-        false => writeln!(
-            text,
-            "{count} bundles published; the daemon that uses the volume adopts them when it starts next, or at once with --socket"
-        ),
+    let _ = match &adoption.reason {
+        None => writeln!(text, "{count} bundles published and adopted"),
+        Some(reason) => {
+            writeln!(text, "{count} bundles published, {} adopted: {}", adoption.adopted, printable(reason))
+        }
     };
     text
 }
 
-fn document(report: &ImportReport) -> Value {
+fn document(report: &ImportReport, adoption: &Adoption) -> Value {
     let published = report.published.iter().map(|PublishedBundle { id, record }| {
         json!({
             "path": record.key.path,
@@ -93,6 +137,8 @@ fn document(report: &ImportReport) -> Value {
         "published": published.collect::<Vec<_>>(),
         "skipped": skipped.collect::<Vec<_>>(),
         "failed": failed.collect::<Vec<_>>(),
-        "is_adopted": report.is_adopted,
+        "is_adopted": adoption.reason.is_none(),
+        "not_adopted": adoption.reason,
+        "refused": adoption.refusals,
     })
 }

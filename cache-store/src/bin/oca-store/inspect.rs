@@ -42,7 +42,7 @@ fn inspect_volume(volume: &Path) -> Result<(Value, String), Failure> {
     let decoded = inventory::read(&volume)?;
     let mut text = String::new();
     let mut documents = Vec::new();
-    for record in inventory::held(&decoded.records).values() {
+    for record in inventory::bundles(&decoded.records).values() {
         let _ = writeln!(
             text,
             "{}  generation {}, {} objects, {}",
