@@ -45,7 +45,9 @@ impl Premises {
 
     /// Sets a key of the configuration, as `key = value` in TOML.
     pub fn set(&mut self, section: &'static str, line: impl Into<String>) {
-        self.overrides.push((section, line.into()));
+        let line = line.into();
+        self.overrides.retain(|(of, other)| *of != section || !same_key(other, &line));
+        self.overrides.push((section, line));
     }
 
     /// The folder.

@@ -1,4 +1,5 @@
-//! `cargo run --release -p demo`: an appliance that serves the sample title, to look at or (`--check`) to be looked at.
+//! `cargo run --release -p demo`: an appliance that serves the sample title, to look at or (`--check`) to be
+//! looked at.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,8 +13,8 @@ struct Arguments {
     /// Try everything unattended, print what was compared, and exit with 0 or 1.
     #[arg(long)]
     check: bool,
-    /// Run this command once everything serves, with the title's addresses (HTTP, HTTPS) and the certificate's file as its
-    /// arguments, and exit as it does.
+    /// Run this command once everything serves, with the title's addresses (HTTP, HTTPS) and the
+    /// certificate's file as its arguments, and exit as it does.
     #[arg(long, value_name = "COMMAND", conflicts_with = "check")]
     run: Option<PathBuf>,
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! Tables for people: columns as wide as their widest cell.
 
-/// Renders rows, the first of them the heading, with two spaces between columns; all but the first column are aligned to the right.
+/// Renders rows, the first of them the heading, with two spaces between columns; all but the first column are
+/// aligned to the right.
 pub fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

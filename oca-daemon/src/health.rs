@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn what_only_an_operator_should_know_leaves_the_verdict_alone() {
         type Change = fn(&mut Observed);
-        let table: [(&str, Change); 9] = [
+        let table: [(&str, Change); 10] = [
             ("volume_failed", |observed| observed.volumes[0] = failed()),
             ("volume_opening", |observed| observed.volumes[1].status.state = VolumeState::Opening),
             ("volume_recovering", |observed| {
