@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use control_client::content::{BundleKey, Generation};
 
@@ -48,6 +49,8 @@ pub struct Purge {
     pub keys: Vec<BundleKey>,
     /// Bytes of their files.
     pub file_bytes: u64,
+    /// Volumes that have failed or are not open yet: what they hold would serve again once they do.
+    pub not_reached: Vec<PathBuf>,
 }
 
 /// Why a change was not made.
@@ -61,7 +64,7 @@ pub enum ChangeError {
     NotAFileName,
     /// There is no such file.
     NoSuchFile(String),
-    /// The file is not the intact bundle that its name says; it was quarantined.
+    /// The file is not a bundle that can be served; the text says what became of it.
     Refused(String),
     /// A bundle with the same path and generation is on its way out; once it has gone, it can be published
     /// again.
@@ -120,7 +123,7 @@ impl fmt::Display for ChangeError {
                 write!(formatter, "not the name of a bundle's file (32 digits, '-', 16 digits, '.bundle')")
             }
             Self::NoSuchFile(file) => write!(formatter, "{file}: no such file on the volume"),
-            Self::Refused(what) => write!(formatter, "not an intact bundle, quarantined: {what}"),
+            Self::Refused(what) => write!(formatter, "not a bundle that can be served: {what}"),
             Self::Leaving => {
                 write!(formatter, "the bundle is on its way out; publish it again once it has gone")
             }

@@ -92,8 +92,8 @@ impl Departure {
     }
 
     /// Waits until its name is gone from the directory, or that has failed, or `deadline` has passed.
-    pub fn wait_until_unlinked(&self, deadline: Option<Instant>) -> DepartureState {
-        self.wait(deadline, |state| *state == DepartureState::Leaving)
+    pub fn wait_until_unlinked(&self, deadline: Instant) -> DepartureState {
+        self.wait(Some(deadline), |state| *state == DepartureState::Leaving)
     }
 
     /// Waits until the space has returned, or that has failed, or `deadline` has passed.

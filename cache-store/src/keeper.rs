@@ -37,8 +37,8 @@ use crate::quarantine::QuarantineReason;
 /// What a keeper is told. Bounded by who tells: a bundle is removed once, and callers of the others wait for
 /// the answer.
 pub(crate) enum Command {
-    /// Adopt the bundle of that name.
-    Adopt(BundleId, SyncSender<Result<Adoption, ChangeError>>),
+    /// Adopt the bundle of that name, unless it is too late for that.
+    Adopt(BundleId, Instant, SyncSender<Result<Adoption, ChangeError>>),
     /// Remove the file of a bundle that has left the index.
     Remove(Arc<Bundle>),
     /// Compare directory and inventory.
@@ -92,7 +92,7 @@ pub(crate) fn run(shared: &Shared, view: &VolumeView, commands: &Receiver<Comman
 fn refuse_all(view: &VolumeView, commands: &Receiver<Command>) {
     while let Ok(command) = commands.recv() {
         match command {
-            Command::Adopt(_, reply) => {
+            Command::Adopt(_, _, reply) => {
                 let _ = reply.send(Err(ChangeError::VolumeFailed(view.state().to_string())));
             }
             Command::Remove(bundle) => fail_departure(&bundle, "the volume has failed"),
@@ -192,9 +192,10 @@ impl<'a> Keeper<'a> {
             let mut is_stopped = false;
             while let Some(command) = batch.pop_front() {
                 match command {
-                    Command::Adopt(id, reply) => {
+                    Command::Adopt(id, deadline, reply) if Instant::now() < deadline => {
                         let _ = reply.send(self.adopt_one(id));
                     }
+                    Command::Adopt(..) => {}
                     Command::Remove(bundle) => removals.push(bundle),
                     Command::Reconcile if self.reconciliation.is_none() && !self.view.is_failed() => {
                         self.unread = None;

@@ -32,6 +32,7 @@ mod clock;
 mod counters;
 mod departure;
 mod disk;
+mod disk_error;
 mod footers;
 pub mod format;
 pub mod generate;

@@ -17,6 +17,7 @@ use crate::aligned::AlignedBuffer;
 use crate::bundle::{Bundle, OpenBundle, OpenFile};
 use crate::departure::Cause;
 use crate::disk;
+use crate::disk_error::{Blame, blame};
 use crate::limits::{OPEN_WAITERS_MAX, OPENER_BUFFER_BYTES};
 use crate::quarantine::QuarantineReason;
 use crate::reader::{ReadError, read_footer};
@@ -37,6 +38,9 @@ pub enum OpenError {
     /// The process has no descriptor or memory left; nothing is wrong with the bundle. The value is the
     /// `errno`.
     Exhausted(i32),
+    /// The operating system does not let this process open it, and no disk is to blame: permissions, say. The value
+    /// is the `errno`.
+    Denied(i32),
     /// The store is being closed.
     Closing,
 }
@@ -238,31 +242,25 @@ fn read(view: &VolumeView, bundle: &Bundle, buffer: &mut AlignedBuffer) -> Resul
     Ok(OpenFile { file, footer, reads_may_block: volume.reads_may_block() })
 }
 
-/// Sorts an error by whose it is: the process's (descriptors, memory), or the bundle's, which is quarantined,
-/// and its disk's.
+/// What follows from an error: the process's or the operator's is told, the disk's is counted and the bundle
+/// leaves service, unless its volume is isolated for it; a damaged bundle is quarantined.
 fn on_read_error(shared: &Shared, view: &VolumeView, bundle: &Arc<Bundle>, error: &ReadError) -> OpenError {
-    if let ReadError::Io(error) = error
-        && let Some(errno) = exhausted(error)
-    {
-        return OpenError::Exhausted(errno);
-    }
     let reason = error.reason();
     if let (ReadError::Io(error), QuarantineReason::Unreadable) = (error, reason) {
-        shared.note_read_error(view, error);
+        let errno = error.raw_os_error().unwrap_or_default();
+        match blame(error) {
+            Blame::Process => return OpenError::Exhausted(errno),
+            Blame::Operator => return OpenError::Denied(errno),
+            Blame::Disk | Blame::Hang => {}
+        }
+        if shared.note_read_error(view, error) {
+            return OpenError::VolumeFailed;
+        }
     }
     if shared.begin_departure(bundle, Cause::Quarantined(reason)).is_none() {
         return OpenError::Leaving;
     }
     OpenError::Damaged(reason)
-}
-
-/// The `errno` of an error that says nothing about the disk.
-pub(crate) fn exhausted(error: &io::Error) -> Option<i32> {
-    let errno = error.raw_os_error()?;
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::AGAIN, Errno::INTR]
-        .iter()
-        .any(|known| known.raw_os_error() == errno)
-        .then_some(errno)
 }
 
 fn address(bundle: &Arc<Bundle>) -> usize {
@@ -285,6 +283,11 @@ impl fmt::Display for OpenError {
             Self::Exhausted(errno) => {
                 write!(formatter, "no descriptor or memory left: {}", io::Error::from_raw_os_error(*errno))
             }
+            Self::Denied(errno) => write!(
+                formatter,
+                "the bundle's file cannot be opened: {}; look at its owner and mode",
+                io::Error::from_raw_os_error(*errno)
+            ),
             Self::Closing => write!(formatter, "the store is being closed"),
         }
     }

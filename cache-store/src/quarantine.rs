@@ -20,13 +20,14 @@ pub enum QuarantineReason {
     Trailer = 3,
     /// Its footer is damaged.
     Footer = 4,
-    /// It was written in a version of the format that this program does not know.
+    /// It was written in a version of the format that this program does not know. Its file stays where it is,
+    /// for the program that knows it.
     Version = 5,
     /// It is another bundle than the one that its name or the inventory says.
     Identity = 6,
     /// Its data does not match its checksums.
     Data = 7,
-    /// The disk could not read it.
+    /// The disk could not read it. Its file stays where it is: a disk that comes back has it.
     Unreadable = 8,
 }
 
@@ -73,6 +74,11 @@ impl QuarantineReason {
             Self::Data => "data",
             Self::Unreadable => "unreadable",
         }
+    }
+
+    /// Whether the bundle only leaves service, until the next start: nothing is known to be wrong with its file.
+    pub const fn keeps_file(self) -> bool {
+        matches!(self, Self::Version | Self::Unreadable)
     }
 
     pub(crate) fn from_number(number: u8) -> Option<Self> {

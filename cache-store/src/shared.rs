@@ -13,11 +13,12 @@ use crate::bundle::{Bundle, VolumeIndex};
 use crate::clock::{WorkClock, unix_seconds};
 use crate::counters::Counters;
 use crate::departure::{Cause, Departure, DepartureState};
+use crate::disk_error::{Blame, blame};
 use crate::footers::Footers;
 use crate::index::Index;
 use crate::keeper::Command;
 use crate::limits::{ERROR_WINDOW, OPENERS_PER_VOLUME, QUARANTINE_REPORTS_MAX, TIMEOUT_SPACING};
-use crate::openers::{Openers, exhausted};
+use crate::openers::Openers;
 use crate::quarantine::QuarantinedBundle;
 use crate::reconcile::ReconcileReport;
 use crate::status::{VolumeState, VolumeStatus};
@@ -32,7 +33,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) warden: Sender<Trouble>,
     pub(crate) is_closing: AtomicBool,
-    /// Departures under way; the finished ones are cleared out whenever the list is looked at.
+    /// Departures under way, and those that failed: what they left behind would serve again after a restart. The
+    /// finished ones are cleared out whenever the list is read.
     departures: Mutex<Vec<Arc<Departure>>>,
 }
 
@@ -100,10 +102,7 @@ impl Shared {
     pub(crate) fn complete_departure(&self, bundle: &Arc<Bundle>) {
         let Some(departure) = bundle.departure() else { return };
         self.counters.count_departure(departure.cause());
-        {
-            let mut departures = self.lock_departures();
-            departures.push(Arc::clone(departure));
-        }
+        lock(&self.departures).push(Arc::clone(departure));
         self.index.remove(bundle);
         self.footers.evict(bundle);
         let view = self.view(bundle.volume());
@@ -127,56 +126,43 @@ impl Shared {
 
     /// Departures that are not finished.
     pub(crate) fn departures(&self) -> Vec<Arc<Departure>> {
-        self.lock_departures().clone()
+        let mut departures = self.unreturned();
+        departures.retain(|departure| !matches!(departure.state(), DepartureState::Failed(_)));
+        departures
     }
 
-    /// Counts an error of a volume's disk; past the limit the volume is isolated. For workers too.
-    pub(crate) fn note_read_error(&self, view: &VolumeView, error: &io::Error) {
-        if exhausted(error).is_some() {
-            return;
+    /// Departures whose file may still be there: those not finished, and those that failed.
+    pub(crate) fn unreturned(&self) -> Vec<Arc<Departure>> {
+        let mut departures = lock(&self.departures);
+        departures.retain(|departure| {
+            let has_returned = departure.state() == DepartureState::Returned;
+            if has_returned && !matches!(departure.cause(), Cause::Quarantined(_)) {
+                self.counters.returned_bytes.fetch_add(departure.file_bytes(), Ordering::Relaxed);
+            }
+            !has_returned
+        });
+        departures.clone()
+    }
+
+    /// Counts an error where the volume's disk is to blame; past the limit the volume is isolated, which is
+    /// answered with `true`. For workers too.
+    pub(crate) fn note_read_error(&self, view: &VolumeView, error: &io::Error) -> bool {
+        let blame = blame(error);
+        if !matches!(blame, Blame::Disk | Blame::Hang) {
+            return false;
         }
         view.read_errors.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        let count = {
-            let mut recent = lock(&view.recent_errors);
-            // A disk that hangs makes everybody who waits for it time out at once; that is one error a second, so that a
-            // controller that resets itself does not cost a volume.
-            let is_same_hang = error.kind() == io::ErrorKind::TimedOut
-                && recent.back().is_some_and(|&at| now.duration_since(at) < TIMEOUT_SPACING);
-            if is_same_hang {
-                return;
-            }
-            recent.push_back(now);
-            while recent.len() > view.errors_max + 1
-                || recent.front().is_some_and(|&at| now.duration_since(at) > ERROR_WINDOW)
-            {
-                recent.pop_front();
-            }
-            recent.len()
-        };
-        if count > view.errors_max && !view.is_failed() {
+        let count = view.count_recent_error(blame == Blame::Hang);
+        let is_too_many = count > view.errors_max;
+        if is_too_many && !view.is_failed() {
             let reason = format!("{count} read errors within a minute, the last: {error}");
             let _ = self.warden.send(Trouble::Isolation(view.index, reason));
         }
+        is_too_many
     }
 
     pub(crate) fn view(&self, volume: VolumeIndex) -> &VolumeView {
         &self.volumes[volume.as_usize()]
-    }
-
-    fn lock_departures(&self) -> MutexGuard<'_, Vec<Arc<Departure>>> {
-        let mut departures = lock(&self.departures);
-        departures.retain(|departure| match departure.state() {
-            DepartureState::Leaving | DepartureState::Unlinked => true,
-            DepartureState::Failed(_) => false,
-            DepartureState::Returned => {
-                if !matches!(departure.cause(), Cause::Quarantined(_)) {
-                    self.counters.returned_bytes.fetch_add(departure.file_bytes(), Ordering::Relaxed);
-                }
-                false
-            }
-        });
-        departures
     }
 }
 
@@ -211,6 +197,25 @@ impl VolumeView {
             quarantined: Mutex::default(),
             reconciled: Mutex::default(),
         }
+    }
+
+    /// Notes an error, and says how many there were within the window. A disk that hangs makes everybody who
+    /// waits for it time out at once: that is one error for a while, so that a controller that resets itself does
+    /// not cost a volume.
+    fn count_recent_error(&self, is_hang: bool) -> usize {
+        let now = Instant::now();
+        let mut recent = lock(&self.recent_errors);
+        let is_same_hang =
+            is_hang && recent.back().is_some_and(|&at| now.duration_since(at) < TIMEOUT_SPACING);
+        if !is_same_hang {
+            recent.push_back(now);
+        }
+        while recent.len() > self.errors_max + 1
+            || recent.front().is_some_and(|&at| now.duration_since(at) > ERROR_WINDOW)
+        {
+            recent.pop_front();
+        }
+        recent.len()
     }
 
     /// The open volume, once its keeper has opened it.

@@ -9,18 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use control_client::content::{BundlePath, Generation};
+use control_client::content::{BundleKey, BundlePath, Generation};
 use control_client::units::ByteCount;
 
 use crate::bundle::{Bundle, VolumeIndex};
 use crate::change::{Adoption, ChangeError, Purge, Retirement};
 use crate::counters::StoreCounters;
 use crate::departure::{Cause, Departure, DepartureState};
+use crate::disk_error::{Blame, blame};
 use crate::footers::Footers;
 use crate::identity::BundleId;
 use crate::keeper::{self, Command};
 use crate::limits::{CHANGE_TIMEOUT, CLOSE_TIMEOUT, OPENERS_PER_VOLUME, VOLUME_OPEN_TIMEOUT, VOLUMES_MAX};
-use crate::openers::{self, OnOpened, OpenQueueFull, Openers, exhausted};
+use crate::openers::{self, OnOpened, OpenQueueFull, Openers};
 use crate::quarantine::QuarantineReason;
 use crate::shared::{Shared, VolumeView};
 use crate::status::{BundleState, InventoryEntry, VolumeStatus};
@@ -148,18 +149,17 @@ impl Store {
         self.shared.begin_departure(bundle, Cause::Quarantined(reason));
     }
 
-    /// Reports that a bundle's file could not be read. Never waits. What the disk refuses quarantines the
-    /// bundle and counts against its volume, which is isolated past the limit; a read that timed out only
-    /// counts; a lack of descriptors or memory does neither.
+    /// Reports that a bundle's file could not be read. Never waits. What the disk could not read leaves service, and
+    /// counts against its volume, which is isolated past the limit; a read that timed out only counts; what is
+    /// not the disk's fault does neither.
     pub fn report_read_error(&self, bundle: &Arc<Bundle>, error: &io::Error) {
-        if exhausted(error).is_some() {
-            return;
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return self.report_corrupt(bundle, QuarantineReason::Truncated);
         }
-        self.shared.note_read_error(self.shared.view(bundle.volume()), error);
-        match error.kind() {
-            io::ErrorKind::TimedOut => {}
-            io::ErrorKind::UnexpectedEof => self.report_corrupt(bundle, QuarantineReason::Truncated),
-            _ => self.report_corrupt(bundle, QuarantineReason::Unreadable),
+        let is_isolated = self.shared.note_read_error(self.shared.view(bundle.volume()), error);
+        // A volume that is isolated loses none of its bundles.
+        if blame(error) == Blame::Disk && !is_isolated {
+            self.report_corrupt(bundle, QuarantineReason::Unreadable);
         }
     }
 
@@ -169,7 +169,9 @@ impl Store {
         let id = BundleId::parse_file_name(file).ok_or(ChangeError::NotAFileName)?;
         let view = self.find_volume(volume).ok_or(ChangeError::NoSuchVolume)?;
         let (reply, answer) = mpsc::sync_channel(1);
-        view.commands.send(Command::Adopt(id, reply)).map_err(|_| ChangeError::Closing)?;
+        // A keeper that hangs must not do later what its caller has given up.
+        let deadline = Instant::now() + CHANGE_TIMEOUT;
+        view.commands.send(Command::Adopt(id, deadline, reply)).map_err(|_| ChangeError::Closing)?;
         match answer.recv_timeout(CHANGE_TIMEOUT) {
             Ok(answer) => answer,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(ChangeError::TimedOut),
@@ -197,22 +199,23 @@ impl Store {
         self.retire_until(path, generation, Some(Instant::now() + wait))
     }
 
-    /// Takes the bundle of a path out of service, and with `prefix` all bundles below it, and waits until
-    /// their files are unlinked. Responses that have begun are completed.
+    /// Takes the bundle of a path out of service, and with `prefix` all bundles below it, and waits until their
+    /// files are unlinked, those of earlier generations and of earlier requests too. Responses that have begun are
+    /// completed.
     pub fn purge(&self, path: &BundlePath, prefix: bool) -> Result<Purge, ChangeError> {
+        let is_meant = |other: &BundlePath| if prefix { other.is_within(path) } else { other == path };
         let bundles = if prefix {
-            let mut bundles = self.shared.index.bundles();
-            bundles.retain(|bundle| bundle.key().path.is_within(path));
-            bundles
+            self.shared.index.bundles()
         } else {
             self.shared.index.get(path.as_str()).into_iter().collect()
         };
-        let departures: Vec<_> =
-            bundles.iter().map(|bundle| self.shared.dismiss(bundle, Cause::Purged)).collect();
+        let meant = bundles.iter().filter(|bundle| is_meant(&bundle.key().path));
+        let dismissed = meant.map(|bundle| self.shared.dismiss(bundle, Cause::Purged)).collect();
+        let departures = self.with_earlier(dismissed, |key| is_meant(&key.path));
         let deadline = Instant::now() + CHANGE_TIMEOUT;
-        let mut purge = Purge::default();
+        let mut purge = Purge { not_reached: self.volumes_not_reached(), ..Purge::default() };
         for departure in departures {
-            match departure.wait_until_unlinked(Some(deadline)) {
+            match departure.wait_until_unlinked(deadline) {
                 DepartureState::Leaving => return Err(ChangeError::TimedOut),
                 DepartureState::Failed(what) => return Err(ChangeError::NotRemoved(what.to_string())),
                 DepartureState::Unlinked | DepartureState::Returned => {
@@ -222,6 +225,27 @@ impl Store {
             }
         }
         Ok(purge)
+    }
+
+    /// Adds the departures that began before and are not finished, or have failed: an older generation, an earlier
+    /// request. Whoever asks for a path to be gone means them too.
+    fn with_earlier(
+        &self,
+        mut departures: Vec<Arc<Departure>>,
+        is_meant: impl Fn(&BundleKey) -> bool,
+    ) -> Vec<Arc<Departure>> {
+        let mut earlier = self.shared.unreturned();
+        earlier.retain(|departure| {
+            is_meant(departure.key()) && !departures.iter().any(|known| Arc::ptr_eq(known, departure))
+        });
+        departures.append(&mut earlier);
+        departures
+    }
+
+    /// Volumes whose bundles cannot be taken out now, and would serve again once the volume does.
+    fn volumes_not_reached(&self) -> Vec<PathBuf> {
+        let is_out_of_reach = |view: &&Arc<VolumeView>| view.volume().is_none() || view.is_failed();
+        self.shared.volumes.iter().filter(is_out_of_reach).map(|view| view.path.clone()).collect()
     }
 
     /// All bundles in service, and those on their way out whose space has not returned.
@@ -280,39 +304,38 @@ impl Store {
         generation: Option<Generation>,
         deadline: Option<Instant>,
     ) -> Result<Retirement, ChangeError> {
-        let is_meant = |other: Generation| generation.is_none_or(|generation| generation == other);
-        let serving = self.shared.index.get(path.as_str()).filter(|bundle| is_meant(bundle.key().generation));
-        let departure = match serving {
-            Some(bundle) => self.shared.dismiss(&bundle, Cause::Retired),
-            // It may be on its way out already: then that is waited for.
-            None => self
-                .shared
-                .departures()
-                .into_iter()
-                .rfind(|departure| departure.key().path == *path && is_meant(departure.key().generation))
-                .ok_or(ChangeError::NoSuchBundle)?,
+        let is_meant = |key: &BundleKey| {
+            key.path == *path && generation.is_none_or(|generation| generation == key.generation)
         };
-        self.wait_for_space(&departure, deadline)
+        let serving = self.shared.index.get(path.as_str()).filter(|bundle| is_meant(bundle.key()));
+        let dismissed = serving.iter().map(|bundle| self.shared.dismiss(bundle, Cause::Retired)).collect();
+        let departures = self.with_earlier(dismissed, is_meant);
+        let newest = departures.iter().max_by_key(|departure| departure.key().generation.number());
+        let key = newest.ok_or(ChangeError::NoSuchBundle)?.key().clone();
+        let mut retirement = Retirement { key, file_bytes: 0, has_returned: true };
+        for departure in departures {
+            retirement.has_returned &= self.wait_for_space(&departure, deadline)?;
+            retirement.file_bytes += departure.file_bytes();
+        }
+        Ok(retirement)
     }
 
-    fn wait_for_space(
-        &self,
-        departure: &Departure,
-        deadline: Option<Instant>,
-    ) -> Result<Retirement, ChangeError> {
-        let answer = |has_returned| {
-            Ok(Retirement { key: departure.key().clone(), file_bytes: departure.file_bytes(), has_returned })
-        };
+    /// Whether a departure's space has returned, at the latest at `deadline`.
+    fn wait_for_space(&self, departure: &Departure, deadline: Option<Instant>) -> Result<bool, ChangeError> {
         loop {
             // In slices, so that a store that is closed meanwhile does not leave its caller waiting.
             let slice = Instant::now() + Duration::from_secs(1);
             let slice_end = deadline.map_or(slice, |deadline| deadline.min(slice));
             match departure.wait_until_returned(Some(slice_end)) {
+                DepartureState::Returned => return Ok(true),
                 DepartureState::Failed(what) => return Err(ChangeError::NotRemoved(what.to_string())),
-                DepartureState::Returned => return answer(true),
-                _ if deadline.is_some_and(|deadline| deadline <= Instant::now()) => return answer(false),
-                _ if self.shared.is_closing.load(Ordering::SeqCst) => return Err(ChangeError::Closing),
-                _ => {}
+                DepartureState::Leaving | DepartureState::Unlinked => {}
+            }
+            if self.shared.is_closing.load(Ordering::SeqCst) {
+                return Err(ChangeError::Closing);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
             }
         }
     }

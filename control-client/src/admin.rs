@@ -88,6 +88,10 @@ pub struct Purged {
     pub version: DocumentVersion,
     /// What was taken out.
     pub bundles: Vec<BundleKey>,
+    /// Paths of volumes that have failed or are not open yet: what they hold would serve again once they do, so purge again
+    /// then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_reached: Vec<String>,
 }
 
 /// Where draining or undraining has led. Draining ends by itself in [`Readiness::Drained`], which `/health` tells.

@@ -15,7 +15,6 @@ use crate::disk;
 use crate::identity::BundleId;
 use crate::index::Offer;
 use crate::inventory::BundleRecord;
-use crate::openers::exhausted;
 use crate::quarantine::QuarantineReason;
 use crate::reader::{ReadError, read_footer};
 use crate::reconcile::Reconciliation;
@@ -45,6 +44,9 @@ impl Keeper<'_> {
             self.remove_unadopted(id).map_err(ChangeError::Io)?;
             return Ok(Adoption { record, outcome: AdoptionOutcome::Outdated, replaced: None });
         }
+        // Who published it may have died before the name was durable.
+        let directory = self.volume.bundle_directory(id.path_hash[0]).map_err(ChangeError::Io)?;
+        disk::sync(directory.as_fd()).map_err(ChangeError::Io)?;
         let replaced = self.adopt(vec![record.clone()]).map_err(ChangeError::Journal)?;
         Ok(Adoption { record, outcome: AdoptionOutcome::Adopted, replaced: replaced.first().copied() })
     }
@@ -124,27 +126,31 @@ impl Keeper<'_> {
             .is_some_and(|serving| !serving.is_leaving() && serving.key().generation >= record.key.generation)
     }
 
-    /// Turns a file away that is not the bundle that its name says: it goes to quarantine, unless the disk is
-    /// to blame.
+    /// Turns a file away that is not the bundle that its name says: it goes to quarantine. What could not be read,
+    /// or is of another version, stays where it is.
     fn refuse(&mut self, id: BundleId, error: &ReadError) -> ChangeError {
         if let ReadError::Io(error) = error {
             if error.kind() == io::ErrorKind::NotFound {
                 return ChangeError::NoSuchFile(id.file_path());
             }
-            if exhausted(error).is_some() {
-                return ChangeError::Io(io::Error::other(error.to_string()));
-            }
             self.on_disk_error(error);
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                return ChangeError::Io(io::Error::other(format!("{}: {error}", id.file_path())));
+            }
         }
         let reason: QuarantineReason = error.reason();
         self.remember_quarantine(id, reason);
+        let kept = if reason.keeps_file() { "left where it is" } else { "quarantined" };
         tracing::warn!(
-            volume = %self.view.path.display(), file = id.file_path(), %error, "file is not an intact bundle; quarantined"
+            volume = %self.view.path.display(), file = id.file_path(), %error,
+            "file is not a bundle that can be served; {kept}"
         );
-        if let Err(error) = self.move_to_quarantine(id, reason) {
+        if !reason.keeps_file()
+            && let Err(error) = self.move_to_quarantine(id, reason)
+        {
             self.on_disk_error(&error);
         }
-        ChangeError::Refused(error.to_string())
+        ChangeError::Refused(format!("{error}; {kept}"))
     }
 
     fn remove_unadopted(&self, id: BundleId) -> io::Result<()> {

@@ -18,12 +18,19 @@ impl Keeper<'_> {
     /// journalled as leaving, unlinked, journalled as gone, reported. What cannot be journalled is removed
     /// all the same: on a full disk that is how space comes back.
     pub(super) fn remove(&mut self, bundles: &[Arc<Bundle>]) {
-        let departures: Vec<_> = bundles
+        let (kept, removed): (Vec<_>, Vec<_>) = bundles.iter().partition(|bundle| self.keeps_file(bundle));
+        for bundle in kept {
+            fail_departure(
+                bundle,
+                "its file stays where it is, and serves again after a restart if it can be read",
+            );
+        }
+        let departures: Vec<_> = removed
             .iter()
             .filter_map(|bundle| bundle.departure().map(|departure| (bundle.id(), departure.cause())))
             .collect();
         let failures = self.remove_files(&departures);
-        for bundle in bundles {
+        for bundle in removed {
             match failures.iter().find(|(id, _)| *id == bundle.id()) {
                 Some((_, error)) => fail_departure(bundle, &error.to_string()),
                 None => {
@@ -33,6 +40,15 @@ impl Keeper<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a bundle only leaves service. A volume that has failed loses nothing: it may have been the
+    /// controller, and not the bundle.
+    fn keeps_file(&self, bundle: &Bundle) -> bool {
+        let Some(Cause::Quarantined(reason)) = bundle.departure().map(|departure| departure.cause()) else {
+            return false;
+        };
+        reason.keeps_file() || self.view.is_failed()
     }
 
     /// Finishes what a crash or an error has left unfinished.
@@ -54,7 +70,13 @@ impl Keeper<'_> {
         }
         disk::sync(quarantine.as_fd())?;
         disk::sync(bundles.as_fd())?;
-        trim(quarantine.as_fd())
+        if let Err(error) = trim(quarantine.as_fd()) {
+            tracing::warn!(
+                volume = %self.view.path.display(), %error,
+                "quarantine/ could not be trimmed; look at what is in it, and remove it by hand"
+            );
+        }
+        Ok(())
     }
 
     /// Returns what could not be removed.
@@ -109,10 +131,10 @@ impl Keeper<'_> {
     }
 }
 
-/// Unlinks the oldest files of a quarantine until few enough are left.
+/// Unlinks the oldest files of a quarantine until few enough are left. What others have put there is left alone.
 fn trim(quarantine: BorrowedFd<'_>) -> io::Result<()> {
     let mut files = Vec::new();
-    for name in disk::list(quarantine)? {
+    for name in disk::list(quarantine)?.into_iter().filter(|name| is_ours(name)) {
         // By when it was renamed, not by when it was written.
         if let Some(changed) = disk::changed(quarantine, &name)? {
             files.push((changed, name));
@@ -124,4 +146,12 @@ fn trim(quarantine: BorrowedFd<'_>) -> io::Result<()> {
         disk::remove_file(quarantine, name)?;
     }
     Ok(())
+}
+
+/// Whether a name in `quarantine/` is one that [`Keeper::move_to_quarantine`] gives: `<bundle's file>.<reason>`.
+fn is_ours(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(file, reason)| {
+        BundleId::parse_file_name(file).is_some()
+            && QuarantineReason::ALL.iter().any(|known| known.as_str() == reason)
+    })
 }

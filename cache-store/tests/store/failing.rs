@@ -132,3 +132,26 @@ fn a_read_that_times_out_counts_and_a_lack_of_descriptors_does_not() {
     assert!(store.lookup("/a").is_none());
     wait_until("it is counted", || store.counters().quarantined[QuarantineReason::Truncated as usize] == 1);
 }
+
+/// Found in review: a controller that reset itself had every bundle that was being read put into quarantine, of which the newest
+/// sixteen were kept.
+#[test]
+fn a_controller_that_fails_for_a_moment_costs_no_bundle_its_file() {
+    let site = Site::new(1);
+    let paths: Vec<String> = (0..40).map(|number| format!("/title/{number}")).collect();
+    {
+        let store = site.open();
+        for title in &paths {
+            site.add(&store, 0, title, 1, &one(1));
+        }
+        let bundles: Vec<_> = paths.iter().map(|title| store.lookup(title).unwrap()).collect();
+        for bundle in &bundles {
+            store.report_read_error(bundle, &disk_error());
+        }
+        wait_until("nothing serves", || paths.iter().all(|title| store.lookup(title).is_none()));
+        store.close();
+    }
+    site.volumes[0].readmit().unwrap();
+    let store = site.open();
+    wait_until("everything serves again", || paths.iter().all(|title| store.lookup(title).is_some()));
+}

@@ -146,3 +146,23 @@ fn a_store_that_is_closed_leaves_no_caller_waiting() {
     assert_eq!(waiting.join().unwrap(), Err("closing"));
     assert_eq!(read(&reader, "1.m4s"), one(1)[0].1);
 }
+
+/// Found in review: a purge looked at what serves, and was acknowledged while an older generation's file was still there, which
+/// served again after a crash.
+#[test]
+fn a_purge_waits_for_the_older_generation_that_is_still_on_its_way_out() {
+    let site = Site::new(2);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    let reader = open_path(&store, "/a");
+    site.add(&store, 1, "/a", 2, &one(2));
+    let purge = store.purge(&path("/a"), false).unwrap();
+    let mut generations: Vec<u64> = purge.keys.iter().map(|key| key.generation.number()).collect();
+    generations.sort_unstable();
+    assert_eq!(generations, [1, 2]);
+    assert!(purge.not_reached.is_empty());
+    drop(reader);
+    store.close();
+    drop(store);
+    assert!(site.open().lookup("/a").is_none());
+}

@@ -138,7 +138,9 @@ async fn retire_bundle(desk: &Desk, retire: Retire, wait: Duration) -> Response<
 async fn purge_bundles(desk: &Desk, purge: Purge) -> Response<Body> {
     blocking(desk, &desk.changes, move |store| {
         let purged = store.purge(&purge.path, purge.prefix)?;
-        Ok(answers::document(StatusCode::OK, &Purged { version: DocumentVersion, bundles: purged.keys }))
+        let not_reached = purged.not_reached.iter().map(|path| path.display().to_string()).collect();
+        let answer = Purged { version: DocumentVersion, bundles: purged.keys, not_reached };
+        Ok(answers::document(StatusCode::OK, &answer))
     })
     .await
 }

@@ -231,6 +231,7 @@ fn outcome_of(error: OpenError) -> Outcome {
         OpenError::Damaged(_) => Outcome::RefusedCorrupt,
         OpenError::VolumeFailed => Outcome::RefusedVolumeFailed,
         OpenError::Exhausted(_) => Outcome::RefusedExhausted,
+        OpenError::Denied(_) => Outcome::RefusedReadError,
         OpenError::Leaving | OpenError::Closing => Outcome::RefusedShutdown,
     }
 }
