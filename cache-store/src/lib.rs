@@ -21,9 +21,9 @@
 //! 8. [`import`](mod@import), [`verify`](mod@verify), [`generate`](mod@generate): what `oca-store` does without a
 //!    daemon. [`limits`]: every bound, with its reason.
 //!
-//! What holds everywhere: nothing is changed in place; a change is durable before it is acknowledged; a name in the
-//! directory or a record of the inventory says where to look, and is never proof of what is there; no thread waits for
-//! a disk that it was not asked to wait for; no lock is held across a system call.
+//! What holds everywhere: nothing is changed in place; a change is durable before it is acknowledged; a name
+//! in the directory or a record of the inventory says where to look, and is never proof of what is there; no
+//! thread waits for a disk that it was not asked to wait for; no lock is held across a system call.
 
 mod aligned;
 mod bundle;

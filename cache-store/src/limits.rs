@@ -91,8 +91,9 @@ pub const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(5);
 /// The time over which read errors of a volume are counted.
 pub const ERROR_WINDOW: Duration = Duration::from_secs(60);
 
-/// Reads that time out within this time count as one error: they wait for the same hang. With eight errors a minute allowed, a disk that
-/// resets itself within some 40 s keeps its volume, and one that hangs for longer loses it.
+/// Reads that time out within this time count as one error: they wait for the same hang. With eight errors a
+/// minute allowed, a disk that resets itself within some 40 s keeps its volume, and one that hangs for longer
+/// loses it.
 pub const TIMEOUT_SPACING: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs.

@@ -236,8 +236,9 @@ fn is_mount_point(root: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstat(root)?.st_dev != rustix::fs::fstat(above)?.st_dev)
 }
 
-/// Whether the file system is known to answer "not now" where a read cannot be started without waiting (`RWF_NOWAIT`). On others
-/// (FUSE, the network's) io_uring waits inside the submission, unless it is told to use a thread.
+/// Whether the file system is known to answer "not now" where a read cannot be started without waiting
+/// (`RWF_NOWAIT`). On others (FUSE, the network's) io_uring waits inside the submission, unless it is told to
+/// use a thread.
 fn is_asynchronous(root: BorrowedFd<'_>) -> bool {
     const EXT4: u64 = 0xEF53;
     const XFS: u64 = 0x5846_5342;

@@ -1,5 +1,5 @@
-//! Replays the inputs that fuzzing found worth keeping, and holds the seeds against the format: a bundle or a journal that an
-//! earlier program wrote stays readable. `fuzz/README.md` says how the others came about.
+//! Replays the inputs that fuzzing found worth keeping, and holds the seeds against the format: a bundle or a
+//! journal that an earlier program wrote stays readable. `fuzz/README.md` says how the others came about.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 

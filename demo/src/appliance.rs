@@ -96,7 +96,10 @@ impl Premises {
             ("tls", vec![format!("certificates = [{}]", certificates.join(", "))]),
             (
                 "admin",
-                vec![r#"listen = ["127.0.0.1:0"]"#.to_owned(), format!("socket = {}", quoted(&self.socket()))],
+                vec![
+                    r#"listen = ["127.0.0.1:0"]"#.to_owned(),
+                    format!("socket = {}", quoted(&self.socket())),
+                ],
             ),
             ("log", vec![format!("access = {}", quoted(&self.access_log()))]),
         ] {
@@ -146,7 +149,9 @@ impl DaemonProcess {
     pub async fn start(premises: &Premises, program: &Path, output: Stdio) -> Result<Self, Failure> {
         let mut command = premises.daemon_command(program);
         let mut child = command.stderr(output).spawn().step("starting the daemon")?;
-        match wait_until_serving(&premises.admin(), || Ok(child.try_wait().step("the daemon")?.is_some())).await {
+        match wait_until_serving(&premises.admin(), || Ok(child.try_wait().step("the daemon")?.is_some()))
+            .await
+        {
             Ok(status) => Ok(Self { child, status }),
             Err(failure) => {
                 let _ = child.kill();

@@ -56,12 +56,17 @@ pub async fn run() -> Result<bool, Failure> {
 
     print(&compared);
     let is_right = compared.iter().all(|part| part.problems.is_empty());
-    println!("{} in {:.1} s", if is_right { "all right" } else { "NOT right" }, began.elapsed().as_secs_f64());
+    println!(
+        "{} in {:.1} s",
+        if is_right { "all right" } else { "NOT right" },
+        began.elapsed().as_secs_f64()
+    );
     Ok(is_right)
 }
 
 fn client(exhibit: &Exhibit) -> Result<Client, Failure> {
-    let certificate = Certificate::from_pem(exhibit.certificate.as_bytes()).step("reading the certificate")?;
+    let certificate =
+        Certificate::from_pem(exhibit.certificate.as_bytes()).step("reading the certificate")?;
     Client::builder()
         .tls_certs_only([certificate])
         .http1_only()
@@ -81,7 +86,8 @@ async fn whole(name: &str, base: &str, files: &[TitleFile], client: &Client) -> 
         compared.requests += 1;
         compared.bytes += body.len() as u64;
         compared.expect(status == StatusCode::OK, || format!("{}: {status}", file.name));
-        compared.expect(sha256_hex(&body) == sha256_hex(&file.bytes), || format!("{}: wrong bytes", file.name));
+        compared
+            .expect(sha256_hex(&body) == sha256_hex(&file.bytes), || format!("{}: wrong bytes", file.name));
         compared.expect(media_type == media_type_of(&file.name), || format!("{}: {media_type}", file.name));
     }
     Ok(compared)
@@ -111,18 +117,22 @@ async fn ranges(name: &str, base: &str, files: &[TitleFile], client: &Client) ->
             (format!("{}-", length - 1), length - 1..length),
             ("-100".to_owned(), length.saturating_sub(100)..length),
         ] {
-            let request = client.get(format!("{base}{}", file.request_path())).header("range", format!("bytes={range}"));
+            let request = client
+                .get(format!("{base}{}", file.request_path()))
+                .header("range", format!("bytes={range}"));
             let response = request.send().await.step(&file.name)?;
             let (status, content_range) = (response.status(), field(&response, "content-range"));
             let body = response.bytes().await.step(&file.name)?;
             compared.requests += 1;
             compared.bytes += body.len() as u64;
             let stated = format!("bytes {}-{}/{length}", expected.start, expected.end - 1);
-            compared.expect(status == StatusCode::PARTIAL_CONTENT, || format!("{} {range}: {status}", file.name));
+            compared
+                .expect(status == StatusCode::PARTIAL_CONTENT, || format!("{} {range}: {status}", file.name));
             compared.expect(content_range == stated, || format!("{} {range}: {content_range}", file.name));
             compared.expect(body == file.bytes[expected], || format!("{} {range}: wrong bytes", file.name));
         }
-        let request = client.get(format!("{base}{}", file.request_path())).header("range", format!("bytes={length}-"));
+        let request =
+            client.get(format!("{base}{}", file.request_path())).header("range", format!("bytes={length}-"));
         let response = request.send().await.step(&file.name)?;
         compared.requests += 1;
         compared.expect(response.status() == StatusCode::RANGE_NOT_SATISFIABLE, || {
@@ -132,16 +142,24 @@ async fn ranges(name: &str, base: &str, files: &[TitleFile], client: &Client) ->
     Ok(compared)
 }
 
-async fn revalidation(name: &str, base: &str, files: &[TitleFile], client: &Client) -> Result<Compared, Failure> {
+async fn revalidation(
+    name: &str,
+    base: &str,
+    files: &[TitleFile],
+    client: &Client,
+) -> Result<Compared, Failure> {
     let mut compared = Compared::new(format!("{name}: revalidation by ETag"));
     for file in files {
         let url = format!("{base}{}", file.request_path());
         let head = client.head(&url).send().await.step(&file.name)?;
         let etag = field(&head, "etag");
         let stated: Option<usize> = field(&head, "content-length").parse().ok();
-        compared.expect(stated == Some(file.bytes.len()), || format!("{}: HEAD states {stated:?}", file.name));
+        compared
+            .expect(stated == Some(file.bytes.len()), || format!("{}: HEAD states {stated:?}", file.name));
         let again = client.get(&url).header("if-none-match", etag).send().await.step(&file.name)?;
-        compared.expect(again.status() == StatusCode::NOT_MODIFIED, || format!("{}: {}", file.name, again.status()));
+        compared.expect(again.status() == StatusCode::NOT_MODIFIED, || {
+            format!("{}: {}", file.name, again.status())
+        });
         compared.requests += 2;
     }
     Ok(compared)
@@ -185,8 +203,13 @@ async fn drain(exhibit: &Exhibit, file: &TitleFile, client: &Client) -> Result<C
         Ok::<_, Failure>(response.status())
     };
     let draining = verdict("health while draining").await?;
-    compared.expect(draining == StatusCode::SERVICE_UNAVAILABLE, || format!("health while draining: {draining}"));
-    let served = client.get(format!("http://{}{}", exhibit.http, file.request_path())).send().await.step("draining")?;
+    compared
+        .expect(draining == StatusCode::SERVICE_UNAVAILABLE, || format!("health while draining: {draining}"));
+    let served = client
+        .get(format!("http://{}{}", exhibit.http, file.request_path()))
+        .send()
+        .await
+        .step("draining")?;
     compared.expect(served.status() == StatusCode::OK, || format!("while draining: {}", served.status()));
     compared.bytes = served.bytes().await.step("draining")?.len() as u64;
     let undrained = socket.undrain().await.step("undrain")?;

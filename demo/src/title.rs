@@ -55,11 +55,14 @@ pub fn import(directory: &Path, as_path: &str, volume: &Path) -> Result<Vec<Publ
 }
 
 fn read_file(line: &str) -> Result<TitleFile, Failure> {
-    let (expected, name) = line.split_once("  ").ok_or_else(|| Failure::new(format!("SHA256SUMS: {line:?}")))?;
+    let (expected, name) =
+        line.split_once("  ").ok_or_else(|| Failure::new(format!("SHA256SUMS: {line:?}")))?;
     let bytes = fs::read(directory().join(name)).step(name)?;
     let actual = sha256_hex(&bytes);
     if actual != expected {
-        return Err(Failure::new(format!("{name}: SHA-256 is {actual}, not {expected}; run demo/sample/make.sh")));
+        return Err(Failure::new(format!(
+            "{name}: SHA-256 is {actual}, not {expected}; run demo/sample/make.sh"
+        )));
     }
     Ok(TitleFile { name: name.to_owned(), bytes })
 }

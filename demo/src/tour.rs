@@ -33,7 +33,8 @@ pub struct Exhibit {
 impl Exhibit {
     /// Imports the title into a new store in a temporary folder, and starts the daemon over it.
     pub async fn open() -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("oca-demo-").tempdir().step("making a temporary folder")?;
+        let folder =
+            tempfile::Builder::new().prefix("oca-demo-").tempdir().step("making a temporary folder")?;
         let certificate = certificate::make(folder.path(), "demo", &["localhost", "127.0.0.1", "::1"])?;
         let mut premises = Premises::new(folder.path());
         premises.add_certificate(&certificate);

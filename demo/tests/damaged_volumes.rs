@@ -1,5 +1,5 @@
-//! What a disk does to bundles and inventories while they lie there: cut, lengthened, lost, flipped bits. No wrong byte is sent, metrics
-//! and health name the damage, and everything else serves.
+//! What a disk does to bundles and inventories while they lie there: cut, lengthened, lost, flipped bits. No
+//! wrong byte is sent, metrics and health name the damage, and everything else serves.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,5 +1,5 @@
-//! A disk that hangs, gives errors or gives other bytes than were written holds up only its own titles: other volumes serve as
-//! before, no wrong byte leaves, and metrics and health say what is the matter.
+//! A disk that hangs, gives errors or gives other bytes than were written holds up only its own titles: other
+//! volumes serve as before, no wrong byte leaves, and metrics and health say what is the matter.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -59,8 +59,8 @@ struct Measured {
     first: Vec<Duration>,
 }
 
-/// Reads from the healthy volume: by turns from a bundle that is open, and from one that has to be opened first, because more
-/// are asked for than may be open.
+/// Reads from the healthy volume: by turns from a bundle that is open, and from one that has to be opened
+/// first, because more are asked for than may be open.
 fn measure(http: SocketAddr, warm: &[Sample], cold: &[Sample], length: Duration) -> Measured {
     let end = Instant::now() + length;
     let measured = Mutex::new(Measured { warm: Vec::new(), first: Vec::new() });

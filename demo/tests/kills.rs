@@ -1,8 +1,8 @@
-//! `SIGKILL` at named points of publishing, adopting, retiring and serving. After each kill the daemon starts again by itself, every
-//! published object reads back right, nothing else is served, and no space is lost.
+//! `SIGKILL` at named points of publishing, adopting, retiring and serving. After each kill the daemon starts
+//! again by itself, every published object reads back right, nothing else is served, and no space is lost.
 //!
-//! The programs hold no test code: a tracer stops them at the boundaries of their system calls. A first run counts how often a
-//! point is passed; then the program is killed at places spread evenly over these.
+//! The programs hold no test code: a tracer stops them at the boundaries of their system calls. A first run
+//! counts how often a point is passed; then the program is killed at places spread evenly over these.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -192,8 +192,8 @@ fn kill_at_point(point: &Point) {
     );
 }
 
-/// Runs the scenario in a copy of the template, kills the program at that place, and looks at what a restart makes of it. Returns
-/// how often the point was passed, and how the program ended.
+/// Runs the scenario in a copy of the template, kills the program at that place, and looks at what a restart
+/// makes of it. Returns how often the point was passed, and how the program ended.
 fn run_once(template: &Template, point: &Point, kill_at: Option<usize>) -> (usize, Ended) {
     let site = Site::copy_of(&template.site);
     let ledger = Mutex::new(template.ledger(point.scenario));
@@ -259,8 +259,8 @@ fn run_import(
     ended
 }
 
-/// Runs the daemon under the tracer while `drive` makes use of it; then it is told to stop. Calls count from the moment when it serves
-/// and has compared its directories with its inventory.
+/// Runs the daemon under the tracer while `drive` makes use of it; then it is told to stop. Calls count from
+/// the moment when it serves and has compared its directories with its inventory.
 fn run_daemon(
     site: &Site,
     count: &mut impl FnMut(&Call) -> Fate,

@@ -1,5 +1,6 @@
-//! What comes late finds nobody: a bundle that opens, or a read that returns, after its request was given up must not answer the
-//! connection's next request. Found in review: segment names are the same in all titles, and the late bundle was looked in.
+//! What comes late finds nobody: a bundle that opens, or a read that returns, after its request was given up
+//! must not answer the connection's next request. Found in review: segment names are the same in all titles,
+//! and the late bundle was looked in.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,5 +1,5 @@
-//! The daemon's life: stopping, draining, signals, limits, and shortages. Clients are told what happens, or find out at once; none
-//! takes a part for the whole.
+//! The daemon's life: stopping, draining, signals, limits, and shortages. Clients are told what happens, or
+//! find out at once; none takes a part for the whole.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,5 +1,6 @@
-//! Bundles are published, replaced by a new generation and retired while clients read. A bundle that leaves while a slow client
-//! still reads it serves that client to the end with its own bytes; then its space returns, and only then is that acknowledged.
+//! Bundles are published, replaced by a new generation and retired while clients read. A bundle that leaves
+//! while a slow client still reads it serves that client to the end with its own bytes; then its space
+//! returns, and only then is that acknowledged.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -139,8 +140,8 @@ impl Stage<'_> {
         *self.titles[title].lock().unwrap() = Title { generation: sample.generation, may_be_absent: false };
     }
 
-    /// Has a bundle retired while a response from it is in flight, and watches: nothing is acknowledged and the space is taken until
-    /// the client has every byte; then both change.
+    /// Has a bundle retired while a response from it is in flight, and watches: nothing is acknowledged and
+    /// the space is taken until the client has every byte; then both change.
     fn watch_leaving(&self, sample: &Sample, mut reader: SlowReader, volume: usize) {
         let is_acknowledged = AtomicBool::new(false);
         let file = file_name(sample);

@@ -133,8 +133,8 @@ fn a_read_that_times_out_counts_and_a_lack_of_descriptors_does_not() {
     wait_until("it is counted", || store.counters().quarantined[QuarantineReason::Truncated as usize] == 1);
 }
 
-/// Found in review: a controller that reset itself had every bundle that was being read put into quarantine, of which the newest
-/// sixteen were kept.
+/// Found in review: a controller that reset itself had every bundle that was being read put into quarantine,
+/// of which the newest sixteen were kept.
 #[test]
 fn a_controller_that_fails_for_a_moment_costs_no_bundle_its_file() {
     let site = Site::new(1);

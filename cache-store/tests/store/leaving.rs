@@ -147,8 +147,8 @@ fn a_store_that_is_closed_leaves_no_caller_waiting() {
     assert_eq!(read(&reader, "1.m4s"), one(1)[0].1);
 }
 
-/// Found in review: a purge looked at what serves, and was acknowledged while an older generation's file was still there, which
-/// served again after a crash.
+/// Found in review: a purge looked at what serves, and was acknowledged while an older generation's file was
+/// still there, which served again after a crash.
 #[test]
 fn a_purge_waits_for_the_older_generation_that_is_still_on_its_way_out() {
     let site = Site::new(2);

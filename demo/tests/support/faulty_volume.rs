@@ -1,7 +1,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![expect(unsafe_code, reason = "a mount namespace of the thread's own has no safe call")]
-//! A disk that fails on command: a FUSE file system of the test's own, which passes a directory through and has faults that
-//! are switched while it is mounted. A request that hangs is answered later, from a thread of its own; others go on.
+//! A disk that fails on command: a FUSE file system of the test's own, which passes a directory through and
+//! has faults that are switched while it is mounted. A request that hangs is answered later, from a thread of
+//! its own; others go on.
 //!
 //! The mount is in a namespace of the test's thread and of what it starts, so that nothing stays mounted whatever
 //! happens to the test.
@@ -48,8 +49,8 @@ pub enum Fault {
 pub enum Submission {
     /// Queued, as for a block device: whoever submits goes on at once.
     Queued,
-    /// Whoever submits waits for the answer, whatever flags forbid it: so do file systems that must first read where a file's
-    /// blocks are.
+    /// Whoever submits waits for the answer, whatever flags forbid it: so do file systems that must first
+    /// read where a file's blocks are.
     Blocking,
 }
 
@@ -61,8 +62,8 @@ pub struct FaultyVolume {
 }
 
 impl FaultyVolume {
-    /// Shows `backing` at `mount_point`. `None`, with a line that says so, where FUSE cannot be used here; but where the
-    /// environment variable `CI` is set, that fails the test.
+    /// Shows `backing` at `mount_point`. `None`, with a line that says so, where FUSE cannot be used here;
+    /// but where the environment variable `CI` is set, that fails the test.
     pub fn mount_or_skip(backing: &Path, mount_point: &Path, submission: Submission) -> Option<Self> {
         match Self::mount(backing, mount_point, submission) {
             Ok(volume) => Some(volume),
@@ -154,7 +155,8 @@ impl Faults {
         self.lock().find(name, |fault| (fault == wanted).then_some(())).is_some()
     }
 
-    /// Runs `answer` at once, or, where an active fault of the file has such requests hang, on a thread of its own after that time.
+    /// Runs `answer` at once, or, where an active fault of the file has such requests hang, on a thread of
+    /// its own after that time.
     fn answer(
         self: &Arc<Self>,
         name: &str,

@@ -1,5 +1,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-//! A small HTTP/1.1 client on blocking sockets, so that tests control every read and every socket option. All waits are bounded.
+//! A small HTTP/1.1 client on blocking sockets, so that tests control every read and every socket option. All
+//! waits are bounded.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

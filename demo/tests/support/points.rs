@@ -7,8 +7,8 @@ pub struct Point {
     pub scenario: Scenario,
     /// The system calls that are this point, by name and path; both entry and exit count.
     pub is_here: fn(name: &str, path: &str) -> bool,
-    /// The part of the places of the first run that a later run is sure to reach, in percent: the daemon does now and then in one
-    /// step what it did in two before.
+    /// The part of the places of the first run that a later run is sure to reach, in percent: the daemon does
+    /// now and then in one step what it did in two before.
     pub reach_percent: usize,
 }
 

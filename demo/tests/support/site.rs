@@ -1,6 +1,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
-//! An appliance for one test: a folder with volumes, content whose every byte is known beforehand, and the daemon as a process
-//! of its own.
+//! An appliance for one test: a folder with volumes, content whose every byte is known beforehand, and the
+//! daemon as a process of its own.
 
 use std::fs;
 use std::future::Future;
@@ -75,7 +75,8 @@ impl Site {
         site
     }
 
-    /// A copy of another site's volumes and configuration, in a folder of its own. Bundles, which never change in place, are linked.
+    /// A copy of another site's volumes and configuration, in a folder of its own. Bundles, which never
+    /// change in place, are linked.
     pub fn copy_of(template: &Site) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut premises = Premises::new(folder.path());

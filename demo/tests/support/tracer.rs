@@ -1,9 +1,10 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 #![expect(unsafe_code, reason = "ptrace has no safe wrapper")]
-//! Runs a real program under ptrace, and watches or kills it at the boundaries of its system calls: the program itself holds no test code.
+//! Runs a real program under ptrace, and watches or kills it at the boundaries of its system calls: the
+//! program itself holds no test code.
 //!
-//! At each call that concerns files, on entry and on exit, a closure sees the call with the paths that it is about, and says
-//! whether the program goes on or gets a `SIGKILL` right there.
+//! At each call that concerns files, on entry and on exit, a closure sees the call with the paths that it is
+//! about, and says whether the program goes on or gets a `SIGKILL` right there.
 
 use std::ffi::c_void;
 use std::io;

@@ -180,6 +180,9 @@ impl<'a> Single<'a> {
 impl TransferCoding {
     fn add(&mut self, value: &[u8]) {
         self.is_sent = true;
+        // A list may have empty members (RFC 9110 §5.6.1.2), but a line without any coding is taken for none by some
+        // recipients and skipped by others: a way to smuggle. Found by fuzzing.
+        self.is_malformed |= list_members(value).next().is_none();
         for member in list_members(value) {
             let name_bytes = member.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(member.len());
             let (name, parameters) = member.split_at(name_bytes);
@@ -250,6 +253,9 @@ mod tests {
             ("Transfer-Encoding: chunked, gzip", framing),
             ("Transfer-Encoding: chunked, chunked", framing),
             ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked", framing),
+            ("Transfer-Encoding:\nTransfer-Encoding: chunked", framing),
+            ("Transfer-Encoding: chunked\nTransfer-Encoding: ,", framing),
+            ("Transfer-Encoding:\nTransfer-Encoding: chunked", framing),
             ("Transfer-Encoding: chunked;q=1", framing),
             ("Transfer-Encoding: xchunked", framing),
             ("Transfer-Encoding: \"chunked\"", framing),
