@@ -45,11 +45,11 @@ pub(crate) fn purge(arguments: PurgeArguments) -> Result<ExitCode, Failure> {
     let answer = ask(&asking, &Call::Purge(Purge { version: DocumentVersion, path, prefix }))?;
     let purged: Purged = answer.document()?;
     let count = purged.bundles.len();
-    report(
-        &asking,
-        &answer,
-        &format!("{}{count} bundles are served no longer", listed("purged", &purged.bundles)),
-    )
+    let mut text = format!("{}{count} bundles are served no longer", listed("purged", &purged.bundles));
+    for volume in &purged.not_reached {
+        text.push_str(&format!("\n{volume} was not reached: purge again when it serves"));
+    }
+    report(&asking, &answer, &text)
 }
 
 /// `oca drain`.
