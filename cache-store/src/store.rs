@@ -211,7 +211,10 @@ impl Store {
         };
         let meant = bundles.iter().filter(|bundle| is_meant(&bundle.key().path));
         let dismissed = meant.map(|bundle| self.shared.dismiss(bundle, Cause::Purged)).collect();
-        let departures = self.with_earlier(dismissed, |key| is_meant(&key.path));
+        let is_there = |departure: &Departure| {
+            is_meant(&departure.key().path) && departure.state() != DepartureState::Unlinked
+        };
+        let departures = self.with_earlier(dismissed, is_there);
         let deadline = Instant::now() + CHANGE_TIMEOUT;
         let mut purge = Purge { not_reached: self.volumes_not_reached(), ..Purge::default() };
         for departure in departures {
@@ -232,11 +235,11 @@ impl Store {
     fn with_earlier(
         &self,
         mut departures: Vec<Arc<Departure>>,
-        is_meant: impl Fn(&BundleKey) -> bool,
+        is_meant: impl Fn(&Departure) -> bool,
     ) -> Vec<Arc<Departure>> {
         let mut earlier = self.shared.unreturned();
         earlier.retain(|departure| {
-            is_meant(departure.key()) && !departures.iter().any(|known| Arc::ptr_eq(known, departure))
+            is_meant(departure) && !departures.iter().any(|known| Arc::ptr_eq(known, departure))
         });
         departures.append(&mut earlier);
         departures
@@ -309,7 +312,7 @@ impl Store {
         };
         let serving = self.shared.index.get(path.as_str()).filter(|bundle| is_meant(bundle.key()));
         let dismissed = serving.iter().map(|bundle| self.shared.dismiss(bundle, Cause::Retired)).collect();
-        let departures = self.with_earlier(dismissed, is_meant);
+        let departures = self.with_earlier(dismissed, |departure| is_meant(departure.key()));
         let newest = departures.iter().max_by_key(|departure| departure.key().generation.number());
         let key = newest.ok_or(ChangeError::NoSuchBundle)?.key().clone();
         let mut retirement = Retirement { key, file_bytes: 0, has_returned: true };

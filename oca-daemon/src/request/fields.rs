@@ -255,7 +255,6 @@ mod tests {
             ("Transfer-Encoding: chunked\nTransfer-Encoding: chunked", framing),
             ("Transfer-Encoding:\nTransfer-Encoding: chunked", framing),
             ("Transfer-Encoding: chunked\nTransfer-Encoding: ,", framing),
-            ("Transfer-Encoding:\nTransfer-Encoding: chunked", framing),
             ("Transfer-Encoding: chunked;q=1", framing),
             ("Transfer-Encoding: xchunked", framing),
             ("Transfer-Encoding: \"chunked\"", framing),
