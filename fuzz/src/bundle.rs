@@ -38,11 +38,21 @@ fn check_tail(tail: &[u8], file_bytes: u64) {
     assert_eq!((footer.generation(), footer.data_bytes()), (trailer.generation, trailer.footer_offset));
     let path = BundlePath::parse(footer.path()).expect("a bundle's path is one");
     assert_eq!(path_hash(&path), trailer.path_hash);
+    check_lengths(tail, &trailer);
     check_objects(&footer);
     check_chunks(&footer);
     check_rewritten(&footer, path);
     check_journalled(&footer, file_bytes);
     check_damage(tail, &trailer);
+}
+
+/// The footer is one piece without gaps: its parts are as long together as it is.
+fn check_lengths(footer: &[u8], trailer: &Trailer) {
+    let [objects, chunks, path, names, media_types, media_texts] =
+        [12, 16, 20, 24, 28, 32].map(|offset| u64::from(u32_at(footer, offset)));
+    let tables = objects * 64 + media_types * 4 + chunks * 4;
+    let length = HEADER_BYTES as u64 + path + names + media_texts + tables + 4;
+    assert_eq!(length, u64::from(trailer.footer_bytes));
 }
 
 fn check_objects(footer: &Footer) {
