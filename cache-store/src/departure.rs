@@ -8,6 +8,7 @@ use std::time::Instant;
 use control_client::content::BundleKey;
 
 use crate::bundle::{Bundle, VolumeIndex};
+use crate::identity::BundleId;
 use crate::quarantine::QuarantineReason;
 
 /// Why a bundle leaves.
@@ -32,7 +33,8 @@ pub enum DepartureState {
     Unlinked,
     /// Nobody holds the file any more.
     Returned,
-    /// Its file could not be removed; it is tried again at the next start.
+    /// Its file is still there: it could not be removed, or was not to be. Whoever asks for it to be gone has it
+    /// tried again.
     Failed(Arc<str>),
 }
 
@@ -41,6 +43,7 @@ pub enum DepartureState {
 pub struct Departure {
     bundle: Weak<Bundle>,
     key: BundleKey,
+    id: BundleId,
     volume: VolumeIndex,
     file_bytes: u64,
     cause: Cause,
@@ -53,6 +56,7 @@ impl Departure {
         Arc::new(Self {
             bundle: Arc::downgrade(bundle),
             key: bundle.key().clone(),
+            id: bundle.id(),
             volume: bundle.volume(),
             file_bytes: bundle.record().file_bytes,
             cause,
@@ -69,6 +73,11 @@ impl Departure {
     /// Which bundle.
     pub fn key(&self) -> &BundleKey {
         &self.key
+    }
+
+    /// What its file is called.
+    pub(crate) fn id(&self) -> BundleId {
+        self.id
     }
 
     /// On which volume.
@@ -92,8 +101,8 @@ impl Departure {
     }
 
     /// Waits until its name is gone from the directory, or that has failed, or `deadline` has passed.
-    pub fn wait_until_unlinked(&self, deadline: Instant) -> DepartureState {
-        self.wait(Some(deadline), |state| *state == DepartureState::Leaving)
+    pub fn wait_until_unlinked(&self, deadline: Option<Instant>) -> DepartureState {
+        self.wait(deadline, |state| *state == DepartureState::Leaving)
     }
 
     /// Waits until the space has returned, or that has failed, or `deadline` has passed.
@@ -101,12 +110,25 @@ impl Departure {
         self.wait(deadline, |state| matches!(state, DepartureState::Leaving | DepartureState::Unlinked))
     }
 
-    /// Its name is gone from the directory. Returned at once where no file is open.
-    pub(crate) fn on_unlinked(&self, bundle: &Bundle) {
-        self.advance(DepartureState::Leaving, DepartureState::Unlinked);
-        if !bundle.has_open_files() {
-            self.on_no_open_files();
+    /// Its name is gone from the directory. Returned at once where no file is open: asked under the lock, so that
+    /// whoever waits for the one does not see the other come a moment later.
+    pub(crate) fn on_unlinked(&self) {
+        let mut state = self.lock();
+        if *state == DepartureState::Leaving {
+            let is_open = self.bundle().is_some_and(|bundle| bundle.has_open_files());
+            *state = if is_open { DepartureState::Unlinked } else { DepartureState::Returned };
+            self.changed.notify_all();
         }
+    }
+
+    /// Begins a removal that has failed once more; `false` where it has not failed.
+    pub(crate) fn begin_again(&self) -> bool {
+        let mut state = self.lock();
+        let has_failed = matches!(*state, DepartureState::Failed(_));
+        if has_failed {
+            *state = DepartureState::Leaving;
+        }
+        has_failed
     }
 
     /// No file of it is open; counts only once its name is gone.

@@ -237,6 +237,16 @@ pub(crate) fn changed(directory: BorrowedFd<'_>, name: &str) -> io::Result<Optio
     }
 }
 
+/// When the file of that name was last written, in nanoseconds since 1970; a rename or a new owner do not count.
+/// `None` where there is none.
+pub(crate) fn written(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<i64>> {
+    match retry(|| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(stat) => Ok(Some(stat.st_mtime.saturating_mul(1_000_000_000) + stat.st_mtime_nsec as i64)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Reads a small file whole; `None` where there is none.
 pub(crate) fn read_file(
     directory: BorrowedFd<'_>,

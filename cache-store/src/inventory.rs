@@ -29,11 +29,10 @@ use std::sync::Arc;
 pub use journal::{Cut, Decoded, append, decode, encode};
 pub(crate) use offline::init;
 pub use offline::{OfflineAdoption, adopt_offline, read};
-pub use record::{BundleRecord, Record};
+pub use record::{BundleRecord, Leaving, Record};
 pub use recovery::Recovery;
 
 use crate::bundle::{Bundle, VolumeIndex};
-use crate::departure::Cause;
 use crate::identity::BundleId;
 use crate::limits::JOURNAL_GARBAGE_BYTES_MIN;
 use crate::volume::{Volume, VolumeId};
@@ -46,7 +45,7 @@ pub(crate) struct Inventory {
     volume_id: VolumeId,
     volume_index: VolumeIndex,
     held: BTreeMap<BundleId, Arc<Bundle>>,
-    leaving: BTreeMap<BundleId, Cause>,
+    leaving: BTreeMap<BundleId, Leaving>,
     /// Whether bundles in the directory may be missing here: see [`Record::Rebuilding`].
     is_rebuilding: bool,
     /// `None` after an error: then the next change writes the journal anew.
@@ -89,7 +88,7 @@ impl Inventory {
     }
 
     /// Departures that are not finished.
-    pub(crate) fn leaving(&self) -> &BTreeMap<BundleId, Cause> {
+    pub(crate) fn leaving(&self) -> &BTreeMap<BundleId, Leaving> {
         &self.leaving
     }
 
@@ -129,18 +128,19 @@ impl Inventory {
 
     /// Journals that bundles leave. They are out of the inventory in any case; an error says that after a
     /// restart they may be in it again.
-    pub(crate) fn begin_departures(&mut self, departures: &[(BundleId, Cause)]) -> io::Result<()> {
-        for (id, cause) in departures {
+    pub(crate) fn begin_departures(&mut self, departures: &[(BundleId, Leaving)]) -> io::Result<()> {
+        for (id, leaving) in departures {
             self.release(*id);
-            self.leaving.insert(*id, *cause);
+            self.leaving.insert(*id, *leaving);
         }
-        let records = departures.iter().map(|(id, cause)| Record::Leaving(*id, *cause));
+        let records = departures.iter().map(|(id, leaving)| Record::Leaving(*id, *leaving));
         self.commit(&records.collect::<Vec<_>>())
     }
 
     /// Journals that the files of bundles that left are gone.
     pub(crate) fn end_departures(&mut self, ids: &[BundleId]) -> io::Result<()> {
         for id in ids {
+            self.release(*id);
             self.leaving.remove(id);
         }
         self.commit(&ids.iter().map(|id| Record::Gone(*id)).collect::<Vec<_>>())?;
@@ -205,7 +205,7 @@ impl Inventory {
     /// the name leaves the old one in use.
     fn replace(&mut self, more: &[Record]) -> io::Result<()> {
         let mark = self.is_rebuilding.then_some(Record::Rebuilding);
-        let leaving = self.leaving.iter().map(|(id, cause)| Record::Leaving(*id, *cause));
+        let leaving = self.leaving.iter().map(|(id, leaving)| Record::Leaving(*id, *leaving));
         let held = self.held.values().map(|bundle| Record::Adopted(bundle.record().clone()));
         let records: Vec<Record> =
             mark.into_iter().chain(leaving).chain(held).chain(more.iter().cloned()).collect();

@@ -15,7 +15,6 @@ use std::thread;
 use std::time::Instant;
 
 use crate::aligned::AlignedBuffer;
-use crate::bundle::Bundle;
 use crate::change::{Adoption, ChangeError};
 use crate::clock::unix_seconds;
 use crate::identity::BundleId;
@@ -31,7 +30,7 @@ use crate::status::VolumeState;
 use crate::volume::{Isolation, Volume, VolumeError, VolumeLock};
 use reconciling::UnreadDirectories;
 
-use crate::departure::Cause;
+use crate::departure::{Cause, Departure};
 use crate::quarantine::QuarantineReason;
 
 /// What a keeper is told. Bounded by who tells: a bundle is removed once, and callers of the others wait for
@@ -39,8 +38,8 @@ use crate::quarantine::QuarantineReason;
 pub(crate) enum Command {
     /// Adopt the bundle of that name, unless it is too late for that.
     Adopt(BundleId, Instant, SyncSender<Result<Adoption, ChangeError>>),
-    /// Remove the file of a bundle that has left the index.
-    Remove(Arc<Bundle>),
+    /// Remove the file of a bundle that has left the index, for that cause.
+    Remove(Arc<Departure>, Cause),
     /// Compare directory and inventory.
     Reconcile,
     /// Remember that the volume is isolated.
@@ -95,7 +94,7 @@ fn refuse_all(view: &VolumeView, commands: &Receiver<Command>) {
             Command::Adopt(_, _, reply) => {
                 let _ = reply.send(Err(ChangeError::VolumeFailed(view.state().to_string())));
             }
-            Command::Remove(bundle) => fail_departure(&bundle, "the volume has failed"),
+            Command::Remove(departure, _) => departure.on_failed("the volume has failed"),
             Command::Reconcile | Command::Isolate(_) => {}
             Command::Stop => return,
         }
@@ -114,12 +113,6 @@ fn lock(shared: &Shared, volume: &Volume) -> Result<VolumeLock, VolumeError> {
             }
             other => return other,
         }
-    }
-}
-
-fn fail_departure(bundle: &Bundle, what: &str) {
-    if let Some(departure) = bundle.departure() {
-        departure.on_failed(what);
     }
 }
 
@@ -196,7 +189,7 @@ impl<'a> Keeper<'a> {
                         let _ = reply.send(self.adopt_one(id));
                     }
                     Command::Adopt(..) => {}
-                    Command::Remove(bundle) => removals.push(bundle),
+                    Command::Remove(departure, cause) => removals.push((departure, cause)),
                     Command::Reconcile if self.reconciliation.is_none() && !self.view.is_failed() => {
                         self.unread = None;
                         self.reconciliation = Some(Reconciliation::new());
@@ -265,9 +258,7 @@ impl<'a> Keeper<'a> {
             volume = %self.view.path.display(), %error,
             "the inventory journal cannot be written; what is published stays served, changes are not remembered"
         );
-        if error.kind() != io::ErrorKind::StorageFull && error.kind() != io::ErrorKind::QuotaExceeded {
-            self.on_disk_error(error);
-        }
+        self.on_disk_error(error);
     }
 
     fn remember_quarantine(&self, id: BundleId, reason: QuarantineReason) {

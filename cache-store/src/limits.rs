@@ -66,6 +66,10 @@ pub const OPEN_WAITERS_MAX: usize = 1 << 16;
 /// Commands that a keeper carries out with one write of the journal: a purge of a title is some hundred.
 pub const KEEPER_BATCH_COMMANDS: usize = 256;
 
+/// Directories that a keeper syncs one by one; a batch of removals in more of them is made durable with one sync
+/// of the file system.
+pub const DIRECTORY_SYNCS_MAX: usize = 16;
+
 /// Synthetic bundles that are adopted with one write of the journal.
 pub const GENERATE_BATCH_BUNDLES: usize = 1000;
 

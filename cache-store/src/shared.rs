@@ -116,10 +116,23 @@ impl Shared {
             });
             tracing::warn!(
                 bundle = %key.path, generation = %key.generation, volume = %view.path.display(), %reason,
-                "bundle quarantined; it is not served until it is filled again"
+                keeps_file = reason.keeps_file(),
+                "bundle quarantined; it is not served until it is filled again, or, where its file is kept, until a restart"
             );
         }
-        if view.commands.send(Command::Remove(Arc::clone(bundle))).is_err() {
+        self.remove_file(departure, departure.cause());
+    }
+
+    /// Tries a removal that has failed once more, because somebody asks for it: no reason keeps the file then.
+    pub(crate) fn remove_again(&self, departure: &Arc<Departure>, cause: Cause) {
+        if departure.begin_again() {
+            self.remove_file(departure, cause);
+        }
+    }
+
+    fn remove_file(&self, departure: &Arc<Departure>, cause: Cause) {
+        let commands = &self.view(departure.volume()).commands;
+        if commands.send(Command::Remove(Arc::clone(departure), cause)).is_err() {
             departure.on_failed("the store is being closed");
         }
     }

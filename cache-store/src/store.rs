@@ -1,5 +1,6 @@
 //! The store: volumes, the index over all of them, and the threads that look after them.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -214,14 +215,13 @@ impl Store {
         let is_there = |departure: &Departure| {
             is_meant(&departure.key().path) && departure.state() != DepartureState::Unlinked
         };
-        let departures = self.with_earlier(dismissed, is_there);
-        let deadline = Instant::now() + CHANGE_TIMEOUT;
+        let departures = self.with_earlier(dismissed, Cause::Purged, is_there);
+        let deadline = Some(Instant::now() + CHANGE_TIMEOUT);
         let mut purge = Purge { not_reached: self.volumes_not_reached(), ..Purge::default() };
         for departure in departures {
-            match departure.wait_until_unlinked(deadline) {
+            match self.wait(deadline, |slice_end| departure.wait_until_unlinked(slice_end))? {
                 DepartureState::Leaving => return Err(ChangeError::TimedOut),
-                DepartureState::Failed(what) => return Err(ChangeError::NotRemoved(what.to_string())),
-                DepartureState::Unlinked | DepartureState::Returned => {
+                _ => {
                     purge.file_bytes += departure.file_bytes();
                     purge.keys.push(departure.key().clone());
                 }
@@ -230,18 +230,21 @@ impl Store {
         Ok(purge)
     }
 
-    /// Adds the departures that began before and are not finished, or have failed: an older generation, an earlier
-    /// request. Whoever asks for a path to be gone means them too.
+    /// Adds the departures that began before and are not finished: an older generation, an earlier request. Whoever
+    /// asks for a path to be gone means them too; those that have failed are tried again.
     fn with_earlier(
         &self,
         mut departures: Vec<Arc<Departure>>,
+        cause: Cause,
         is_meant: impl Fn(&Departure) -> bool,
     ) -> Vec<Arc<Departure>> {
+        let known: HashSet<_> = departures.iter().map(Arc::as_ptr).collect();
         let mut earlier = self.shared.unreturned();
-        earlier.retain(|departure| {
-            is_meant(departure) && !departures.iter().any(|known| Arc::ptr_eq(known, departure))
-        });
+        earlier.retain(|departure| is_meant(departure) && !known.contains(&Arc::as_ptr(departure)));
         departures.append(&mut earlier);
+        for departure in &departures {
+            self.shared.remove_again(departure, cause);
+        }
         departures
     }
 
@@ -312,33 +315,37 @@ impl Store {
         };
         let serving = self.shared.index.get(path.as_str()).filter(|bundle| is_meant(bundle.key()));
         let dismissed = serving.iter().map(|bundle| self.shared.dismiss(bundle, Cause::Retired)).collect();
-        let departures = self.with_earlier(dismissed, |departure| is_meant(departure.key()));
+        let departures = self.with_earlier(dismissed, Cause::Retired, |departure| is_meant(departure.key()));
         let newest = departures.iter().max_by_key(|departure| departure.key().generation.number());
         let key = newest.ok_or(ChangeError::NoSuchBundle)?.key().clone();
         let mut retirement = Retirement { key, file_bytes: 0, has_returned: true };
         for departure in departures {
-            retirement.has_returned &= self.wait_for_space(&departure, deadline)?;
+            let state = self.wait(deadline, |slice_end| departure.wait_until_returned(slice_end))?;
+            retirement.has_returned &= state == DepartureState::Returned;
             retirement.file_bytes += departure.file_bytes();
         }
         Ok(retirement)
     }
 
-    /// Whether a departure's space has returned, at the latest at `deadline`.
-    fn wait_for_space(&self, departure: &Departure, deadline: Option<Instant>) -> Result<bool, ChangeError> {
+    /// How far a departure has come when `wait` ends before the time that it is given, or else at `deadline`.
+    fn wait(
+        &self,
+        deadline: Option<Instant>,
+        wait: impl Fn(Option<Instant>) -> DepartureState,
+    ) -> Result<DepartureState, ChangeError> {
         loop {
             // In slices, so that a store that is closed meanwhile does not leave its caller waiting.
             let slice = Instant::now() + Duration::from_secs(1);
             let slice_end = deadline.map_or(slice, |deadline| deadline.min(slice));
-            match departure.wait_until_returned(Some(slice_end)) {
-                DepartureState::Returned => return Ok(true),
+            let state = wait(Some(slice_end));
+            let now = Instant::now();
+            match state {
                 DepartureState::Failed(what) => return Err(ChangeError::NotRemoved(what.to_string())),
-                DepartureState::Leaving | DepartureState::Unlinked => {}
-            }
-            if self.shared.is_closing.load(Ordering::SeqCst) {
-                return Err(ChangeError::Closing);
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                return Ok(false);
+                state if now < slice_end || deadline.is_some_and(|deadline| deadline <= now) => {
+                    return Ok(state);
+                }
+                _ if self.shared.is_closing.load(Ordering::SeqCst) => return Err(ChangeError::Closing),
+                _ => {}
             }
         }
     }

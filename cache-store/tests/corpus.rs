@@ -15,7 +15,7 @@ use std::path::Path;
 use cache_store::format::{
     CHUNK_BYTES, Contents, ObjectEntry, TRAILER_BYTES, decode_tail, encode_tail, place,
 };
-use cache_store::inventory::{BundleRecord, Record, append, encode};
+use cache_store::inventory::{BundleRecord, Leaving, Record, append, encode};
 use cache_store::limits::LAST_MODIFIED_MAX;
 use cache_store::{BundleId, Cause, QuarantineReason, VolumeId};
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
@@ -126,15 +126,17 @@ fn journal_seeds() -> Vec<(&'static str, Vec<u8>)> {
         })
     };
     let id = |path: &str, generation| BundleId::of(&key(path, generation));
+    let leaving = |cause| Leaving { cause, written: None };
     let life = [
         adopted("/a", 1, 4096, 1),
         adopted("/a", 2, 1 << 30, 900),
-        Record::Leaving(id("/a", 1), Cause::Superseded),
+        Record::Leaving(id("/a", 1), leaving(Cause::Superseded)),
         Record::Gone(id("/a", 1)),
-        Record::Leaving(id("/a", 2), Cause::Quarantined(QuarantineReason::Truncated)),
+        Record::Leaving(id("/a", 2), leaving(Cause::Quarantined(QuarantineReason::Truncated))),
     ];
     let causes = [Cause::Retired, Cause::Superseded, Cause::Purged];
-    let leaving: Vec<_> = causes.into_iter().map(|cause| Record::Leaving(id("/b", 7), cause)).collect();
+    let causes: Vec<_> =
+        causes.into_iter().map(|cause| Record::Leaving(id("/b", 7), leaving(cause))).collect();
     let longest = format!("/{}", "p".repeat(BundlePath::BYTES_MAX - 1));
     let whole = encode(&life, VOLUME).0;
     let mut wrong_length = whole.clone();
@@ -146,7 +148,7 @@ fn journal_seeds() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("no_record", encode(&[], VOLUME).0),
         ("a_life", whole.clone()),
-        ("causes", encode(&leaving, VOLUME).0),
+        ("causes", encode(&causes, VOLUME).0),
         ("longest_path", encode(&[adopted(&longest, u64::MAX, 0, 1), adopted("/é", 0, 0, 0)], VOLUME).0),
         ("torn", whole[..whole.len() - 3].to_vec()),
         ("reserved", [whole.as_slice(), &[0; 64]].concat()),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
-use cache_store::inventory::{BundleRecord, Cut, Decoded, Record, append, decode, encode};
+use cache_store::inventory::{BundleRecord, Cut, Decoded, Leaving, Record, append, decode, encode};
 use cache_store::{BundleId, Cause, QuarantineReason, VolumeId};
 use control_client::content::{BundleKey, BundlePath, Generation};
 use proptest::prelude::*;
@@ -37,7 +37,8 @@ fn record() -> impl Strategy<Value = Record> {
                 object_count,
             })
         }),
-        (id.clone(), cause).prop_map(|(id, cause)| Record::Leaving(id, cause)),
+        (id.clone(), cause, any::<Option<i64>>())
+            .prop_map(|(id, cause, written)| Record::Leaving(id, Leaving { cause, written })),
         id.prop_map(Record::Gone),
         Just(Record::Rebuilding),
     ]

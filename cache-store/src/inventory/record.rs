@@ -26,7 +26,7 @@ pub struct BundleRecord {
 /// | kind | | |
 /// |---|---|---|
 /// | 1 | adopted | generation (8), file bytes (8), data bytes (8), object bytes (8), object count (4), path |
-/// | 2 | leaving | path hash (16), generation (8), cause (1) |
+/// | 2 | leaving | path hash (16), generation (8), cause (1), when the file was written (8) where that is known |
 /// | 3 | gone | path hash (16), generation (8) |
 /// | 4 | rebuilding | |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +34,23 @@ pub enum Record {
     /// The volume holds this bundle.
     Adopted(BundleRecord),
     /// It is on its way out: not served any more, its file is to be removed. Found without a `Gone` after it,
-    /// the removal is done again.
-    Leaving(BundleId, Cause),
+    /// the removal is done again, but only of the file that was meant: [`Leaving::written`].
+    Leaving(BundleId, Leaving),
     /// Its file has been removed (or moved to quarantine), durably.
     Gone(BundleId),
     /// The inventory is being made anew from the directory, and has not been finished: it may lack bundles.
     /// Gone from the journal that is written when it has.
     Rebuilding,
+}
+
+/// What a departure takes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaving {
+    /// Why it leaves.
+    pub cause: Cause,
+    /// When its file was last written, in nanoseconds since 1970: a file of that name that was written at another
+    /// time was published after this one had gone. `None` where the disk did not say.
+    pub written: Option<i64>,
 }
 
 const ADOPTED: u8 = 1;
@@ -50,6 +60,7 @@ const REBUILDING: u8 = 4;
 
 const ADOPTED_BYTES: usize = 37;
 const LEAVING_BYTES: usize = 26;
+const LEAVING_WRITTEN_BYTES: usize = LEAVING_BYTES + 8;
 const GONE_BYTES: usize = 25;
 
 impl BundleRecord {
@@ -74,7 +85,7 @@ impl Record {
     }
 
     /// Bytes of a departure's first record.
-    pub(super) const LEAVING_BYTES: usize = LEAVING_BYTES;
+    pub(super) const LEAVING_BYTES: usize = LEAVING_WRITTEN_BYTES;
 
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         match self {
@@ -91,10 +102,11 @@ impl Record {
                 bytes.extend_from_slice(&record.object_count.to_le_bytes());
                 bytes.extend_from_slice(record.key.path.as_str().as_bytes());
             }
-            Self::Leaving(id, cause) => {
+            Self::Leaving(id, leaving) => {
                 bytes.push(LEAVING);
                 encode_id(*id, bytes);
-                bytes.push(cause.number());
+                bytes.push(leaving.cause.number());
+                bytes.extend(leaving.written.map(i64::to_le_bytes).into_iter().flatten());
             }
             Self::Gone(id) => {
                 bytes.push(GONE);
@@ -108,8 +120,10 @@ impl Record {
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         match *bytes.first()? {
             ADOPTED if bytes.len() > ADOPTED_BYTES => decode_adopted(bytes).map(Self::Adopted),
-            LEAVING if bytes.len() == LEAVING_BYTES => {
-                Some(Self::Leaving(decode_id(bytes)?, Cause::from_number(bytes[LEAVING_BYTES - 1])?))
+            LEAVING if matches!(bytes.len(), LEAVING_BYTES | LEAVING_WRITTEN_BYTES) => {
+                let cause = Cause::from_number(bytes[LEAVING_BYTES - 1])?;
+                let written = bytes[LEAVING_BYTES..].first_chunk().copied().map(i64::from_le_bytes);
+                Some(Self::Leaving(decode_id(bytes)?, Leaving { cause, written }))
             }
             GONE if bytes.len() == GONE_BYTES => Some(Self::Gone(decode_id(bytes)?)),
             REBUILDING if bytes.len() == 1 => Some(Self::Rebuilding),

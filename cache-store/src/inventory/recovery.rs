@@ -93,8 +93,8 @@ impl Inventory {
                 Record::Adopted(record) => {
                     self.leaving.remove(&BundleId::of(&record.key));
                 }
-                Record::Leaving(id, cause) => {
-                    self.leaving.insert(*id, *cause);
+                Record::Leaving(id, leaving) => {
+                    self.leaving.insert(*id, *leaving);
                 }
                 Record::Gone(id) => {
                     self.leaving.remove(id);

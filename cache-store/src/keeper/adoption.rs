@@ -34,6 +34,8 @@ impl Keeper<'_> {
                     replaced: None,
                 });
             }
+            // What an earlier error left behind stays out.
+            None if self.is_leaving(id) => return Err(ChangeError::Leaving),
             None => {}
         }
         let record = match self.read_record(id) {
@@ -61,7 +63,7 @@ impl Keeper<'_> {
         let mut records = Vec::new();
         for &id in found {
             // What an earlier error left behind stays out.
-            if self.inventory.leaving().contains_key(&id) {
+            if self.is_leaving(id) {
                 continue;
             }
             match self.read_record(id) {

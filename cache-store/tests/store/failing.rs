@@ -155,3 +155,81 @@ fn a_controller_that_fails_for_a_moment_costs_no_bundle_its_file() {
     let store = site.open();
     wait_until("everything serves again", || paths.iter().all(|title| store.lookup(title).is_some()));
 }
+
+/// Found in review: four directories named as bundles isolated a healthy volume.
+#[test]
+fn what_a_client_gets_wrong_isolates_no_volume() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/good", 1, &one(1));
+    for number in 0..8 {
+        let id = id(&format!("/{number}"), 1);
+        std::fs::create_dir(site.volumes[0].path().join(id.file_path())).unwrap();
+        let volume = site.volumes[0].path().to_str().unwrap();
+        assert_eq!(store.adopt(volume, &id.file_name()).unwrap_err().code(), "io");
+    }
+    assert_eq!((store.volumes()[0].read_errors, store.volumes()[0].state.clone()), (0, VolumeState::Serving));
+    assert_eq!(read_path(&store, "/good", "1.m4s"), one(1)[0].1);
+}
+
+/// Found in review: a directory in quarantine/ had every further quarantine fail, and the volume isolated.
+#[test]
+fn what_others_put_into_quarantine_is_left_alone_and_costs_nothing() {
+    let site = Site::new(1);
+    let store = site.open();
+    let quarantine = site.volumes[0].path().join("quarantine");
+    for name in ["00-looked-at".to_owned(), format!("{}.data", id("/other", 1).file_name())] {
+        std::fs::create_dir(quarantine.join(name)).unwrap();
+    }
+    std::fs::write(quarantine.join("notes.txt"), b"mine").unwrap();
+    for number in 0..20 {
+        let bundle = format!("/{number}");
+        site.add(&store, 0, &bundle, 1, &one(number));
+        store.report_corrupt(&store.lookup(&bundle).unwrap(), QuarantineReason::Data);
+        wait_until("the file is in quarantine", || !site.file(0, &bundle, 1).exists());
+    }
+    wait_until("it is trimmed", || quarantine.read_dir().unwrap().count() == 16 + 3);
+    assert_eq!((store.volumes()[0].read_errors, store.volumes()[0].state.clone()), (0, VolumeState::Serving));
+}
+
+/// Found in review: the release that an upgrade was rolled back to quarantined, and so deleted, what the newer one
+/// had written.
+#[test]
+fn a_bundle_of_another_version_of_the_format_stays_where_it_is_for_the_release_that_knows_it() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/adopted", 1, &one(1));
+    publish(&site.volumes[0], "/found", 1, &one(2)).unwrap();
+    publish(&site.volumes[0], "/asked", 1, &one(3)).unwrap();
+    let files = ["/adopted", "/found", "/asked"].map(|bundle| site.file(0, bundle, 1));
+    files.iter().for_each(|file| set_version(file, 2));
+    let bundle = store.lookup("/adopted").unwrap();
+    assert_eq!(open(&store, &bundle).unwrap_err().to_string(), "the bundle was quarantined: version");
+    let volume = site.volumes[0].path().to_str().unwrap();
+    let refused = store.adopt(volume, &id("/asked", 1).file_name()).unwrap_err();
+    assert_eq!(refused.code(), "refused");
+    assert!(refused.to_string().contains("left where it is"), "{refused}");
+    reconcile(&store);
+    assert!(store.volumes()[0].quarantined.iter().all(|left| left.reason == QuarantineReason::Version));
+    assert!(store.lookup("/adopted").is_none() && store.lookup("/found").is_none());
+    store.close();
+    drop(store);
+    assert!(files.iter().all(|file| file.exists()));
+    assert_eq!(site.volumes[0].path().join("quarantine").read_dir().unwrap().count(), 0);
+    files.iter().for_each(|file| set_version(file, 1));
+    let store = site.open();
+    reconcile(&store);
+    for (seed, bundle) in [(1, "/adopted"), (2, "/found"), (3, "/asked")] {
+        assert_eq!(read_path(&store, bundle, "1.m4s"), one(seed)[0].1);
+    }
+}
+
+/// Makes an intact trailer say another version.
+fn set_version(file: &std::path::Path, version: u8) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let trailer = bytes.len() - 64;
+    bytes[trailer + 8] = version;
+    let checksum = crc32c::crc32c(&bytes[trailer..trailer + 60]);
+    bytes[trailer + 60..].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}

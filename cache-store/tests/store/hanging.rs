@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, RwLock, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cache_store::{OpenQueueFull, QuarantineReason, Store, StoreOptions};
@@ -91,4 +92,57 @@ fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes
     drop(hang);
     assert_eq!(hanging.join().unwrap(), Err("refused"));
     wait_until("the isolation is remembered", || site.volumes[0].isolation().unwrap().is_some());
+}
+
+/// A keeper that hangs in the adoption of a file that is no bundle, until the hang is dropped; and who asked for it.
+fn hang_keeper(site: &Site, store: &Arc<Store>) -> (Hang, JoinHandle<Result<(), &'static str>>) {
+    std::fs::write(site.file(0, "/hangs", 1), [0; 8192]).unwrap();
+    let hang = Hang::at(site.volumes[0].path(), &id("/hangs", 1).file_name());
+    let asking = {
+        let (store, volume) = (Arc::clone(store), site.volumes[0].path().to_owned());
+        std::thread::spawn(move || {
+            let adoption = store.adopt(volume.to_str().unwrap(), &id("/hangs", 1).file_name());
+            adoption.map(|_| ()).map_err(|error| error.code())
+        })
+    };
+    wait_until("the keeper hangs", || store.volumes()[0].busy > Duration::from_millis(20));
+    (hang, asking)
+}
+
+/// Found in review: it was acknowledged, and after a crash the older generation served again.
+#[test]
+fn a_purge_is_not_acknowledged_while_a_disk_that_hangs_has_an_older_generation() {
+    let site = Site::new(2);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    let (hang, asking) = hang_keeper(&site, &store);
+    site.add(&store, 1, "/a", 2, &one(2));
+    let purging = {
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || store.purge(&path("/a"), false).unwrap())
+    };
+    wait_until("the newer one is unlinked", || !site.file(1, "/a", 2).exists());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!purging.is_finished() && site.file(0, "/a", 1).exists());
+    drop(hang);
+    assert_eq!(purging.join().unwrap().keys.len(), 2);
+    assert!(!site.file(0, "/a", 1).exists());
+    assert_eq!(asking.join().unwrap(), Err("refused"));
+}
+
+#[test]
+fn a_purge_that_waits_for_a_disk_that_hangs_ends_when_the_store_is_closed() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    let (hang, asking) = hang_keeper(&site, &store);
+    let purging = {
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || store.purge(&path("/a"), false).map_err(|error| error.code()))
+    };
+    wait_until("it is out of service", || store.lookup("/a").is_none());
+    store.close();
+    assert_eq!(purging.join().unwrap(), Err("closing"));
+    drop(hang);
+    assert_eq!(asking.join().unwrap(), Err("refused"));
 }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_store::generate::{GenerateOptions, generate};
 use cache_store::{AdoptionOutcome, BundleState, DepartureState};
 use control_client::content::Generation;
 
@@ -164,4 +165,68 @@ fn a_purge_waits_for_the_older_generation_that_is_still_on_its_way_out() {
     store.close();
     drop(store);
     assert!(site.open().lookup("/a").is_none());
+}
+
+/// Found in review: a purge of what an earlier one could not remove was acknowledged, because nothing served.
+#[test]
+fn a_purge_that_failed_is_tried_again_and_not_acknowledged_while_something_has_the_name() {
+    let site = Site::new(1);
+    let store = site.open();
+    site.add(&store, 0, "/a", 1, &one(1));
+    let name = site.file(0, "/a", 1);
+    std::fs::remove_file(&name).unwrap();
+    std::fs::create_dir(&name).unwrap();
+    for prefix in [false, true, false] {
+        let error = store.purge(&path("/a"), prefix).unwrap_err();
+        assert_eq!(error.code(), "not_removed");
+        assert!(error.to_string().contains(site.volumes[0].path().to_str().unwrap()), "{error}");
+    }
+    assert_eq!(store.retire(&path("/a"), None).unwrap_err().code(), "not_removed");
+    std::fs::remove_dir(&name).unwrap();
+    assert_eq!(store.purge(&path("/a"), false).unwrap().keys.len(), 1);
+    assert!(store.purge(&path("/a"), false).unwrap().keys.is_empty());
+}
+
+#[test]
+fn a_bundle_that_could_not_be_read_is_removed_when_it_is_asked_for() {
+    let site = Site::new(1);
+    let store = site.open();
+    for bundle in ["/purged", "/retired"] {
+        site.add(&store, 0, bundle, 1, &one(1));
+        let error = rustix::io::Errno::IO.into();
+        store.report_read_error(&store.lookup(bundle).unwrap(), &error);
+        wait_until("it has left service", || {
+            store.volumes()[0].quarantined.iter().any(|left| left.path == Some(path(bundle)))
+        });
+        assert!(store.lookup(bundle).is_none() && site.file(0, bundle, 1).exists());
+    }
+    assert_eq!(store.purge(&path("/purged"), false).unwrap().keys.len(), 1);
+    assert!(store.retire(&path("/retired"), None).unwrap().has_returned);
+    store.close();
+    drop(store);
+    let store = site.open();
+    reconcile(&store);
+    assert!(store.inventory().is_empty());
+}
+
+/// More directories than are synced one by one.
+#[test]
+fn a_purge_of_hundreds_of_bundles_leaves_none_of_their_files() {
+    let site = Site::new(1);
+    let options = GenerateOptions {
+        prefix: path("/s"),
+        first_bundle: 0,
+        bundles: 600,
+        objects: 1,
+        object_bytes: 16,
+        seed: 0,
+        is_sparse: true,
+    };
+    generate(&site.volumes[0], &options).unwrap();
+    let store = site.open();
+    assert_eq!(store.purge(&path("/"), true).unwrap().keys.len(), 600);
+    let directories = site.volumes[0].path().join("bundles").read_dir().unwrap();
+    let files = directories.map(|directory| directory.unwrap().path().read_dir().unwrap().count());
+    assert_eq!(files.sum::<usize>(), 0);
+    assert_eq!((store.counters().purged, store.counters().returning_bytes), (600, 0));
 }

@@ -1,8 +1,8 @@
-use std::os::unix::fs::{FileExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use cache_store::inventory::{Record, append, encode};
+use cache_store::inventory::{Leaving, Record, append, encode};
 use cache_store::{Cause, VolumeState};
 use rustix::fs::{CWD, FileType, Mode};
 
@@ -229,7 +229,12 @@ fn a_damaged_journal_keeps_its_departures_until_the_new_one_has_them() {
     let published = publish(&site.volumes[0], "/purged", 1, &one(1)).unwrap();
     let volume_id = site.volumes[0].id();
     let (mut bytes, mut chain) = encode(&[Record::Adopted(published.record)], volume_id);
-    chain = append(&mut bytes, chain, &[Record::Leaving(published.id, Cause::Purged)], volume_id);
+    chain = append(
+        &mut bytes,
+        chain,
+        &[Record::Leaving(published.id, Leaving { cause: Cause::Purged, written: None })],
+        volume_id,
+    );
     let intact = bytes.len();
     for number in 0..2 {
         chain = append(&mut bytes, chain, &[Record::Gone(id("/other", number))], volume_id);
@@ -315,14 +320,15 @@ fn a_departure_that_a_crash_cut_short_is_finished_at_the_next_start() {
     let site = Site::new(1);
     let store = site.open();
     site.add(&store, 0, "/a", 1, &one(1));
-    let kept = std::fs::read(site.file(0, "/a", 1)).unwrap();
+    let kept = site.path().join("kept");
+    std::fs::hard_link(site.file(0, "/a", 1), &kept).unwrap();
     let adopted = std::fs::metadata(journal(&site)).unwrap().len();
     store.retire(&path("/a"), None).unwrap();
     store.close();
     drop(store);
     // As after a crash between the first record of the departure and the unlinking.
-    std::fs::write(site.file(0, "/a", 1), kept).unwrap();
-    let leaving = adopted + 20 + 2 + 26;
+    std::fs::rename(kept, site.file(0, "/a", 1)).unwrap();
+    let leaving = adopted + 20 + 2 + 34;
     let file = std::fs::OpenOptions::new().write(true).open(journal(&site)).unwrap();
     file.set_len(leaving).unwrap();
     let store = site.open();
@@ -330,6 +336,27 @@ fn a_departure_that_a_crash_cut_short_is_finished_at_the_next_start() {
     wait_until("the file is gone", || !site.file(0, "/a", 1).exists());
     reconcile(&store);
     assert!(store.lookup("/a").is_none());
+}
+
+/// Found in review: after a crash between the unlinking and its record, the next start removed whatever had the name.
+#[test]
+fn what_was_published_again_after_a_crash_is_not_taken_for_the_file_that_left() {
+    let site = Site::new(1);
+    let volume = &site.volumes[0];
+    let published = publish(volume, "/a", 1, &one(1)).unwrap();
+    let metadata = std::fs::metadata(site.file(0, "/a", 1)).unwrap();
+    let written = Some(metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec());
+    let leaving = Record::Leaving(published.id, Leaving { cause: Cause::Purged, written });
+    let (bytes, _) = encode(&[Record::Adopted(published.record), leaving], volume.id());
+    std::fs::write(journal(&site), bytes).unwrap();
+    std::fs::remove_file(site.file(0, "/a", 1)).unwrap();
+    publish(volume, "/a", 1, &one(2)).unwrap();
+    for _ in 0..2 {
+        let store = site.open();
+        reconcile(&store);
+        assert_eq!(read_path(&store, "/a", "1.m4s"), one(2)[0].1);
+        store.close();
+    }
 }
 
 #[test]
