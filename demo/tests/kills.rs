@@ -192,9 +192,8 @@ fn kill_at_point(point: &Point) {
     );
 }
 
-/// How often a run is tried that the tracer's watchdog ends. On a busy machine about one run in a thousand stands still with the
-/// daemon idle, its listeners open and no signal pending: what is lost then is the tracer's or its driver's, and is not
-/// found yet. It is said aloud each time.
+/// How often a run is tried that the tracer's watchdog ends. On an overloaded machine two of some 900 runs stood still, the daemon
+/// idle and no signal pending. The cause is not known, and the daemon is not ruled out. Each is printed.
 const TRIES: usize = 3;
 
 /// [`run_once`], again where the watchdog ended it.
