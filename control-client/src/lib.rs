@@ -7,6 +7,8 @@
 //! 2. [`config`]: the one configuration file, its defaults, and what is said of mistakes in it.
 //! 3. The wire documents: [`wire`] (what they share), [`health`], [`inventory`], [`status`] (what the daemon tells),
 //!    [`admin`] (what it can be told).
+//!    With the control plane: [`fleet`] (names), [`descriptor`], [`fill_manifest`], [`sources`] (what to fill, and from where),
+//!    [`load`], [`demand`], [`fill`], [`report`] (what is told), [`steering`] (where clients go).
 //! 4. [`admin_client`]: one exchange with a daemon, bounded in time and bytes.
 //! 5. [`limits`]: every bound, with its reason.
 //!
@@ -17,9 +19,18 @@ pub mod admin;
 pub mod admin_client;
 pub mod config;
 pub mod content;
+pub mod demand;
+pub mod descriptor;
+pub mod fill;
+pub mod fill_manifest;
+pub mod fleet;
 pub mod health;
 pub mod inventory;
 pub mod limits;
+pub mod load;
+pub mod report;
+pub mod sources;
 pub mod status;
+pub mod steering;
 pub mod units;
 pub mod wire;

@@ -78,3 +78,24 @@ pub const ALLOW_ORIGIN_BYTES_MAX: usize = 256;
 
 /// Access log records that wait, per worker.
 pub const ACCESS_QUEUE: RangeInclusive<u32> = 16..=1_048_576;
+
+/// Bundles of one question for sources: about 100 KiB of names.
+pub const SOURCES_BUNDLES_MAX: usize = 1_000;
+
+/// Objects of one descriptor: as many as a bundle may have (`OBJECTS_MAX` of cache-store).
+pub const DESCRIPTOR_OBJECTS_MAX: usize = 1 << 18;
+
+/// The largest descriptor, with about 200 bytes for each object.
+pub const DESCRIPTOR_BYTES_MAX: u64 = ByteCount::mib(64).bytes();
+
+/// Entries of one fill manifest: five times the 40,000 bundles of a 20 TB appliance.
+pub const MANIFEST_ENTRIES_MAX: usize = 200_000;
+
+/// The largest signed manifest. An entry is about 350 bytes, once more escaped in its envelope.
+pub const MANIFEST_BYTES_MAX: u64 = ByteCount::mib(128).bytes();
+
+/// Failures that the report of one run lists.
+pub const RUN_FAILURES_MAX: usize = 1_000;
+
+/// Entries left out that a plan lists.
+pub const PLAN_SKIPPED_MAX: usize = 1_000;
