@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{Advice, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{Advice, AtFlags, FallocateFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
 /// Read by daemon and agent, written by whoever made the file; nobody else.
@@ -27,12 +27,42 @@ pub struct FileSystemSpace {
     pub total_bytes: u64,
 }
 
+/// What a directory says of a regular file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileFacts {
+    device: u64,
+    inode: u64,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// How many names it has.
+    pub(crate) links: u64,
+    /// When it was last written, in nanoseconds since 1970.
+    pub(crate) written: i64,
+}
+
 /// Whether reads go through the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     Buffered,
     /// `O_DIRECT`: addresses, offsets and lengths are multiples of 4 KiB.
     Direct,
+}
+
+impl FileFacts {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            bytes: stat.st_size as u64,
+            links: stat.st_nlink,
+            written: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(stat.st_mtime_nsec as i64),
+        }
+    }
+
+    /// Whether both are the same file, whatever its names.
+    pub(crate) fn is_same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 impl Access {
@@ -59,19 +89,20 @@ pub(crate) fn open_directory(directory: BorrowedFd<'_>, name: impl AsRef<OsStr>)
 /// Opens a regular file for reading; anything else is refused, and waits for nobody: a pipe would have its
 /// opener wait for the other end.
 pub(crate) fn open_file(directory: BorrowedFd<'_>, name: &str, access: Access) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | access.flags();
+    open_regular(directory, name, OFlags::RDONLY | access.flags())
+}
+
+/// The same for reading and writing, to go on with a file.
+pub(crate) fn open_to_write(directory: BorrowedFd<'_>, name: &str, access: Access) -> io::Result<OwnedFd> {
+    open_regular(directory, name, OFlags::RDWR | access.flags())
+}
+
+fn open_regular(directory: BorrowedFd<'_>, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | flags;
     let file = retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?;
     file_bytes(file.as_fd())?;
     // Means nothing to a regular file, except to io_uring, some versions of which then fail where they should wait.
     rustix::fs::fcntl_setfl(&file, rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
-    Ok(file)
-}
-
-/// Opens a file that whoever has the volume's lock may change.
-pub(crate) fn open_to_write(directory: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = retry(|| rustix::fs::openat(directory, name, flags, Mode::empty()))?;
-    file_bytes(file.as_fd())?;
     Ok(file)
 }
 
@@ -218,13 +249,23 @@ pub(crate) fn file_bytes(file: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// The length of the regular file of that name; `None` where there is no such file.
 pub(crate) fn named_file_bytes(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<u64>> {
+    Ok(named_facts(directory, name)?.map(|facts| facts.bytes))
+}
+
+/// What is known of the regular file of that name; `None` where there is no such file.
+pub(crate) fn named_facts(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<FileFacts>> {
     match retry(|| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
         Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
-            Ok(Some(stat.st_size as u64))
+            Ok(Some(FileFacts::of(&stat)))
         }
         Ok(_) | Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is known of an open file.
+pub(crate) fn facts(file: BorrowedFd<'_>) -> io::Result<FileFacts> {
+    Ok(FileFacts::of(&rustix::fs::fstat(file)?))
 }
 
 /// When the file of that name was last renamed or changed, in nanoseconds since 1970; `None` where there is
@@ -241,7 +282,7 @@ pub(crate) fn changed(directory: BorrowedFd<'_>, name: &str) -> io::Result<Optio
 /// `None` where there is none.
 pub(crate) fn written(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<i64>> {
     match retry(|| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
-        Ok(stat) => Ok(Some(stat.st_mtime.saturating_mul(1_000_000_000) + stat.st_mtime_nsec as i64)),
+        Ok(stat) => Ok(Some(FileFacts::of(&stat).written)),
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -419,7 +460,7 @@ mod tests {
         std::fs::create_dir(path.path().join("directory")).unwrap();
         for name in ["pipe", "link", "directory"] {
             assert!(open_file(directory.as_fd(), name, Access::Buffered).is_err(), "{name}");
-            assert!(open_to_write(directory.as_fd(), name).is_err(), "{name}");
+            assert!(open_to_write(directory.as_fd(), name, Access::Buffered).is_err(), "{name}");
         }
         std::os::unix::fs::symlink(path.path().join("directory"), path.path().join("elsewhere")).unwrap();
         assert!(open_directory(directory.as_fd(), "elsewhere").is_err());

@@ -178,6 +178,11 @@ pub fn decode_tail(tail: &[u8], file_bytes: u64) -> Result<(Trailer, Footer), Fo
     Ok((trailer, footer))
 }
 
+/// What footer, zeroes and trailer cannot be longer than, for so many objects and chunks.
+pub(crate) fn tail_bytes_bound(objects: u64, chunks: u64) -> u64 {
+    footer::bytes_bound(objects, chunks).saturating_add(TRAILER_BYTES as u64 + ALIGNMENT)
+}
+
 /// The first 16 bytes of the SHA-256 of a path: what bundle files are named by.
 pub fn path_hash(path: &BundlePath) -> [u8; 16] {
     let digest = digest::digest(&digest::SHA256, path.as_str().as_bytes());

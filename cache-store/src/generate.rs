@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{self, Context};
 use control_client::content::{BundleKey, BundlePath, Generation, NameError, ObjectName, Sha256};
-use control_client::units::ByteRange;
 
 use crate::disk::{self, Access};
-use crate::format::{CHUNK_BYTES, Contents, ObjectEntry, encode_tail, place};
+use crate::format::CHUNK_BYTES;
 use crate::identity::BundleId;
 use crate::inventory::{self, BundleRecord, OfflineAdoption};
+use crate::layout::{Layout, PlannedObject};
 use crate::limits::{BLOCK_BYTES, DATA_BYTES_MAX, GENERATE_BATCH_BUNDLES};
+use crate::publish::PublishError;
 use crate::volume::{Volume, VolumeError, VolumeLock};
-use crate::writer::{BundleWriter, PlannedObject, PublishError};
+use crate::writer::BundleWriter;
 
 /// What to make.
 #[derive(Clone, Debug)]
@@ -67,6 +68,7 @@ pub enum GenerateError {
     Io(io::Error),
 }
 
+const NO_DESCRIPTOR: Sha256 = Sha256::new([0; 32]);
 const MEDIA_TYPE: &str = "video/iso.segment";
 
 /// Makes bundles on a volume that no daemon uses, and adopts them, so that the next daemon serves them from
@@ -119,20 +121,24 @@ fn object_length(bundle: u32, object: u32, options: &GenerateOptions) -> u64 {
     options.object_bytes / 16 * (8 + random % 17)
 }
 
+fn planned(bundle: u32, options: &GenerateOptions) -> Vec<PlannedObject> {
+    let planned = (0..options.objects).map(|object| PlannedObject {
+        name: object_name(object),
+        length: object_length(bundle, object, options),
+        media_type: MEDIA_TYPE.into(),
+        last_modified: 0,
+        sha256: None,
+    });
+    planned.collect()
+}
+
 fn publish(
     volume: &Arc<Volume>,
     key: BundleKey,
     number: u32,
     options: &GenerateOptions,
 ) -> Result<BundleRecord, GenerateError> {
-    let planned = (0..options.objects).map(|object| PlannedObject {
-        name: object_name(object),
-        length: object_length(number, object, options),
-        media_type: MEDIA_TYPE.into(),
-        last_modified: 0,
-        sha256: None,
-    });
-    let mut writer = BundleWriter::create(volume, key, Sha256::new([0; 32]), planned.collect())?;
+    let mut writer = BundleWriter::create(volume, key, NO_DESCRIPTOR, planned(number, options))?;
     let lengths: Vec<u64> = writer.objects().iter().map(|object| object.length).collect();
     let mut block = vec![0; BLOCK_BYTES];
     for (object, length) in lengths.into_iter().enumerate() {
@@ -159,40 +165,18 @@ fn write_sparse(
     options: &GenerateOptions,
     zeroes: &mut Zeroes,
 ) -> Result<BundleRecord, GenerateError> {
-    let lengths: Vec<u64> =
-        (0..options.objects).map(|object| object_length(number, object, options)).collect();
-    let too_large =
-        || GenerateError::Publish(PublishError::Contents("larger than a bundle may be".to_owned()));
-    let (ranges, data_bytes) = place(lengths.iter().copied()).ok_or_else(too_large)?;
-    let entry = |object: u32, range: &ByteRange, sha256| ObjectEntry {
-        name: object_name(object),
-        media_type: MEDIA_TYPE.into(),
-        range: *range,
-        last_modified: 0,
-        sha256,
-    };
-    let chunk_bytes = |chunk: u64| (data_bytes - chunk * CHUNK_BYTES).min(CHUNK_BYTES);
-    let objects = (0..).zip(&ranges).map(|(object, range)| entry(object, range, zeroes.sha256(range.len())));
-    let objects = objects.collect();
-    let chunks = 0..data_bytes.div_ceil(CHUNK_BYTES);
-    let contents = Contents {
-        path: key.path.clone(),
-        generation: key.generation,
-        descriptor_digest: Sha256::new([0; 32]),
-        objects,
-        data_bytes,
-        chunk_checksums: chunks.map(|chunk| zeroes.checksum(chunk_bytes(chunk))).collect(),
-    };
-    let tail = encode_tail(&contents).map_err(|error| GenerateError::Publish(error.into()))?;
-    let id = BundleId::of(&key);
+    let layout = Layout::new(key, NO_DESCRIPTOR, planned(number, options))?;
+    let digests: Vec<Sha256> = layout.objects().iter().map(|object| zeroes.sha256(object.length)).collect();
+    let chunk_bytes = |chunk: u64| (layout.data_bytes() - chunk * CHUNK_BYTES).min(CHUNK_BYTES);
+    let checksums = (0..layout.chunk_count() as u64).map(|chunk| zeroes.checksum(chunk_bytes(chunk)));
+    let tail = layout.tail(&digests, checksums.collect())?;
+    let id = BundleId::of(layout.key());
     let directory = volume.bundle_directory(id.path_hash[0])?;
     disk::remove_file(directory.as_fd(), &id.file_name())?;
     let file = disk::create_file(directory.as_fd(), &id.file_name(), Access::Buffered)?;
-    let file_bytes = data_bytes + tail.len() as u64;
-    disk::set_length(file.as_fd(), file_bytes)?;
-    disk::write_all_at(file.as_fd(), &tail, data_bytes)?;
-    let object_bytes = lengths.iter().sum();
-    Ok(BundleRecord { key, file_bytes, data_bytes, object_bytes, object_count: options.objects })
+    disk::set_length(file.as_fd(), layout.file_bytes())?;
+    disk::write_all_at(file.as_fd(), &tail, layout.data_bytes())?;
+    Ok(layout.record())
 }
 
 /// Digests and checksums of zeroes, each computed once.

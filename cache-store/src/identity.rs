@@ -7,7 +7,7 @@ use control_client::content::{BundleKey, BundlePath, Generation};
 use crate::format::{Trailer, path_hash};
 
 const SUFFIX: &str = ".bundle";
-const NAME_BYTES: usize = 32 + 1 + 16 + SUFFIX.len();
+const TEXT_BYTES: usize = 32 + 1 + 16;
 
 /// Names one bundle by its path's hash and its generation. Says which file to look at, and is never proof of
 /// what is in it: that is compared with trailer and footer.
@@ -57,15 +57,20 @@ impl BundleId {
             Some(_) => return None,
             None => name,
         };
-        if name.len() != NAME_BYTES || !name.is_ascii() || &name[32..33] != "-" || &name[49..] != SUFFIX {
+        Self::parse(name.strip_suffix(SUFFIX)?)
+    }
+
+    /// Reads what the file's name has before `.bundle`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        if text.len() != TEXT_BYTES || !text.is_ascii() || &text[32..33] != "-" {
             return None;
         }
         let digits = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        if !digits(&name[..32]) || !digits(&name[33..49]) {
+        if !digits(&text[..32]) || !digits(&text[33..]) {
             return None;
         }
-        let path_hash = u128::from_str_radix(&name[..32], 16).ok()?.to_be_bytes();
-        let generation = Generation::new(u64::from_str_radix(&name[33..49], 16).ok()?);
+        let path_hash = u128::from_str_radix(&text[..32], 16).ok()?.to_be_bytes();
+        let generation = Generation::new(u64::from_str_radix(&text[33..], 16).ok()?);
         Some(Self { path_hash, generation })
     }
 }

@@ -14,10 +14,12 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::disk::{self, Access};
 use crate::inventory::{self, BundleRecord, OfflineAdoption};
+use crate::layout::PlannedObject;
 use crate::limits::BLOCK_BYTES;
 use crate::media_type::media_type;
+use crate::publish::{PublishError, PublishedBundle};
 use crate::volume::{Volume, VolumeError};
-use crate::writer::{BundleWriter, PlannedObject, PublishError, PublishedBundle};
+use crate::writer::BundleWriter;
 
 /// What was imported, and what was not.
 #[derive(Debug)]

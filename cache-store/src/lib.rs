@@ -9,7 +9,9 @@
 //!    `identity` (what files are called) and `reader` (footer from file) belong to it.
 //! 2. `volume` (with its marker, lock and isolation) and `disk` (every system call that writes, syncs or reads): what
 //!    a volume is.
-//! 3. `writer`: publishing, the only way in. Its head lists the steps whose order makes crashes harmless.
+//! 3. `layout` (where every object lies, before any is there) and `publish`: the only way in; its head lists the steps
+//!    whose order makes crashes harmless. `incoming` is the files on their way, and what becomes of those left behind; `writer` writes one from front
+//!    to back, `partial` in any order and over several runs; `checksums` computes what both need.
 //! 4. [`inventory`]: what a volume holds, in an append-only journal; its records, its bytes, its recovery.
 //! 5. `store`, and what its threads share (`shared`): `index` finds the bundle of a path without a lock; `bundle` is a
 //!    bundle, closed or open; `openers` open, read footers and close, off the workers; `footers` bounds what is open.
@@ -28,6 +30,7 @@
 mod aligned;
 mod bundle;
 mod change;
+mod checksums;
 mod clock;
 mod counters;
 mod departure;
@@ -38,12 +41,16 @@ pub mod format;
 pub mod generate;
 mod identity;
 pub mod import;
+mod incoming;
 mod index;
 pub mod inventory;
 mod keeper;
+mod layout;
 pub mod limits;
 mod media_type;
 mod openers;
+mod partial;
+mod publish;
 mod quarantine;
 mod reader;
 mod reconcile;
@@ -57,18 +64,23 @@ mod writer;
 
 pub use bundle::{Bundle, OpenBundle, VolumeIndex};
 pub use change::{Adoption, AdoptionOutcome, ChangeError, Purge, Retirement};
+pub use checksums::ChunkChecksums;
 pub use counters::StoreCounters;
 pub use departure::{Cause, Departure, DepartureState};
 pub use disk::FileSystemSpace;
 pub use footers::FooterUse;
 pub use format::{ALIGNMENT, CHUNK_BYTES, CorruptChunk, Object};
 pub use identity::BundleId;
+pub use incoming::Opened;
+pub use layout::{Layout, PlannedObject};
 pub use media_type::media_type;
 pub use openers::{OnOpened, OpenError, OpenQueueFull};
+pub use partial::{IncomingBundle, PartialBundle, partial_bundles, remove_partial};
+pub use publish::{PublishError, PublishedBundle};
 pub use quarantine::{QuarantineReason, QuarantinedBundle};
 pub use reader::{ReadError, read_footer_of};
 pub use reconcile::ReconcileReport;
 pub use status::{BundleState, InventoryEntry, VolumeState, VolumeStatus};
 pub use store::{Store, StoreError, StoreOptions, VolumeOptions};
 pub use volume::{Isolation, Volume, VolumeError, VolumeId, VolumeLock};
-pub use writer::{BundleWriter, PlannedObject, PublishError, PublishedBundle};
+pub use writer::BundleWriter;

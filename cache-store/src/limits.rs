@@ -86,6 +86,19 @@ pub const RECOVERY_RETRY_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a keeper removes what dead writers have left under `incoming/`.
 pub const INCOMING_INTERVAL: Duration = Duration::from_secs(3600);
 
+/// How long a bundle that was begun and not finished is kept after its last write: a weekend in which the source, or the
+/// window, was shut. Its space is worth more than what it saves to fetch by then.
+pub const PARTIAL_AGE_MAX: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// How long the opening of a partial file waits for its lock: a reconciliation holds it while it removes a file.
+pub const PARTIAL_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often that lock is tried.
+pub const PARTIAL_LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Chunks that are read once more when a bundle is published whose writer has read all of it: some milliseconds.
+pub const SAMPLED_CHUNKS_MAX: u64 = 16;
+
 /// How long `Store::close` waits for its threads; a thread in a hung system call is left behind.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use control_client::content::Generation;
 
 use crate::disk;
 use crate::identity::{BundleId, directory_name};
+use crate::incoming::Cleared;
 use crate::volume::Volume;
 
 /// What a reconciliation found and did.
@@ -64,15 +65,6 @@ pub(crate) enum Difference {
     Overlong(BundleId),
     /// In the directory, not in the inventory.
     Unknown(BundleId),
-}
-
-/// What was found under `incoming/` that nobody writes.
-#[derive(Debug, Default)]
-pub(crate) struct Cleared {
-    /// How many files were removed.
-    pub(crate) removed: u64,
-    /// What could not be, and why: by its name, or no name for all of it.
-    pub(crate) left: Vec<(String, io::Error)>,
 }
 
 /// One of the 256 directories, as it is.
@@ -167,43 +159,6 @@ pub(crate) fn names_in(first_byte: u8) -> std::ops::RangeInclusive<BundleId> {
     BundleId { path_hash: lowest, generation: Generation::new(0) }..=BundleId {
         path_hash: highest,
         generation: Generation::new(u64::MAX),
-    }
-}
-
-/// Removes the files under `incoming/` that no writer holds the lock of. One that cannot be removed keeps no
-/// other from being.
-pub(crate) fn remove_abandoned(volume: &Volume) -> Cleared {
-    let mut cleared = Cleared::default();
-    let listed = volume.directory("incoming").and_then(|incoming| {
-        let names = disk::list(incoming.as_fd())?;
-        Ok((incoming, names))
-    });
-    let (incoming, names) = match listed {
-        Ok(listed) => listed,
-        Err(error) => {
-            cleared.left.push((String::new(), error));
-            return cleared;
-        }
-    };
-    for name in names {
-        // The lock is held until the name is gone; `BundleWriter::create` has the other side.
-        let removed = lock_abandoned(incoming.as_fd(), &name).and_then(|lock| match lock {
-            Some(_lock) => disk::remove_file(incoming.as_fd(), &name).map(|()| true),
-            None => Ok(false),
-        });
-        match removed {
-            Ok(is_removed) => cleared.removed += u64::from(is_removed),
-            Err(error) => cleared.left.push((name, error)),
-        }
-    }
-    cleared
-}
-
-fn lock_abandoned(incoming: BorrowedFd<'_>, name: &str) -> io::Result<Option<OwnedFd>> {
-    match disk::open_file(incoming, name, disk::Access::Buffered) {
-        Ok(file) => Ok(disk::try_lock(file.as_fd())?.then_some(file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

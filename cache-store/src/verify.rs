@@ -13,6 +13,7 @@ use crate::format::{CHUNK_BYTES, Footer};
 use crate::identity::BundleId;
 use crate::inventory::{self, BundleRecord};
 use crate::limits::{BLOCK_BYTES, OPENER_BUFFER_BYTES};
+use crate::partial::{PartialBundle, partial_bundles};
 use crate::reader::{ReadError, read_footer};
 use crate::reconcile::{self, Difference};
 use crate::volume::Volume;
@@ -30,6 +31,9 @@ pub struct VerifyReport {
     pub problems: Vec<Problem>,
     /// Bundles in the directory that the inventory does not have: published, and not adopted yet.
     pub not_adopted: u64,
+    /// Bundles that were begun and are not published. What is in them is not looked at: nothing says yet what it should
+    /// be.
+    pub partial: Vec<PartialBundle>,
 }
 
 /// One thing that is wrong.
@@ -71,6 +75,7 @@ pub fn verify(volume: &Volume, mut on_bundle: impl FnMut(BundleId, &[Problem])) 
         found.extend(listing.bundles);
     }
     compare_inventory(volume, &found, &mut report)?;
+    report.partial = partial_bundles(volume)?;
     Ok(report)
 }
 

@@ -5,7 +5,8 @@
 //!                   not a volume: so an unmounted disk cannot fill the root file system
 //! lock              the daemon's lock (flock)
 //! bundles/ab/       the published bundles, by the first byte of their paths' hashes: 256 directories
-//! incoming/         bundles that are being written; each writer holds the lock of its file
+//! incoming/         bundles that are being written, each writer holds the lock of its file; and those that were begun and
+//!                   wait for the next night (`.partial`)
 //! quarantine/       the newest bundles that failed, for examination
 //! inventory/        the journal of what the volume holds, and `isolated.json` while the volume is isolated
 //! ```

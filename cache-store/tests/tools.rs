@@ -10,8 +10,12 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-use cache_store::{Store, StoreOptions, VolumeOptions};
+use cache_store::{
+    BundleId, IncomingBundle, Layout, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
+};
+use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::units::ByteCount;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -356,6 +360,36 @@ fn a_flipped_bit_anywhere_in_a_bundle_is_found_and_named() {
         }
     }
     assert!(site.succeed(&["verify", &site.volume()]).contains("all right"));
+}
+
+#[test]
+fn a_bundle_that_was_begun_and_not_published_is_listed_and_is_no_problem() {
+    let site = Site::new();
+    site.import();
+    assert!(!site.succeed(&["verify", &site.volume()]).contains("begun"));
+    let volume = Arc::new(Volume::open(site.volume().as_ref(), false).unwrap());
+    let key = BundleKey { path: BundlePath::parse("/half").unwrap(), generation: Generation::new(3) };
+    let object = PlannedObject {
+        name: ObjectName::parse("1.m4s").unwrap(),
+        length: 3 << 20,
+        media_type: "video/mp4".into(),
+        last_modified: 0,
+        sha256: None,
+    };
+    let layout = Layout::new(key, Sha256::new([0xab; 32]), vec![object]).unwrap();
+    let file_bytes = layout.file_bytes();
+    let (_incoming, _) = IncomingBundle::open(&volume, layout).unwrap();
+    let id = BundleId::new(&BundlePath::parse("/half").unwrap(), Generation::new(3));
+    let file = format!("incoming/{id}-abababababababab.partial");
+    for command in ["verify", "inspect"] {
+        let text = site.succeed(&[command, &site.volume()]);
+        assert!(text.contains(&format!("{file}: begun, and not published; 3.0 MiB are reserved")), "{text}");
+        let partial = &site.json(&[command, &site.volume()])["partial"];
+        assert_eq!(partial.as_array().unwrap().len(), 1);
+        assert_eq!((&partial[0]["file"], &partial[0]["generation"]), (&file.as_str().into(), &3.into()));
+        assert_eq!(partial[0]["file_bytes"], file_bytes);
+        assert!(partial[0]["modified"].as_u64().unwrap() > 1_700_000_000);
+    }
 }
 
 #[test]

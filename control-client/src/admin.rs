@@ -105,6 +105,7 @@ pub struct ReadinessChanged {
 
 /// Why something cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// A word for programs, in snake case.
     pub error: String,

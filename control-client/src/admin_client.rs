@@ -13,14 +13,17 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::admin::{Adopt, Adopted, Purge, Purged, ReadinessChanged, Retire, Retired};
+use crate::demand::Demand;
 use crate::health::HealthReport;
 use crate::inventory::Inventory;
 use crate::limits;
+use crate::load::Load;
 use crate::status::StatusReport;
 
 pub use address::AdminAddress;
 pub use answer::Answer;
 pub use error::AdminError;
+pub(crate) use exchange::exchange;
 
 /// What to ask of the admin API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub enum Call {
     Inventory,
     /// `GET /status`.
     Status,
+    /// `GET /load`.
+    Load,
+    /// `GET /demand`.
+    Demand,
     /// `POST /adopt`.
     Adopt(Adopt),
     /// `POST /retire`.
@@ -73,7 +80,7 @@ impl AdminClient {
     pub async fn send(&self, call: &Call) -> Result<Answer, AdminError> {
         let (method, path) = call.method_and_path();
         let timeout = if method == "GET" { self.read_timeout } else { self.change_timeout };
-        let exchange = exchange::exchange(&self.address, self.connect_timeout, method, path, call.content());
+        let exchange = exchange(&self.address, self.connect_timeout, method, path, call.content());
         match tokio::time::timeout(timeout, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(AdminError::TimedOut { address: self.address.clone(), after: timeout }),
@@ -98,6 +105,16 @@ impl AdminClient {
     /// What runs, and where it listens.
     pub async fn status(&self) -> Result<StatusReport, AdminError> {
         self.send(&Call::Status).await?.document()
+    }
+
+    /// How much the appliance has to do.
+    pub async fn load(&self) -> Result<Load, AdminError> {
+        self.send(&Call::Load).await?.document()
+    }
+
+    /// What clients asked for since the daemon started.
+    pub async fn demand(&self) -> Result<Demand, AdminError> {
+        self.send(&Call::Demand).await?.document()
     }
 
     /// Takes a bundle into the inventory.
@@ -134,6 +151,8 @@ impl Call {
             Self::Metrics => ("GET", "/metrics"),
             Self::Inventory => ("GET", "/inventory"),
             Self::Status => ("GET", "/status"),
+            Self::Load => ("GET", "/load"),
+            Self::Demand => ("GET", "/demand"),
             Self::Adopt(_) => ("POST", "/adopt"),
             // As long as the daemon waits at most; this client's own timeout ends it earlier.
             Self::Retire(_) => ("POST", "/retire?wait_seconds=14400"),

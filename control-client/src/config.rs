@@ -7,7 +7,10 @@
 
 mod admin;
 mod complaint;
+mod control;
+mod control_plane;
 mod error;
+mod fill;
 mod listeners;
 mod log;
 mod optional;
@@ -23,7 +26,10 @@ use serde::{Deserialize, Serialize};
 
 pub use admin::AdminConfig;
 pub use complaint::Complaint;
+pub use control::ControlConfig;
+pub use control_plane::{ControlPlaneConfig, OriginConfig};
 pub use error::ConfigError;
+pub use fill::FillConfig;
 pub use log::{LogConfig, LogLevel};
 pub use problem::Problem;
 pub use serve::{AtCapacity, ServeConfig, Workers};
@@ -50,6 +56,12 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What is written down.
     pub log: LogConfig,
+    /// Who this appliance is, and whom it asks and tells.
+    pub control: ControlConfig,
+    /// When, how fast and how far the agent fills.
+    pub fill: FillConfig,
+    /// The reference control plane's own.
+    pub control_plane: ControlPlaneConfig,
 }
 
 impl Config {
@@ -83,14 +95,19 @@ impl Config {
         self.tls.check(&mut problems);
         self.admin.check(&mut problems);
         self.log.check(&mut problems);
+        self.control.check(&mut problems);
+        self.fill.check(&mut problems);
+        self.control_plane.check(&mut problems);
         listeners::check(self, &mut problems);
         problems.into_vec()
     }
 
-    /// Every key with its value in force, as `("serve.connections", "16000")`, sorted.
+    /// Every key with its value in force, as `("serve.connections", "16000")`, sorted; passwords are left out.
     pub fn effective(&self) -> Vec<(String, String)> {
         let mut facts = Vec::new();
-        if let Ok(serde_json::Value::Object(sections)) = serde_json::to_value(self) {
+        let mut shown = self.clone();
+        shown.control_plane.database = self.control_plane.shown_database();
+        if let Ok(serde_json::Value::Object(sections)) = serde_json::to_value(shown) {
             for (section, keys) in &sections {
                 for (key, value) in keys.as_object().into_iter().flatten() {
                     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);

@@ -15,10 +15,12 @@ pub use sha256::{Sha256, Sha256Error};
 /// Which edition of a bundle: of two bundles with one path, the higher generation serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Generation(u64);
 
 /// What names one bundle on one appliance: its path and its generation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BundleKey {
     /// The directory that the bundle serves.
     pub path: BundlePath,

@@ -5,8 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::content::BundlePath;
 use crate::wire::DocumentVersion;
 
+/// How the User-Agent of a fill agent begins. What an appliance fetches from its peers is no demand of clients, and is not
+/// counted as such.
+pub const FILL_AGENT_PREFIX: &str = "oca-fill-agent/";
+
 /// The answer to `GET /demand`: totals since the daemon started.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Demand {
     /// Always 1.
     pub version: DocumentVersion,
@@ -20,6 +25,7 @@ pub struct Demand {
 
 /// What was asked of one directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PathDemand {
     /// The directory.
     pub path: BundlePath,

@@ -11,6 +11,7 @@ use crate::wire::DocumentVersion;
 
 /// How the fill goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillProgress {
     /// Always 1.
     pub version: DocumentVersion,
@@ -44,6 +45,7 @@ pub struct FillProgress {
 
 /// What the agent is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FillState {
     /// The window is closed, or everything is there.
@@ -60,6 +62,7 @@ pub enum FillState {
 
 /// One bundle on its way in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BundleProgress {
     /// The bundle.
     pub bundle: BundleKey,
@@ -76,6 +79,7 @@ pub struct BundleProgress {
 
 /// Where a bundle is on its way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FillStep {
     /// Its objects are being fetched.
@@ -88,6 +92,7 @@ pub enum FillStep {
 
 /// How a run went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillRun {
     /// Its name, which is never used again: the moment when it began, and a random number.
     pub run: String,
@@ -123,6 +128,7 @@ pub struct FillRun {
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RunOutcome {
     /// Everything planned was done, or there was nothing to do.
@@ -139,6 +145,7 @@ pub enum RunOutcome {
 
 /// A bundle that was not published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillFailure {
     /// The bundle.
     pub bundle: BundleKey,
@@ -150,6 +157,7 @@ pub struct FillFailure {
 
 /// Why a bundle was not published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FailureReason {
     /// Its descriptor could not be had, or is not the manifest's.
@@ -178,6 +186,7 @@ pub enum FailureReason {
 
 /// What came from one source.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourceBytes {
     /// How far away it is.
     pub kind: SourceKind,
@@ -191,6 +200,7 @@ pub struct SourceBytes {
 
 /// What a run would do now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillPlanReport {
     /// Always 1.
     pub version: DocumentVersion,
@@ -210,6 +220,7 @@ pub struct FillPlanReport {
 
 /// One bundle of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PlannedBundle {
     /// The directory that it serves.
     pub path: BundlePath,
@@ -226,6 +237,7 @@ pub struct PlannedBundle {
 
 /// The answer to `GET /history`: the last runs, the newest first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillHistory {
     /// Always 1.
     pub version: DocumentVersion,

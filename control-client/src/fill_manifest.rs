@@ -1,13 +1,18 @@
 //! The fill manifest: the control plane's ranked list of what one appliance should hold, signed over its exact bytes.
 
+mod seal;
+
 use serde::{Deserialize, Serialize};
 
 use crate::content::{BundlePath, Generation, Sha256};
 use crate::fleet::{ApplianceName, TitleName};
 use crate::wire::DocumentVersion;
 
+pub use seal::ManifestRefused;
+
 /// The ranked list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillManifest {
     /// Always 1.
     pub version: DocumentVersion,
@@ -23,6 +28,7 @@ pub struct FillManifest {
 
 /// One bundle of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillEntry {
     /// The directory that it serves.
     pub path: BundlePath,
@@ -47,6 +53,7 @@ pub struct FillEntry {
 
 /// Why a bundle is in the list. Pinned ones go first, pre-warmed ones next, then the rest by score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FillClass {
     /// An operator says so.
@@ -59,6 +66,7 @@ pub enum FillClass {
 
 /// A fill manifest as it travels and as it is kept: the exact bytes that were signed, and the signature.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignedManifest {
     /// Always 1.
     pub version: DocumentVersion,
@@ -72,3 +80,6 @@ pub struct SignedManifest {
 
 /// Signed before the manifest's bytes, so that no signature made for something else is one for a manifest.
 pub const SIGNATURE_CONTEXT: &[u8] = b"oca fill manifest v1\0";
+
+/// The word of the failure that comes with 404 where there is no manifest for an appliance yet.
+pub const NO_MANIFEST: &str = "no_manifest";

@@ -8,6 +8,7 @@ use crate::wire::DocumentVersion;
 
 /// The answer to `GET /health`. Sent with 200 where the verdict is [`Verdict::Healthy`], else with 503.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HealthReport {
     /// Always 1.
     pub version: DocumentVersion,
@@ -31,6 +32,7 @@ pub struct HealthReport {
 /// The steps of an appliance's life: `Starting → Recovering → Serving ⇄ Draining → Drained`. Only `Serving`
 /// is steered to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {
     /// Configuration, memory, rings and listeners are being set up.
@@ -47,6 +49,7 @@ pub enum Readiness {
 
 /// Whether clients should be steered here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Yes.
@@ -57,6 +60,7 @@ pub enum Verdict {
 
 /// One thing that speaks against health, or that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reason {
     /// A word for programs, in snake case.
     pub code: String,
@@ -66,6 +70,7 @@ pub struct Reason {
 
 /// What is left of everything that can run out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Headroom {
     /// Connections that may still be opened.
     pub connections_free: u64,
@@ -81,6 +86,7 @@ pub struct Headroom {
 
 /// One volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct VolumeHealth {
     /// Its place in `store.volumes`, counted from 0.
     pub index: u8,
@@ -103,6 +109,7 @@ pub struct VolumeHealth {
 
 /// Whether a volume serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VolumeState {
     /// It serves.

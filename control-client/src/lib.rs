@@ -1,5 +1,5 @@
-//! The nouns that every process of the appliance shares, the documents that they exchange, and the client of
-//! the daemon's admin API. This crate depends on no other crate of the project.
+//! The nouns that every process of the appliance shares, the documents that they exchange, and the clients
+//! of their APIs. This crate depends on no other crate of the project.
 //!
 //! Reading order:
 //!
@@ -9,28 +9,42 @@
 //!    [`admin`] (what it can be told).
 //!    With the control plane: [`fleet`] (names), [`descriptor`], [`fill_manifest`], [`sources`] (what to fill, and from where),
 //!    [`load`], [`demand`], [`fill`], [`report`] (what is told), [`steering`] (where clients go).
-//! 4. [`admin_client`]: one exchange with a daemon, bounded in time and bytes.
-//! 5. [`limits`]: every bound, with its reason.
+//! 4. What makes them trustworthy: [`digest`], [`signature`] (of manifests), [`token`] (who asks).
+//! 5. The clients, each call bounded in time and bytes: [`admin_client`] (of the daemon), [`agent_client`] (of the fill agent),
+//!    `control_plane_client` (of the control plane, behind the feature of that name), with [`backoff`] between two attempts.
+//! 6. [`outbox`]: what the control plane has not heard yet, told exactly once.
+//! 7. [`limits`]: every bound, with its reason.
 //!
-//! `src/bin/oca` is the operator's command. It asks the daemon through [`admin_client`]; commands that need
-//! the format of the store are executed by the store's own program, `oca-store`.
+//! `src/bin/oca` is the operator's command. It asks the daemon through [`admin_client`], and the agent through
+//! [`agent_client`]; commands that need the format of the store are executed by the store's own program, `oca-store`.
 
 pub mod admin;
 pub mod admin_client;
+pub mod agent_client;
+pub mod backoff;
 pub mod config;
 pub mod content;
+#[cfg(feature = "control-plane-client")]
+pub mod control_plane_client;
 pub mod demand;
 pub mod descriptor;
+pub mod digest;
 pub mod fill;
 pub mod fill_manifest;
 pub mod fleet;
 pub mod health;
+mod hex;
 pub mod inventory;
 pub mod limits;
 pub mod load;
+pub mod media_type;
+pub mod outbox;
 pub mod report;
+pub mod signature;
 pub mod sources;
 pub mod status;
 pub mod steering;
+pub mod token;
 pub mod units;
+pub mod web_url;
 pub mod wire;

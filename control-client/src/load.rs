@@ -6,6 +6,7 @@ use crate::wire::DocumentVersion;
 
 /// The answer to `GET /load`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Load {
     /// Always 1.
     pub version: DocumentVersion,

@@ -1,7 +1,10 @@
 //! The report: what an appliance tells the control plane, `POST /v1/appliances/{appliance}/reports`, and what it is answered.
 //!
 //! Reports of one appliance are numbered. One that was not acknowledged is sent again with the same number and may then say
-//! more; the control plane takes each number once, so demand and runs are neither lost nor counted twice.
+//! more of the moment (health, load, inventory), but demand, runs, results of directives and what was dropped stay the same for
+//! one number; the control plane takes each number once, so these are neither lost nor counted twice. [`crate::outbox`] sees to it.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +13,13 @@ use crate::demand::PathDemand;
 use crate::fill::FillRun;
 use crate::fleet::ApplianceName;
 use crate::health::HealthReport;
+use crate::limits;
 use crate::load::Load;
 use crate::wire::DocumentVersion;
 
 /// Who an appliance is, `PUT /v1/appliances/{appliance}`: sent when the agent starts and when it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Enrolment {
     /// Always 1.
     pub version: DocumentVersion,
@@ -30,6 +35,7 @@ pub struct Enrolment {
 
 /// One report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Always 1.
     pub version: DocumentVersion,
@@ -61,10 +67,55 @@ pub struct Report {
     pub manifest_refused: Option<String>,
     /// Directives that were carried out, or could not be.
     pub directives: Vec<DirectiveResult>,
+    /// What could not be kept until now; left out where everything could.
+    #[serde(default, skip_serializing_if = "Dropped::is_empty")]
+    pub dropped: Dropped,
+}
+
+/// What an appliance had to tell and could not keep until the control plane heard it, since the last report that was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct Dropped {
+    /// Runs.
+    pub runs: u64,
+    /// Results of directives.
+    pub results: u64,
+    /// Requests of clients for directories that are in no report, those without a bundle included.
+    pub requests: u64,
+    /// Bytes sent to these clients.
+    pub bytes: u64,
+    /// Those of the requests that found no bundle.
+    pub absent: u64,
+}
+
+impl Dropped {
+    /// Whether nothing was dropped.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds up.
+    pub fn add(&mut self, other: &Self) {
+        self.runs = self.runs.saturating_add(other.runs);
+        self.results = self.results.saturating_add(other.results);
+        self.requests = self.requests.saturating_add(other.requests);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.absent = self.absent.saturating_add(other.absent);
+    }
+}
+
+impl ReportAnswer {
+    /// When to report next, within [`limits::REPORT_INTERVAL`] whatever the control plane says.
+    pub fn next_report(&self) -> Duration {
+        let asked = Duration::from_secs(self.next_report_seconds.into());
+        asked.clamp(*limits::REPORT_INTERVAL.start(), *limits::REPORT_INTERVAL.end())
+    }
 }
 
 /// Demand of one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DayDemand {
     /// The day, counted from 1970-01-01 in UTC.
     pub day: u32,
@@ -74,6 +125,7 @@ pub struct DayDemand {
 
 /// What an appliance serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum InventoryReport {
     /// All of it.
@@ -98,6 +150,7 @@ pub enum InventoryReport {
 
 /// A bundle that serves.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeldBundle {
     /// The directory that it serves.
     pub path: BundlePath,
@@ -109,6 +162,7 @@ pub struct HeldBundle {
 
 /// The answer to a report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReportAnswer {
     /// Always 1.
     pub version: DocumentVersion,
@@ -126,6 +180,7 @@ pub struct ReportAnswer {
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Directive {
     /// Its number, which is never used again.
     pub id: u64,
@@ -135,6 +190,7 @@ pub struct Directive {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Order {
     /// Ask for no more clients.
@@ -154,6 +210,7 @@ pub enum Order {
 
 /// What became of a directive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DirectiveResult {
     /// Its number.
     pub id: u64,

@@ -1,14 +1,17 @@
 //! Where a bundle can be fetched: asked of the control plane for the bundles that are missing, answered as a list for each.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::content::BundleKey;
 use crate::wire::DocumentVersion;
+use crate::{limits, web_url};
 
 /// Asks for sources, `POST /v1/appliances/{appliance}/sources`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourcesRequest {
     /// Always 1.
     pub version: DocumentVersion,
@@ -18,6 +21,7 @@ pub struct SourcesRequest {
 
 /// The answer: a list of sources for each bundle that was asked for and is known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourcesAnswer {
     /// Always 1.
     pub version: DocumentVersion,
@@ -27,6 +31,7 @@ pub struct SourcesAnswer {
 
 /// The sources of one bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BundleSources {
     /// The bundle.
     pub bundle: BundleKey,
@@ -36,6 +41,7 @@ pub struct BundleSources {
 
 /// One place that has a bundle's objects, or will have them soon.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FillSource {
     /// How far away it is.
     pub kind: SourceKind,
@@ -51,6 +57,7 @@ pub struct FillSource {
 
 /// How far away a source is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// An appliance of the same site.
@@ -59,6 +66,37 @@ pub enum SourceKind {
     Tier,
     /// The origin.
     Origin,
+}
+
+impl SourcesAnswer {
+    /// Whether it answers that question: each bundle once and asked for, a bounded number of sources, each with a URL. Otherwise
+    /// what is wrong, in words.
+    pub fn check(&self, request: &SourcesRequest) -> Result<(), String> {
+        let mut open: HashSet<&BundleKey> = request.bundles.iter().collect();
+        for BundleSources { bundle, sources } in &self.bundles {
+            if !open.remove(bundle) {
+                return Err(format!("sources of {bundle}, which was not asked for, or twice"));
+            }
+            if sources.len() > limits::SOURCES_PER_BUNDLE_MAX {
+                return Err(format!("{} sources of {bundle}", sources.len()));
+            }
+            for source in sources {
+                source.check().map_err(|what| format!("a source of {bundle}: {what}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FillSource {
+    fn check(&self) -> Result<(), String> {
+        let is_name = (1..=limits::SOURCE_NAME_BYTES_MAX).contains(&self.name.len())
+            && !self.name.chars().any(char::is_control);
+        if !is_name {
+            return Err("its name is empty, too long, or not printable".to_owned());
+        }
+        web_url::check(&self.url).map_err(|error| format!("{:?}: {error}", self.name))
+    }
 }
 
 impl SourceKind {

@@ -8,6 +8,7 @@ use crate::wire::DocumentVersion;
 
 /// Appliances for one client and one directory, the best first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SteeringAnswer {
     /// Always 1.
     pub version: DocumentVersion,
@@ -27,6 +28,7 @@ pub struct SteeringAnswer {
 
 /// One place to ask.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Candidate {
     /// The appliance; the origin has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,6 +41,7 @@ pub struct Candidate {
 
 /// Why an appliance is where it is in the answer, or is not in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Explained {
     /// The appliance.
     pub appliance: ApplianceName,

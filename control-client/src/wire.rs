@@ -14,6 +14,24 @@ impl DocumentVersion {
     pub const NUMBER: u32 = 1;
 }
 
+#[cfg(feature = "openapi")]
+mod openapi {
+    use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+    use utoipa::openapi::{RefOr, Schema};
+
+    impl utoipa::PartialSchema for super::DocumentVersion {
+        fn schema() -> RefOr<Schema> {
+            ObjectBuilder::new()
+                .schema_type(SchemaType::new(Type::Integer))
+                .enum_values(Some([Self::NUMBER]))
+                .description(Some("The version of the document: 1."))
+                .into()
+        }
+    }
+
+    impl utoipa::ToSchema for super::DocumentVersion {}
+}
+
 impl fmt::Display for DocumentVersion {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         Self::NUMBER.fmt(formatter)

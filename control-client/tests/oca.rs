@@ -49,7 +49,7 @@ fn help_lists_every_command_and_the_exit_codes() {
         let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{command} ")));
         assert!(line.is_some_and(|line| line.trim().len() > command.len() + 10), "{command} in\n{text}");
     }
-    assert!(text.contains("69 daemon unreachable"), "{text}");
+    assert!(text.contains("69 daemon or agent unreachable"), "{text}");
     assert_eq!(oca(&["--version"]).status.code(), Some(0));
 }
 
@@ -129,7 +129,7 @@ fn a_sound_configuration_is_said_to_be_so() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = stdout(&output);
     assert!(text.starts_with(&format!("{example}: ok\n")), "{text}");
-    assert!(text.contains("  http         0.0.0.0:80 [::]:80\n"), "{text}");
+    assert!(text.contains("  http           0.0.0.0:80 [::]:80\n"), "{text}");
 }
 
 #[test]

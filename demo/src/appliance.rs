@@ -1,146 +1,28 @@
-//! One appliance: a folder with a store and a configuration, and a daemon process over it.
+//! One appliance: a folder with a store and a configuration, a daemon process over it, and beside it the fill agent.
 
-use std::fs;
+mod agent;
+mod premises;
+
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use control_client::admin_client::{AdminAddress, AdminClient};
+use control_client::admin_client::AdminClient;
 use control_client::health::Readiness;
 use control_client::status::{ListenerRole, StatusReport};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::certificate::CertificateFiles;
 use crate::failure::{Failure, Step};
+use crate::process::{PATIENCE, RoleProcess};
 
-/// How long a daemon may take to serve, or to exit after its own bound.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Where an appliance's things are, all in one folder.
-pub struct Premises {
-    folder: PathBuf,
-    volumes: Vec<PathBuf>,
-    certificates: Vec<(PathBuf, PathBuf)>,
-    /// Lines of configuration that differ from the defaults, by section.
-    overrides: Vec<(&'static str, String)>,
-}
-
-impl Premises {
-    /// In an existing `folder`, with one volume.
-    pub fn new(folder: &Path) -> Self {
-        let volumes = vec![folder.join("volume0")];
-        Self { folder: folder.to_owned(), volumes, certificates: Vec::new(), overrides: Vec::new() }
-    }
-
-    /// Adds a volume at `path`.
-    pub fn add_volume(&mut self, path: PathBuf) {
-        self.volumes.push(path);
-    }
-
-    /// Serves HTTPS too, with this certificate; the first is the default.
-    pub fn add_certificate(&mut self, certificate: &CertificateFiles) {
-        self.certificates.push((certificate.chain.clone(), certificate.key.clone()));
-    }
-
-    /// Sets a key of the configuration, as `key = value` in TOML.
-    pub fn set(&mut self, section: &'static str, line: impl Into<String>) {
-        let line = line.into();
-        self.overrides.retain(|(of, other)| *of != section || !same_key(other, &line));
-        self.overrides.push((section, line));
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// The volumes' directories.
-    pub fn volumes(&self) -> &[PathBuf] {
-        &self.volumes
-    }
-
-    /// The configuration file.
-    pub fn config_path(&self) -> PathBuf {
-        self.folder.join("config.toml")
-    }
-
-    /// The daemon's socket.
-    pub fn socket(&self) -> PathBuf {
-        self.folder.join("daemon.sock")
-    }
-
-    /// The access log.
-    pub fn access_log(&self) -> PathBuf {
-        self.folder.join("access.log")
-    }
-
-    /// Writes the configuration: loopback, ports that the kernel chooses, everything in the folder.
-    pub fn write_config(&self) -> Result<(), Failure> {
-        let volumes: Vec<String> = self
-            .volumes
-            .iter()
-            .map(|path| format!("{{ path = {}, mount_required = false }}", quoted(path)))
-            .collect();
-        let certificates: Vec<String> = self
-            .certificates
-            .iter()
-            .map(|(chain, key)| format!("{{ chain = {}, key = {} }}", quoted(chain), quoted(key)))
-            .collect();
-        let listen = r#"["127.0.0.1:0", "[::1]:0"]"#;
-        let listen_tls = if certificates.is_empty() { "[]" } else { listen };
-        let mut text = String::new();
-        for (section, lines) in [
-            ("store", vec![format!("volumes = [{}]", volumes.join(", "))]),
-            ("serve", vec![format!("listen = {listen}"), format!("listen_tls = {listen_tls}")]),
-            ("tls", vec![format!("certificates = [{}]", certificates.join(", "))]),
-            (
-                "admin",
-                vec![
-                    r#"listen = ["127.0.0.1:0"]"#.to_owned(),
-                    format!("socket = {}", quoted(&self.socket())),
-                ],
-            ),
-            ("log", vec![format!("access = {}", quoted(&self.access_log()))]),
-        ] {
-            text.push_str(&format!("[{section}]\n"));
-            let overrides: Vec<&String> =
-                self.overrides.iter().filter(|(of, _)| *of == section).map(|(_, line)| line).collect();
-            for line in lines.iter().filter(|line| !overrides.iter().any(|other| same_key(other, line))) {
-                text.push_str(&format!("{line}\n"));
-            }
-            for line in overrides {
-                text.push_str(&format!("{line}\n"));
-            }
-        }
-        fs::write(self.config_path(), text).step("writing the configuration")
-    }
-
-    /// The command that runs `program` as this appliance's daemon.
-    pub fn daemon_command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        command.args(["role", "daemon", "--config"]).arg(self.config_path()).stdin(Stdio::null());
-        command
-    }
-
-    /// The client of the daemon's socket.
-    pub fn admin(&self) -> AdminClient {
-        AdminClient::new(AdminAddress::Socket(self.socket()))
-    }
-}
-
-/// A TOML string.
-fn quoted(path: &Path) -> String {
-    format!("{:?}", path.to_string_lossy())
-}
-
-fn same_key(line: &str, other: &str) -> bool {
-    line.split('=').next().map(str::trim) == other.split('=').next().map(str::trim)
-}
+pub use agent::AgentProcess;
+pub use premises::Premises;
+pub(crate) use premises::quoted;
 
 /// A daemon process. Killed when dropped, if it still runs.
 pub struct DaemonProcess {
-    child: Child,
+    process: RoleProcess,
     status: StatusReport,
 }
 
@@ -148,17 +30,10 @@ impl DaemonProcess {
     /// Starts the daemon and waits until it serves.
     pub async fn start(premises: &Premises, program: &Path, output: Stdio) -> Result<Self, Failure> {
         let mut command = premises.daemon_command(program);
-        let mut child = command.stderr(output).spawn().step("starting the daemon")?;
-        match wait_until_serving(&premises.admin(), || Ok(child.try_wait().step("the daemon")?.is_some()))
-            .await
-        {
-            Ok(status) => Ok(Self { child, status }),
-            Err(failure) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(failure)
-            }
-        }
+        command.stderr(output);
+        let mut process = RoleProcess::start("the daemon", command)?;
+        let status = wait_until_serving(&premises.admin(), || Ok(process.ended()?.is_some())).await?;
+        Ok(Self { process, status })
     }
 
     /// The address of the first listener of a kind.
@@ -173,43 +48,27 @@ impl DaemonProcess {
 
     /// The process id.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
-        let pid = Pid::from_raw(self.child.id().try_into().step("the process id")?)
-            .ok_or_else(|| Failure::new("the process id is zero"))?;
-        kill_process(pid, signal).step("signalling the daemon")
+        self.process.signal(signal)
     }
 
     /// Tells the daemon to stop, and waits for it.
-    pub async fn stop(mut self) -> Result<ExitStatus, Failure> {
-        self.signal(Signal::TERM)?;
-        self.wait().await
+    pub async fn stop(self) -> Result<ExitStatus, Failure> {
+        self.process.stop().await
+    }
+
+    /// Ends it at once.
+    pub fn kill(self) -> Result<ExitStatus, Failure> {
+        self.process.kill()
     }
 
     /// Waits for the daemon to exit by itself.
     pub async fn wait(&mut self) -> Result<ExitStatus, Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.child.try_wait().step("waiting for the daemon")? {
-                return Ok(status);
-            }
-            if Instant::now() > deadline {
-                return Err(Failure::new(format!("the daemon did not exit within {PATIENCE:?}")));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-impl Drop for DaemonProcess {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
+        self.process.wait().await
     }
 }
 

@@ -1,12 +1,13 @@
-//! `cargo run --release -p demo`: an appliance that serves the sample title, to look at or (`--check`) to be
-//! looked at.
+//! `cargo run --release -p demo`: the whole system, to look at or (`--check`) to be looked at.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use demo::night::NightOptions;
+use demo::role::{StartedAs, play};
 
-/// Imports the sample title into a new store, starts the daemon over it, and shows what to try.
+/// Starts an origin, a control plane and two appliances, shows nights and evenings, then what to try.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -17,42 +18,16 @@ struct Arguments {
     /// certificate's file as its arguments, and exit as it does.
     #[arg(long, value_name = "COMMAND", conflicts_with = "check")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    night: NightOptions,
     #[command(subcommand)]
-    role: Option<Role>,
-}
-
-#[derive(Subcommand)]
-enum Role {
-    /// What the demo starts itself as.
-    #[command(subcommand, hide = true)]
-    Role(Process),
-}
-
-#[derive(Subcommand)]
-enum Process {
-    /// The appliance's daemon.
-    Daemon {
-        #[arg(long)]
-        config: PathBuf,
-    },
-    /// Imports a directory, and exits: publishing, to be watched and killed by tests.
-    Import {
-        directory: PathBuf,
-        #[arg(long = "as")]
-        as_path: String,
-        #[arg(long)]
-        volume: PathBuf,
-    },
+    role: Option<StartedAs>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.role {
-        Some(Role::Role(Process::Daemon { config })) => return oca_daemon::daemon::run(&config),
-        Some(Role::Role(Process::Import { directory, as_path, volume })) => {
-            return exit_code(demo::title::import(&directory, &as_path, &volume).map(|_| true));
-        }
-        None => {}
+    if let Some(role) = arguments.role {
+        return play(role);
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -63,9 +38,9 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match (arguments.check, arguments.run) {
-            (true, _) => demo::check::run().await,
+            (true, _) => demo::check::run(&arguments.night).await,
             (false, Some(command)) => demo::tour::run_beside(&command).await,
-            (false, None) => demo::tour::run().await,
+            (false, None) => demo::tour::run(&arguments.night).await,
         }
     });
     exit_code(outcome)

@@ -1,113 +1,117 @@
-//! What a person is shown: an appliance that serves the sample title until Ctrl-C, and addresses to try.
+//! What a person is shown: nights and evenings, then a morning, and addresses to try until Ctrl-C.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Instant;
 
-use control_client::status::ListenerRole;
-use tempfile::TempDir;
+use control_client::steering::SteeringAnswer;
 
-use crate::appliance::{DaemonProcess, Premises};
-use crate::certificate;
+use crate::catalogue::CatalogueOptions;
 use crate::failure::{Failure, Step};
-use crate::title::{self, TITLE_PATH};
+use crate::night::{self, NightOptions};
+use crate::system::{System, SystemOptions, mebibytes};
+use crate::title::TITLE_PATH;
+use crate::viewer::name_of;
 
-/// A running appliance with the sample title, and the folder that it lives in.
-pub struct Exhibit {
-    /// The daemon.
-    pub daemon: DaemonProcess,
-    /// Where everything is.
-    pub premises: Premises,
-    /// The certificate, as PEM.
-    pub certificate: String,
-    /// Cleartext.
-    pub http: SocketAddr,
-    /// TLS.
-    pub https: SocketAddr,
-    /// The read-only admin API.
-    pub admin: SocketAddr,
-    // Removed last.
-    _folder: TempDir,
+/// Shows everything, and runs until Ctrl-C.
+pub async fn run(options: &NightOptions) -> Result<bool, Failure> {
+    let program = std::env::current_exe().step("finding this program")?;
+    let began = Instant::now();
+    let mut say = |line: String| println!("{:>6.1} s  {line}", began.elapsed().as_secs_f64());
+    let system = tokio::select! {
+        system = show(&program, options, &mut say) => system?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.step("waiting for Ctrl-C")?;
+            return Ok(true);
+        }
+    };
+    print_addresses(&system);
+    tokio::signal::ctrl_c().await.step("waiting for Ctrl-C")?;
+    println!("\nstopping");
+    system.stop().await
 }
 
-impl Exhibit {
-    /// Imports the title into a new store in a temporary folder, and starts the daemon over it.
-    pub async fn open() -> Result<Self, Failure> {
-        let folder =
-            tempfile::Builder::new().prefix("oca-demo-").tempdir().step("making a temporary folder")?;
-        let certificate = certificate::make(folder.path(), "demo", &["localhost", "127.0.0.1", "::1"])?;
-        let mut premises = Premises::new(folder.path());
-        premises.add_certificate(&certificate);
-        premises.write_config()?;
-        import(&premises)?;
-        let program = std::env::current_exe().step("finding this program")?;
-        let daemon = DaemonProcess::start(&premises, &program, Stdio::inherit()).await?;
-        let address = |role| daemon.address(role);
-        Ok(Self {
-            http: address(ListenerRole::Http)?,
-            https: address(ListenerRole::Https)?,
-            admin: address(ListenerRole::Admin)?,
-            daemon,
-            premises,
-            certificate: certificate.pem,
-            _folder: folder,
-        })
+/// The nights, the evenings between them, and the morning.
+async fn show(
+    program: &Path,
+    options: &NightOptions,
+    say: &mut dyn FnMut(String),
+) -> Result<System, Failure> {
+    let system = System::start(program, &options.system(), say).await?;
+    for night in 0..options.nights.max(1) {
+        if night > 0 {
+            say(format!("evening {night}: viewers ask the control plane where to go, and watch"));
+            let known = system.members.iter().map(|member| format!("http://{}", member.http())).collect();
+            let evening = options.evening(night - 1, known);
+            let played = night::evening(&system, &evening).await?;
+            say(format!("evening {night}: {} objects: {}", played.objects, played.senders_text()));
+            for problem in played.problems.iter().take(5) {
+                say(problem.clone());
+            }
+            if let Some(title) = night::day(&system, &evening, night)? {
+                say(format!("day {night}: {} appears in a new edition", system.titles[title].name));
+            }
+        }
+        say(format!("night {}: ranking, manifests, fill", night + 1));
+        let filled = night::fill(&system).await?;
+        for one in &filled {
+            say(format!("{}: {}", one.appliance, night::sources_text(&one.run)));
+        }
+        println!("\n{}", night::table(&filled));
+        for problem in night::problems(&filled) {
+            say(problem);
+        }
     }
-
-    /// The file that a client is told to trust.
-    pub fn certificate_path(&self) -> std::path::PathBuf {
-        self.premises.folder().join("demo.pem")
-    }
+    morning(&system, say).await?;
+    Ok(system)
 }
 
-/// Makes the volume and imports the title's directory, one bundle for each directory in it.
-fn import(premises: &Premises) -> Result<(), Failure> {
-    let volume = &premises.volumes()[0];
-    cache_store::Volume::init(volume).step("making the volume")?;
-    for bundle in title::import(&title::directory(), TITLE_PATH, volume)? {
-        println!(
-            "imported {:<28} {:>3} objects  {:>9} bytes",
-            bundle.record.key.path, bundle.record.object_count, bundle.record.object_bytes
-        );
+/// A client asks where to go, and plays.
+async fn morning(system: &System, say: &mut dyn FnMut(String)) -> Result<(), Failure> {
+    let viewer = system.viewer()?;
+    for bundle in &system.sample.bundles {
+        let answer = viewer.steer(&bundle.path, false).await?;
+        let played = viewer.watch_by(&answer.candidates, bundle, 0, usize::MAX, system.tree()).await?;
+        let sent =
+            format!("{} objects, {}: {}", played.objects, mebibytes(played.bytes), played.senders_text());
+        say(format!("morning: {} is at {}; played {sent}", bundle.path, list(&answer)));
+        if let Some(problem) = played.problems.first() {
+            return Err(Failure::new(problem.clone()));
+        }
     }
     Ok(())
 }
 
-/// Shows everything, and runs until Ctrl-C.
-pub async fn run() -> Result<bool, Failure> {
-    let mut exhibit = Exhibit::open().await?;
-    print(&exhibit);
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted.step("waiting for Ctrl-C")?;
-            println!("\nstopping");
-            let status = exhibit.daemon.stop().await?;
-            Ok(status.success())
-        }
-        ended = exhibit.daemon.wait() => {
-            eprintln!("demo: the daemon ended by itself: {}", ended?);
-            Ok(false)
-        }
-    }
+fn list(answer: &SteeringAnswer) -> String {
+    let names: Vec<String> = answer.candidates.iter().map(name_of).collect();
+    format!("{} for {} s", names.join(", then "), answer.ttl_seconds)
 }
 
-/// Runs a command beside the appliance; true when it succeeds.
+/// Runs a command beside a system whose appliances have the sample title; true when it succeeds.
 pub async fn run_beside(command: &Path) -> Result<bool, Failure> {
-    let exhibit = Exhibit::open().await?;
+    let program = std::env::current_exe().step("finding this program")?;
+    let catalogue = CatalogueOptions { titles: 0, title_bytes: 0, seed: 0 };
+    let options = SystemOptions { catalogue, appliances: 1, night_percent: 100 };
+    let system = System::start(&program, &options, &mut |line| println!("{line}")).await?;
+    let filled = night::fill(&system).await?;
+    if let Some(problem) = night::problems(&filled).first() {
+        return Err(Failure::new(problem.clone()));
+    }
+    let member = &system.members[0];
     let status = Command::new(command)
-        .arg(format!("http://{}{TITLE_PATH}", exhibit.http))
-        .arg(format!("https://localhost:{}{TITLE_PATH}", exhibit.https.port()))
-        .arg(exhibit.certificate_path())
+        .arg(format!("http://{}{TITLE_PATH}", member.http()))
+        .arg(format!("https://localhost:{}{TITLE_PATH}", member.https().port()))
+        .arg(&system.certificate.chain)
         .status()
         .step(&command.display().to_string())?;
-    Ok(exhibit.daemon.stop().await?.success() && status.success())
+    Ok(system.stop().await? && status.success())
 }
 
-fn print(exhibit: &Exhibit) {
-    let Exhibit { http, https, admin, .. } = exhibit;
-    let pem = exhibit.certificate_path();
-    let (pem, secure) = (pem.display(), format!("https://localhost:{}{TITLE_PATH}", https.port()));
-    let plain = format!("http://{http}{TITLE_PATH}");
+fn print_addresses(system: &System) {
+    let [plane, origin] = [system.control_plane.url(), system.origin.url()];
+    let (member, pem) = (&system.members[0], system.certificate.chain.display());
+    let plain = format!("http://{}{TITLE_PATH}", member.http());
+    let secure = format!("https://localhost:{}{TITLE_PATH}", member.https().port());
     println!(
         "
 A page that plays the title with what the browser has built in:
@@ -120,16 +124,27 @@ DASH   {plain}/manifest.mpd
        {secure}/manifest.mpd
 
 Try:
-  curl -i {plain}/master.m3u8
   curl -i -r 0-99 -o /dev/null -D - {plain}/720p/segment-00001.m4s
   curl -i --cacert {pem} {secure}/360p/media.m3u8
+  curl '{plane}/v1/steer?client=127.0.0.1&path={TITLE_PATH}/720p&explain=true'
+  curl {plane}/openapi.json
+  curl {origin}/.control/counters"
+    );
+    for member in &system.members {
+        println!(
+            "
+{name}
   curl http://{admin}/health
   curl http://{admin}/metrics
   curl http://{admin}/inventory
-  curl -X POST --unix-socket {socket} http://oca/drain
-
-Everything is in {folder}; Ctrl-C ends the daemon and removes it.",
-        socket = exhibit.premises.socket().display(),
-        folder = exhibit.premises.folder().display(),
-    );
+  curl -X POST --unix-socket {daemon} http://oca/drain
+  curl --unix-socket {agent} http://oca/history
+  curl -X POST --unix-socket {agent} http://oca/run",
+            name = member.name(),
+            admin = member.admin(),
+            daemon = member.premises().socket().display(),
+            agent = member.premises().agent_socket().display(),
+        );
+    }
+    println!("\nEverything is in {}; Ctrl-C ends it all and removes it.", system.folder().display());
 }

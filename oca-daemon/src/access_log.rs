@@ -66,6 +66,27 @@ pub struct Record {
     pub duration: Duration,
 }
 
+impl Record {
+    /// What is known of a request when its first byte arrives: that it is there.
+    pub fn begin(began_unix_nanos: u64, client: SocketAddr, worker: u16, tls: Option<TlsVersion>) -> Self {
+        Record {
+            began_unix_nanos,
+            client,
+            worker,
+            tls,
+            method: "",
+            version: "",
+            target: LoggedTarget::new(b""),
+            range: None,
+            status: 0,
+            outcome: Outcome::AbortedClientGone,
+            body_bytes: 0,
+            first_byte: None,
+            duration: Duration::ZERO,
+        }
+    }
+}
+
 /// The beginning of a request target. The bytes are the client's, and may be anything.
 #[derive(Clone, Copy)]
 pub struct LoggedTarget {
@@ -259,19 +280,12 @@ mod tests {
 
     fn record(target: &str) -> Record {
         Record {
-            began_unix_nanos: 0,
-            client: SocketAddr::from(([127, 0, 0, 1], 1)),
-            worker: 0,
-            tls: None,
             method: "GET",
             version: "HTTP/1.1",
             target: LoggedTarget::new(target.as_bytes()),
-            range: None,
             status: 200,
             outcome: Outcome::HitDisk,
-            body_bytes: 0,
-            first_byte: None,
-            duration: Duration::ZERO,
+            ..Record::begin(0, SocketAddr::from(([127, 0, 0, 1], 1)), 0, None)
         }
     }
 

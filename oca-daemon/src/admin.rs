@@ -1,12 +1,12 @@
 //! The admin API: HTTP/1.1 and JSON, for the operator and the control plane.
 //!
-//! Two doors. Over TCP (`admin.listen`) everybody who can connect may read: health, metrics, inventory,
-//! status. Over the Unix socket (`admin.socket`) root, the daemon's own user and its group may also change
+//! Two doors. Over TCP (`admin.listen`) everybody who can connect may read: health, load, metrics, inventory,
+//! demand, status. Over the Unix socket (`admin.socket`) root, the daemon's own user and its group may also change
 //! things: adopt, retire, purge, drain, undrain.
 //!
 //! Reading order: `admin/tcp.rs` and `admin/unix.rs` open the doors, `admin/connection.rs` bounds what comes
-//! through them, `admin/routes.rs` decides what is asked, `admin/answers.rs` and `admin/inventory.rs` answer
-//! reads, `admin/changes.rs` makes changes.
+//! through them, `admin/routes.rs` decides what is asked, `admin/answers.rs`, `admin/inventory.rs` and
+//! `admin/demand.rs` answer reads, `admin/changes.rs` makes changes.
 //!
 //! All of it runs on one thread with a tokio runtime of its own, which no worker ever waits for. What can
 //! block (the store's changes, a long inventory) runs on a few more threads, whose number is bounded. If all
@@ -15,6 +15,7 @@
 mod answers;
 mod changes;
 mod connection;
+mod demand;
 mod inventory;
 mod limits;
 mod routes;

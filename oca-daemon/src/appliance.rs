@@ -14,12 +14,16 @@ use arc_swap::ArcSwapOption;
 use cache_store::Store;
 use control_client::config::Config;
 use control_client::health::{HealthReport, Readiness};
+use control_client::load::Load;
 use control_client::status::{Listener, ListenerRole};
 
 use crate::access_log::AccessLog;
 use crate::admin::AdminStats;
+use crate::demand::DemandCollector;
+use crate::load::Measured;
 use crate::readiness::{IllegalStep, ReadinessState};
 use crate::stats::{Totals, WorkerStats};
+use crate::tls::{CertificateExpiry, Certificates};
 
 /// The running appliance.
 pub struct Appliance {
@@ -35,12 +39,16 @@ pub struct Appliance {
     pub access_log: AccessLog,
     /// What the admin API counts of itself.
     pub admin: AdminStats,
+    /// What clients ask for.
+    pub demand: DemandCollector,
     /// When the process started.
     pub started: Instant,
     readiness: ReadinessState,
     is_stopping: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
     health: ArcSwapOption<Judged>,
+    load: ArcSwapOption<Measured>,
+    certificates: OnceLock<Arc<Certificates>>,
     health_thread: OnceLock<Thread>,
 }
 
@@ -77,11 +85,14 @@ impl Appliance {
             workers: workers.into(),
             access_log,
             admin: AdminStats::default(),
+            demand: DemandCollector::new(),
             started: Instant::now(),
             readiness: ReadinessState::new(),
             is_stopping: AtomicBool::new(false),
             listeners: Mutex::new(Vec::new()),
             health: ArcSwapOption::empty(),
+            load: ArcSwapOption::empty(),
+            certificates: OnceLock::new(),
             health_thread: OnceLock::new(),
         })
     }
@@ -149,6 +160,27 @@ impl Appliance {
     /// Makes `report` the latest verdict.
     pub(crate) fn judge_now(&self, report: HealthReport) {
         self.health.store(Some(Arc::new(Judged { report, at: Instant::now() })));
+    }
+
+    /// The load as it was last measured; `None` until the health thread did.
+    pub fn measured(&self) -> Option<Arc<Measured>> {
+        self.load.load_full()
+    }
+
+    /// Makes `load` the latest.
+    pub(crate) fn measure_now(&self, load: Load) {
+        self.load.store(Some(Arc::new(Measured { load, at: Instant::now() })));
+    }
+
+    /// What TLS listeners show, for health and metrics.
+    pub fn set_certificates(&self, certificates: Arc<Certificates>) {
+        // Only the first are kept: a reload changes what is in them.
+        let _ = self.certificates.set(certificates);
+    }
+
+    /// When each configured certificate expires, by its place in the configuration; none without TLS listeners.
+    pub fn certificate_expiries(&self) -> Vec<CertificateExpiry> {
+        self.certificates.get().map(|certificates| certificates.expiries()).unwrap_or_default()
     }
 
     /// `thread` judges health; it is woken at every step of the daemon's life.

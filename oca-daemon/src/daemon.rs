@@ -112,6 +112,9 @@ impl Daemon {
         let volume_count = config.store.volumes.len();
         let stats = (0..worker_count).map(|_| Arc::new(WorkerStats::new(volume_count))).collect();
         let appliance = Appliance::new(config, Some(config_path.to_owned()), store, stats, access_log);
+        if let Some(tls) = &tls {
+            appliance.set_certificates(tls.certificates.clone());
+        }
         let _ = appliance.begin_recovering();
         let health =
             HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
@@ -150,6 +153,7 @@ impl Daemon {
         let volume_count = config.store.volumes.len();
         let settings = WorkerSettings { service, letters, listeners, read_buffer_bytes, volume_count, log };
         let thread = worker::spawn(settings).map_err(|error| StartError::new(OS_ERROR, error))?;
+        self.appliance.demand.add_worker(mailbox.clone());
         self.workers.push(RunningWorker { mailbox, thread });
         Ok(())
     }

@@ -19,6 +19,7 @@ mod observe;
 pub(crate) mod process;
 mod watch;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cache_store::{VolumeState, VolumeStatus};
@@ -54,6 +55,10 @@ pub const VOLUME_BUSY_MAX: Duration = Duration::from_secs(5);
 /// How long a read that was not answered in time is remembered as a reason.
 pub const READ_TIMEOUT_REMEMBERED: Duration = Duration::from_secs(60);
 
+/// A certificate that expires sooner than this should have been renewed: what renews them by itself does so a month
+/// before.
+pub const CERTIFICATE_LEFT_MIN: Duration = Duration::from_secs(14 * 86_400);
+
 /// The code of the one reason that a restart can cure.
 const WORKER_STALLED: &str = "worker_stalled";
 
@@ -63,6 +68,8 @@ const STOPPING: &str = "stopping";
 /// The facts that a verdict is judged from.
 #[derive(Clone, Debug)]
 pub struct Observed {
+    /// The appliance's name, where it has one.
+    pub appliance: Option<String>,
     /// The step of the daemon's life.
     pub readiness: Readiness,
     /// Whether the daemon was told to stop.
@@ -73,6 +80,8 @@ pub struct Observed {
     pub workers: Vec<ObservedWorker>,
     /// Every volume, by its index.
     pub volumes: Vec<ObservedVolume>,
+    /// Every certificate of the configuration that is in use.
+    pub certificates: Vec<ObservedCertificate>,
     /// Requests that have not ended.
     pub requests_in_flight: u64,
     /// Bundles put aside since the process started, because they were not what they should be.
@@ -101,6 +110,15 @@ pub struct ObservedVolume {
     pub read_timeout_age: Option<Duration>,
 }
 
+/// One certificate.
+#[derive(Clone, Debug)]
+pub struct ObservedCertificate {
+    /// The file of its chain.
+    pub chain: PathBuf,
+    /// How long it is valid yet; zero where it has expired.
+    pub left: Duration,
+}
+
 /// The verdict on `observed`. Reasons against health come first, then what an operator should know.
 pub fn judge(observed: &Observed) -> HealthReport {
     let mut against = Vec::new();
@@ -116,10 +134,11 @@ pub fn judge(observed: &Observed) -> HealthReport {
     }
     reasons.extend(note_quarantine(observed.quarantined));
     reasons.extend(note_rebuilt(observed.inventories_rebuilt));
+    reasons.extend(observed.certificates.iter().filter_map(note_certificate));
     reasons.extend(note_headroom(&observed.headroom));
     HealthReport {
         version: DocumentVersion,
-        appliance: None,
+        appliance: observed.appliance.clone(),
         readiness: observed.readiness,
         verdict,
         reasons,
@@ -319,6 +338,21 @@ fn note_rebuilt(inventories: u64) -> Option<Reason> {
     })
 }
 
+/// Not against health: over HTTP everything is served as before, and whether clients accept it is theirs to say.
+fn note_certificate(certificate: &ObservedCertificate) -> Option<Reason> {
+    let ObservedCertificate { chain, left } = certificate;
+    let chain = chain.display();
+    let renewal = "renew it, and `systemctl reload oca-daemon`";
+    if left.is_zero() {
+        let text = format!("{chain} has expired: clients refuse it; {renewal}");
+        return Some(reason("certificate_expired", text));
+    }
+    (*left < CERTIFICATE_LEFT_MIN).then(|| {
+        let days = left.as_secs() / 86_400;
+        reason("certificate_expires", format!("{chain} is valid for {days} more days; {renewal}"))
+    })
+}
+
 fn note_headroom(headroom: &Headroom) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if headroom.connections_free == 0 {
@@ -399,12 +433,17 @@ mod tests {
         }
     }
 
+    fn certificate(left: Duration) -> ObservedCertificate {
+        ObservedCertificate { chain: "/etc/oca/tls/a.pem".into(), left }
+    }
+
     fn failed() -> ObservedVolume {
         volume(VolumeState::Failed { reason: "it smokes".into() })
     }
 
     fn healthy() -> Observed {
         Observed {
+            appliance: Some("oca-1".into()),
             readiness: Readiness::Serving,
             is_stopping: false,
             uptime: Duration::from_millis(61_500),
@@ -413,6 +452,7 @@ mod tests {
                 2
             ],
             volumes: vec![volume(VolumeState::Serving), volume(VolumeState::Serving)],
+            certificates: vec![certificate(CERTIFICATE_LEFT_MIN)],
             requests_in_flight: 7,
             quarantined: 0,
             inventories_rebuilt: 0,
@@ -437,7 +477,7 @@ mod tests {
     fn an_appliance_that_lacks_nothing_is_healthy_without_a_reason() {
         let report = judge(&healthy());
         assert_eq!((report.verdict, report.reasons.len()), (Verdict::Healthy, 0));
-        assert_eq!(report.uptime_seconds, 61);
+        assert_eq!((report.uptime_seconds, report.appliance.as_deref()), (61, Some("oca-1")));
         assert_eq!(report.volumes.len(), 2);
     }
 
@@ -470,7 +510,7 @@ mod tests {
     #[test]
     fn what_only_an_operator_should_know_leaves_the_verdict_alone() {
         type Change = fn(&mut Observed);
-        let table: [(&str, Change); 10] = [
+        let table: [(&str, Change); 12] = [
             ("volume_failed", |observed| observed.volumes[0] = failed()),
             ("volume_opening", |observed| observed.volumes[1].status.state = VolumeState::Opening),
             ("volume_recovering", |observed| {
@@ -480,6 +520,10 @@ mod tests {
             ("volume_slow", |observed| observed.volumes[0].status.busy = Duration::from_millis(5001)),
             ("volume_slow", |observed| {
                 observed.volumes[0].read_timeout_age = Some(READ_TIMEOUT_REMEMBERED);
+            }),
+            ("certificate_expired", |observed| observed.certificates[0] = certificate(Duration::ZERO)),
+            ("certificate_expires", |observed| {
+                observed.certificates.push(certificate(CERTIFICATE_LEFT_MIN - Duration::from_secs(1)));
             }),
             ("bundles_quarantined", |observed| observed.quarantined = 1),
             ("inventory_rebuilt", |observed| observed.inventories_rebuilt = 1),
@@ -546,6 +590,7 @@ mod tests {
         observed.volumes = vec![failed(), volume(VolumeState::Opening)];
         observed.volumes[0].read_timeout_age = Some(Duration::ZERO);
         observed.quarantined = 3;
+        observed.certificates = vec![certificate(Duration::ZERO), certificate(Duration::from_secs(1))];
         observed.headroom = Headroom::default();
         for readiness in crate::readiness::STATES {
             observed.readiness = readiness;

@@ -10,7 +10,7 @@
 //! 6. [`cache_store`]: which bundle has the object, lock-free, and where in its file;
 //! 7. [`response`]: the head, and which ranges of the file follow it;
 //! 8. `connection/sending`: [`body`] says what to read next, [`disk_reads`] reads and verifies it, [`transport`] sends it;
-//! 9. `connection/closing`: the [`outcome`] is counted and logged, and the next request is awaited.
+//! 9. `connection/closing`: the [`outcome`] and the [`demand`] are counted and logged, and the next request is awaited.
 //!
 //! # What lies under it
 //!
@@ -23,7 +23,7 @@
 //! # What stands around it
 //!
 //! [`daemon`] is the life of the process. [`appliance`] is what its threads share: [`stats`] and [`metrics`],
-//! [`readiness`] and [`health`], the [`access_log`], the [`admin`] API, the service manager's [`watchdog`],
+//! [`readiness`], [`health`] and [`load`], the [`access_log`], the [`admin`] API, the service manager's [`watchdog`],
 //! and [`signals`].
 
 pub mod acceptor;
@@ -33,10 +33,12 @@ pub mod appliance;
 pub mod body;
 pub mod connection;
 pub mod daemon;
+pub mod demand;
 pub mod disk_reads;
 pub mod health;
 pub mod limits;
 pub mod listener;
+pub mod load;
 pub mod mailbox;
 pub mod mapping;
 pub mod metrics;

@@ -111,5 +111,38 @@ pub const ACCEPT_QUEUE: i32 = 4096;
 /// How long an idle worker sleeps: its heartbeat must be younger than health's limit.
 pub const IDLE_WAIT: Duration = Duration::from_secs(1);
 
+// ---- demand: what is remembered of what clients ask for ----
+
+/// Bundles in one worker's table. More than an appliance holds; it matters where nobody asks for demand for months,
+/// while bundles come and go. Beyond: requests for further ones are not counted, and that is.
+pub const DEMAND_BUNDLES_MAX: usize = 1 << 16;
+
+/// Directories without a bundle that are counted by name, in one worker's table and in the totals: clients
+/// choose these names. Beyond: counted without their names.
+pub const DEMAND_ABSENT_MAX: usize = 4096;
+
+/// Bytes of the totals, names included, beyond which they begin anew once they were told: about 150,000 directories.
+/// As JSON that is less than what clients of the admin API read.
+pub const DEMAND_TOTALS_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes of an entry of the totals beside its name, in memory or as JSON, whichever is more.
+pub const DEMAND_ENTRY_BYTES: usize = 112;
+
+/// How old totals must be to begin anew because names without a bundle fill them: whoever sends such names can cost
+/// other readers than the one who was told an hourly part of a report, and no more.
+pub const DEMAND_INSTANCE_MIN: Duration = Duration::from_secs(3600);
+
+/// How long a worker has to hand its demand over: it turns its loop within milliseconds, or it is stuck.
+pub const DEMAND_COLLECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+// ---- load ----
+
+/// How often the counters are noted for the load.
+pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many such intervals the load is of: long enough that one segment more or less is not a wave, short enough that
+/// a fill yields while viewers still have something buffered.
+pub const LOAD_INTERVALS: usize = 5;
+
 const _: () = assert!(INBOX_BYTES_MAX >= HEAD_BYTES + RECEIVE_BUFFER_BYTES + 16 * 1024);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());

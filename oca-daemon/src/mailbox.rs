@@ -8,6 +8,9 @@ use std::time::Instant;
 use cache_store::{OpenBundle, OpenError};
 use rustix::event::{EventfdFlags, eventfd};
 
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::demand::{DemandTable, WorkerDemand};
 use crate::token::ConnectionId;
 
 /// What a worker is told.
@@ -21,6 +24,15 @@ pub enum Message {
         /// The bundle, or why not.
         result: Result<Arc<OpenBundle>, OpenError>,
     },
+    /// Hand over what was counted of demand.
+    HandOverDemand {
+        /// The worker's number, for the answer.
+        worker: usize,
+        /// The table to go on with.
+        next: DemandTable,
+        /// Where the present one goes.
+        answer: UnboundedSender<WorkerDemand>,
+    },
     /// Accept what is queued, finish what is in flight, and end.
     Stop {
         /// What is not finished by then is aborted.
@@ -28,7 +40,8 @@ pub enum Message {
     },
 }
 
-/// The sending end. At most one message for each connection of the worker is under way, and one `Stop`.
+/// The sending end. At most one message for each connection of the worker is under way, one `HandOverDemand` and one
+/// `Stop`.
 #[derive(Clone)]
 pub struct Mailbox {
     messages: Sender<Message>,

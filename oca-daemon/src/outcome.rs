@@ -20,6 +20,11 @@ macro_rules! outcomes {
             /// How many outcomes there are.
             pub const COUNT: usize = [$($name),*].len();
 
+            /// The name of each, in the same order.
+            pub fn words() -> impl Iterator<Item = &'static str> {
+                Self::ALL.into_iter().map(Self::as_str)
+            }
+
             /// Its name in metrics and logs, such as `refused_capacity`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }

@@ -1,9 +1,10 @@
-//! What a worker's connections share and change: the ring, the reads, the timers, the clock, the log. One
+//! What a worker's connections share and change: the ring, the reads, the timers, the clock, the log, the demand. One
 //! thread owns it.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::LogSender;
+use crate::demand::DemandTable;
 use crate::read_queue::ReadQueue;
 use crate::ring::{Ring, RingError};
 use crate::timer_wheel::TimerWheel;
@@ -18,6 +19,8 @@ pub struct Reactor {
     pub timers: TimerWheel,
     /// The access log.
     pub log: LogSender,
+    /// What was asked for since it was last handed over.
+    pub demand: DemandTable,
     /// The time of this turn of the loop.
     pub now: Instant,
     /// The same, in nanoseconds since the Unix epoch.
@@ -33,9 +36,17 @@ impl Reactor {
         let ring = Ring::new(reads.buffers.region())?;
         let now = Instant::now();
         let timers = TimerWheel::new(now);
-        let date_seconds = u64::MAX;
-        let mut reactor =
-            Self { ring, reads, timers, log, now, unix_nanos: 0, date: [b' '; 29], date_seconds };
+        let mut reactor = Self {
+            ring,
+            reads,
+            timers,
+            log,
+            demand: DemandTable::default(),
+            now,
+            unix_nanos: 0,
+            date: [b' '; 29],
+            date_seconds: u64::MAX,
+        };
         reactor.read_clock();
         Ok(reactor)
     }

@@ -51,6 +51,7 @@ pub struct WorkerStats {
     egress_bytes: Counter,
     first_byte: Histogram,
     duration: Histogram,
+    demand_uncounted: Counter,
 
     openings_in_flight: Counter,
     buffers_total_bytes: AtomicU64,
@@ -87,6 +88,7 @@ impl WorkerStats {
             egress_bytes: Counter::new(),
             first_byte: Histogram::new(),
             duration: Histogram::new(),
+            demand_uncounted: Counter::new(),
             openings_in_flight: Counter::new(),
             buffers_total_bytes: AtomicU64::new(0),
             buffers_in_use_bytes: AtomicU64::new(0),
@@ -149,6 +151,11 @@ impl WorkerStats {
             self.first_byte.record(first_byte);
         }
         self.duration.record(duration);
+    }
+
+    /// A request that ended was not counted as demand, because the table of bundles is full.
+    pub fn demand_uncounted(&self) {
+        self.demand_uncounted.add(1);
     }
 
     /// The kernel took these bytes for a client: heads and bodies, and with TLS the records.

@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use control_client::config::CertificateConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
@@ -78,8 +79,19 @@ pub struct Certificates {
     table: ArcSwap<Table>,
 }
 
+/// When a certificate expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateExpiry {
+    /// The file of its chain.
+    pub chain: PathBuf,
+    /// When the first of the chain does, in seconds since 1970; `None` where none of them says so.
+    pub expires: Option<u64>,
+}
+
 #[derive(Debug)]
 struct Table {
+    /// In the order of the configuration.
+    expiries: Vec<CertificateExpiry>,
     default: Arc<CertifiedKey>,
     by_name: HashMap<String, Arc<CertifiedKey>>,
 }
@@ -97,6 +109,11 @@ impl Certificates {
         let names = table.by_name.len();
         self.table.store(Arc::new(table));
         Ok(names)
+    }
+
+    /// When each certificate in use expires, in the order of the configuration.
+    pub fn expiries(&self) -> Vec<CertificateExpiry> {
+        self.table.load().expiries.clone()
     }
 
     /// The settings for all workers' handshakes.
@@ -133,14 +150,17 @@ impl Table {
     fn load(configured: &[CertificateConfig], provider: &CryptoProvider) -> Result<Self, TlsError> {
         let mut default = None;
         let mut by_name = HashMap::new();
+        let mut expiries = Vec::new();
         for certificate in configured {
             let key = Arc::new(load_one(certificate, provider)?);
             for name in names(&key) {
                 by_name.entry(name.to_ascii_lowercase()).or_insert_with(|| key.clone());
             }
+            let expires = key.cert.iter().filter_map(expiry).min();
+            expiries.push(CertificateExpiry { chain: certificate.chain.clone(), expires });
             default.get_or_insert(key);
         }
-        Ok(Self { default: default.ok_or(TlsError::None)?, by_name })
+        Ok(Self { default: default.ok_or(TlsError::None)?, by_name, expiries })
     }
 
     /// The certificate for a name: exact, else by a wildcard for its first label (RFC 6125 6.4.3), else the default.
@@ -172,4 +192,51 @@ fn names(key: &CertifiedKey) -> Vec<String> {
     webpki::EndEntityCert::try_from(first)
         .map(|certificate| certificate.valid_dns_names().map(str::to_owned).collect())
         .unwrap_or_default()
+}
+
+/// When a certificate expires, in seconds since 1970. webpki tells it only to whoever uses a certificate too
+/// late, so it is asked about the end of time, when its first complaint is that.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let usage = webpki::KeyUsage::server_auth();
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    match certificate.verify_for_usage(&[], &[], &[], end_of_time, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => Some(not_after.as_secs()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate(folder: &std::path::Path, name: &str, not_after: (i32, u8, u8)) -> CertificateConfig {
+        let mut parameters = rcgen::CertificateParams::new(vec![format!("{name}.test")]).unwrap();
+        let (year, month, day) = not_after;
+        parameters.not_after = rcgen::date_time_ymd(year, month, day);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        let (chain_file, key_file) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        std::fs::write(&chain_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        CertificateConfig { chain: chain_file, key: key_file }
+    }
+
+    #[test]
+    fn each_certificate_says_when_the_first_of_its_chain_expires() {
+        let folder = tempfile::tempdir().unwrap();
+        let late = certificate(folder.path(), "late", (2051, 1, 1)); // in GeneralizedTime
+        let early = certificate(folder.path(), "early", (2027, 3, 1)); // in UTCTime
+        let certificates = Certificates::load(&[late.clone(), early.clone()]).unwrap();
+        let expires = |certificates: &Certificates| {
+            certificates.expiries().into_iter().map(|of| of.expires.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(expires(&certificates), [2_556_144_000, 1_803_859_200]);
+
+        let chain =
+            std::fs::read_to_string(&late.chain).unwrap() + &std::fs::read_to_string(&early.chain).unwrap();
+        std::fs::write(&late.chain, chain).unwrap();
+        certificates.reload().unwrap();
+        assert_eq!(expires(&certificates), [1_803_859_200, 1_803_859_200]);
+    }
 }

@@ -10,6 +10,7 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use rustls::ServerConnection;
 
 use crate::limits::{INBOX_BYTES_MAX, TLS_PENDING_BYTES_MAX};
+use crate::stats::TlsVersion;
 
 /// How a connection's bytes travel.
 pub enum Transport {
@@ -80,6 +81,15 @@ impl Transport {
     /// Whether a TLS handshake is still going on.
     pub fn is_handshaking(&self) -> bool {
         matches!(self, Transport::Tls(connection) if connection.is_handshaking())
+    }
+
+    /// The TLS version that was settled on, or is about to be; `None` on cleartext.
+    pub fn tls_version(&self) -> Option<TlsVersion> {
+        let Transport::Tls(connection) = self else { return None };
+        Some(match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
+            _ => TlsVersion::Tls13,
+        })
     }
 
     /// Whether sealed bytes wait for the socket.

@@ -24,6 +24,7 @@ use slab::Slab;
 use crate::acceptor::{Acceptor, pause_for};
 use crate::access_log::LogSender;
 use crate::connection::Connection;
+use crate::demand::WorkerDemand;
 use crate::disk_reads::{FinishedRead, ReadError};
 use crate::limits::{IDLE_WAIT, REFUSALS_PART, SURRENDER_AFTER, TIMER_TICK};
 use crate::listener::Listener;
@@ -384,6 +385,11 @@ impl Worker {
                     self.with_connection(connection, |connection, reactor, service| {
                         connection.on_opened(ticket, result, reactor, service);
                     });
+                }
+                Message::HandOverDemand { worker, next, answer } => {
+                    let table = std::mem::replace(&mut self.reactor.demand, next);
+                    // Nobody receives it only when the daemon ends.
+                    let _ = answer.send(WorkerDemand { worker, table });
                 }
                 Message::Stop { deadline } => self.begin_stop(deadline),
             }

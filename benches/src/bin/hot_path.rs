@@ -16,6 +16,7 @@ use cache_store::{Bundle, OpenBundle, Store, StoreOptions, Volume, VolumeOptions
 use control_client::content::BundlePath;
 use control_client::units::ByteCount;
 use oca_daemon::access_log::{AccessLog, LoggedTarget, Record};
+use oca_daemon::demand::{Asked, DemandTable};
 use oca_daemon::outcome::Outcome;
 use oca_daemon::request::{Parsed, Scheme, parse};
 use oca_daemon::serve::{ObjectFacts, Policy, Route, answer, route};
@@ -63,6 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let duration = Duration::from_micros(number % 50_000);
         stats.ended(Outcome::HitDisk, black_box(number), Some(duration), duration);
     });
+    demand(&store, bursts, per_burst)?;
     log(folder.path(), bursts, per_burst)?;
     store.close();
     Ok(())
@@ -95,6 +97,23 @@ fn respond(bundle: &OpenBundle, policy: &Policy, head: &mut Vec<u8>) {
         media_type: object.media_type,
     };
     answer(&request, &facts, policy, 1_795_219_200).write_head(head, b"Sat, 21 Nov 2026 00:00:00 GMT");
+}
+
+/// The bundles are asked for in an order that no cache foresees, all of them equally often: viewers are kinder.
+fn demand(store: &Store, bursts: usize, per_burst: u64) -> Result<(), Box<dyn Error>> {
+    let bundles = (0..BUNDLES).map(|number| store.lookup(&format!("/bench/{number:06}")).map(Asked::Bundle));
+    let asked: Vec<Asked> = bundles.collect::<Option<_>>().ok_or("a generated bundle is not in the index")?;
+    let mut table = DemandTable::default();
+    let what = format!("count demand for one of {BUNDLES} bundles");
+    measure(&what, bursts, per_burst, Duration::ZERO, |number| {
+        let place = number.wrapping_mul(0x9e37_79b9) as usize % asked.len();
+        black_box(table.count(black_box(&asked[place]), number));
+    });
+    let viewed = &asked[..40];
+    measure("count demand for one of 40 bundles", bursts, per_burst, Duration::ZERO, |number| {
+        black_box(table.count(black_box(&viewed[number as usize % viewed.len()]), number));
+    });
+    Ok(())
 }
 
 /// A generated store of sparse bundles, and one of them open.
@@ -140,19 +159,15 @@ fn log(folder: &Path, bursts: usize, per_burst: u64) -> Result<(), Box<dyn Error
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
     measure("make a log record and queue it", bursts, per_burst, Duration::from_millis(30), |number| {
         senders[0].push(Record {
-            began_unix_nanos: 1_795_219_200_000_000_000 + number,
-            client,
-            worker: 0,
-            tls: None,
             method: "GET",
             version: "HTTP/1.1",
             target: LoggedTarget::new(black_box(b"/bench/001234/00007.m4s")),
-            range: None,
             status: 200,
             outcome: Outcome::HitDisk,
             body_bytes: number,
             first_byte: Some(Duration::from_micros(number)),
             duration: Duration::from_micros(number),
+            ..Record::begin(1_795_219_200_000_000_000 + number, client, 0, None)
         });
     });
     log.stop();

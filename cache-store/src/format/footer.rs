@@ -274,6 +274,21 @@ impl Footer {
     }
 }
 
+/// What a footer cannot be longer than, for so many objects and chunks.
+pub(super) fn bytes_bound(objects: u64, chunks: u64) -> u64 {
+    let object = RECORD_BYTES + ObjectName::BYTES_MAX;
+    let media_types = objects.min(u64::from(MEDIA_TYPES_MAX));
+    let media_type = MEDIA_TYPE_RECORD_BYTES + MEDIA_TYPE_BYTES_MAX;
+    [
+        (HEADER_BYTES + BundlePath::BYTES_MAX + 4) as u64,
+        objects.saturating_mul(object as u64),
+        media_types * media_type as u64,
+        chunks.saturating_mul(4),
+    ]
+    .into_iter()
+    .fold(0, u64::saturating_add)
+}
+
 /// The bytes of the footer, its checksum included.
 pub(super) fn encode(contents: &Contents) -> Result<Vec<u8>, FormatError> {
     let media_types = distinct_media_types(contents)?;

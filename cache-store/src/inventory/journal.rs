@@ -139,7 +139,7 @@ pub(super) struct JournalFile {
 impl JournalFile {
     /// Goes on after the valid bytes of a journal; the rest is cut off.
     pub(super) fn resume(directory: BorrowedFd<'_>, id: VolumeId, decoded: &Decoded) -> io::Result<Self> {
-        let file = disk::open_to_write(directory, NAME)?;
+        let file = disk::open_to_write(directory, NAME, disk::Access::Buffered)?;
         let end = decoded.valid_bytes as u64;
         if decoded.cut.is_some() {
             disk::set_length(file.as_fd(), end)?;

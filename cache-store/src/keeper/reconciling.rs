@@ -6,9 +6,10 @@ use std::time::Instant;
 use super::Keeper;
 use crate::clock::unix_seconds;
 use crate::departure::Cause;
+use crate::incoming::{self, Cleared};
 use crate::limits::RECOVERY_RETRY_INTERVAL;
 use crate::quarantine::QuarantineReason;
-use crate::reconcile::{self, Cleared, Difference, Reconciliation};
+use crate::reconcile::{self, Difference, Reconciliation};
 use crate::status::VolumeState;
 
 /// Directories that could not be read, or not whole, while the inventory was made anew from them.
@@ -75,7 +76,7 @@ impl Keeper<'_> {
     /// Removes what dead writers have left, and reports what could not be.
     pub(super) fn clear_incoming(&mut self) -> Cleared {
         self.incoming_cleared = Instant::now();
-        let cleared = reconcile::remove_abandoned(&self.volume);
+        let cleared = incoming::remove_abandoned(&self.volume);
         for (name, error) in &cleared.left {
             tracing::warn!(
                 volume = %self.view.path.display(), file = format!("incoming/{}", name.escape_debug()), %error,

@@ -59,12 +59,17 @@ impl fmt::Display for AdminError {
             }
             Self::TimedOut { address, after } => {
                 let after = display_duration(*after);
-                write!(formatter, "{address}: no answer after {after}; what does the daemon's log say?")
+                write!(
+                    formatter,
+                    "{address}: no answer after {after}; what does the {}'s log say?",
+                    address.program()
+                )
             }
             Self::Broken { address, detail } => {
                 write!(
                     formatter,
-                    "{address}: the exchange broke off ({detail}); what does the daemon's log say?"
+                    "{address}: the exchange broke off ({detail}); what does the {}'s log say?",
+                    address.program()
                 )
             }
             Self::TooLarge => {
@@ -102,6 +107,16 @@ fn advice(address: &AdminAddress, error: &io::Error) -> &'static str {
         (AdminAddress::Socket(_), io::ErrorKind::ConnectionRefused) => {
             "the socket is a leftover, or not the daemon's: is the daemon running (systemctl status oca-daemon)?"
         }
+        (AdminAddress::Agent(_), io::ErrorKind::NotFound) => {
+            "is the fill agent running (systemctl status fill-agent), with this fill.socket?"
+        }
+        (AdminAddress::Agent(_), io::ErrorKind::PermissionDenied) => {
+            "run as root (sudo), or as the agent's user"
+        }
+        (AdminAddress::Agent(_), io::ErrorKind::ConnectionRefused) => {
+            "the socket is a leftover: is the fill agent running (systemctl status fill-agent)?"
+        }
+        (AdminAddress::Agent(_), _) => "is that the path of the agent's fill.socket?",
         (AdminAddress::Tcp(_), io::ErrorKind::ConnectionRefused) => {
             "is the daemon running there, and does its admin.listen name this address?"
         }

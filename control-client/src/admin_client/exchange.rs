@@ -18,7 +18,7 @@ use super::{AdminAddress, AdminError, Answer};
 use crate::limits::ANSWER_BYTES_MAX;
 
 /// The caller bounds the whole; connecting is bounded here.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     address: &AdminAddress,
     connect_timeout: Duration,
     method: &str,
@@ -26,7 +26,7 @@ pub(super) async fn exchange(
     content: Vec<u8>,
 ) -> Result<Answer, AdminError> {
     let host = match address {
-        AdminAddress::Socket(_) => "localhost",
+        AdminAddress::Socket(_) | AdminAddress::Agent(_) => "localhost",
         AdminAddress::Tcp(host_and_port) => host_and_port,
     };
     let request = Request::builder()
@@ -37,7 +37,7 @@ pub(super) async fn exchange(
         .body(Full::new(Bytes::from(content)))
         .map_err(|error| broken(address, &error))?;
     match address {
-        AdminAddress::Socket(socket) => {
+        AdminAddress::Socket(socket) | AdminAddress::Agent(socket) => {
             let stream = connect(address, connect_timeout, UnixStream::connect(socket)).await?;
             ask(address, stream, request).await
         }

@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -31,14 +30,6 @@ impl Default for AdminConfig {
 impl AdminConfig {
     pub(super) fn check(&self, problems: &mut Problems) {
         problems.check_count("admin.listen", self.listen.len(), 0..=limits::LISTENERS_MAX);
-        problems.check_path("admin.socket", &self.socket);
-        let bytes = self.socket.as_os_str().as_bytes().len();
-        if bytes > limits::SOCKET_PATH_BYTES_MAX {
-            problems.add(
-                "admin.socket",
-                format!("the path has {bytes} bytes; a Unix socket takes {}", limits::SOCKET_PATH_BYTES_MAX),
-                "choose a shorter path, for example /run/oca/daemon.sock",
-            );
-        }
+        problems.check_socket("admin.socket", &self.socket, "/run/oca/daemon.sock");
     }
 }

@@ -29,6 +29,13 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             "add { chain = \"/etc/oca/tls/name.pem\", key = \"/etc/oca/tls/name.key\" }, or empty serve.listen_tls",
         );
     }
+    if config.fill.socket == config.admin.socket {
+        problems.add(
+            "fill.socket",
+            "it is the daemon's admin.socket".to_owned(),
+            "give the agent a socket of its own, for example /run/oca-fill/agent.sock",
+        );
+    }
     let roles = [
         ("serve.listen", &config.serve.listen),
         ("serve.listen_tls", &config.serve.listen_tls),

@@ -1,6 +1,9 @@
 //! Values that may be absent, which TOML has no word for: the empty string is none.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// For `#[serde(with = "optional")]`.
 pub(super) fn serialize<T: Serialize, S: Serializer>(
@@ -14,9 +17,12 @@ pub(super) fn serialize<T: Serialize, S: Serializer>(
 }
 
 /// For `#[serde(with = "optional")]`.
-pub(super) fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(
+pub(super) fn deserialize<'de, T: FromStr<Err: fmt::Display>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    Ok(if text.is_empty() { None } else { Some(T::from(text)) })
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| D::Error::custom(format!("{text:?}: {error}")))
 }

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 
 use super::complaint;
 use crate::units::display_duration;
+use crate::{limits, web_url};
 
 /// A value that cannot be right, by itself or beside another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,41 @@ impl Problems {
             let seconds = format!("between {} s and {} s", range.start().as_secs(), range.end().as_secs());
             let what = format!("{} is not a whole number of seconds {seconds}", display_duration(value));
             self.add(key, what, "HTTP has it in seconds; write it so");
+        }
+    }
+
+    /// A base URL.
+    pub(super) fn check_url(&mut self, key: &str, url: &str) {
+        if web_url::check(url).is_err() {
+            self.add(
+                key,
+                format!("{url:?} is not a URL that a path can be appended to"),
+                "write http://HOST or https://HOST, with :PORT and /PATH where needed, and no user, \"?\" or \"#\"",
+            );
+        }
+    }
+
+    /// What logs and reports repeat.
+    pub(super) fn check_name(&mut self, key: &str, name: &str, bytes_max: usize) {
+        if !(1..=bytes_max).contains(&name.len()) || name.chars().any(char::is_control) {
+            self.add(
+                key,
+                format!("{name:?} is not a name of 1 to {bytes_max} bytes without control characters"),
+                "choose a short word",
+            );
+        }
+    }
+
+    /// The path of a Unix socket.
+    pub(super) fn check_socket(&mut self, key: &str, socket: &Path, example: &str) {
+        self.check_path(key, socket);
+        let bytes = socket.as_os_str().len();
+        if bytes > limits::SOCKET_PATH_BYTES_MAX {
+            self.add(
+                key,
+                format!("the path has {bytes} bytes; a Unix socket takes {}", limits::SOCKET_PATH_BYTES_MAX),
+                &format!("choose a shorter path, for example {example}"),
+            );
         }
     }
 

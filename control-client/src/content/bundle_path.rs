@@ -12,6 +12,7 @@ use super::{NameError, check_component};
 /// A map keyed by `BundlePath` can be asked with a `&str`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, max_length = 1024, pattern = "^/"))]
 pub struct BundlePath(Box<str>);
 
 impl BundlePath {

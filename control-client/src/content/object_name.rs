@@ -10,6 +10,7 @@ use super::{NameError, check_component};
 /// UTF-8, without `/` and control bytes, not `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, min_length = 1, max_length = 255))]
 pub struct ObjectName(Box<str>);
 
 impl ObjectName {

@@ -3,9 +3,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
+
 /// A SHA-256 digest, as 64 lower-case hexadecimal digits in text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String, pattern = "^[0-9a-f]{64}$"))]
 pub struct Sha256([u8; 32]);
 
 /// The text is not 64 lower-case hexadecimal digits.
@@ -20,12 +23,7 @@ impl Sha256 {
 
     /// Reads 64 lower-case hexadecimal digits.
     pub fn parse(text: &str) -> Result<Self, Sha256Error> {
-        let digits: &[u8; 64] = text.as_bytes().try_into().map_err(|_| Sha256Error)?;
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
-        }
-        Ok(Self(bytes))
+        hex::decode(text).map(Self).ok_or(Sha256Error)
     }
 
     /// The 32 bytes of the digest.
@@ -34,17 +32,9 @@ impl Sha256 {
     }
 }
 
-fn nibble(digit: u8) -> Result<u8, Sha256Error> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        _ => Err(Sha256Error),
-    }
-}
-
 impl fmt::Display for Sha256 {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+        formatter.write_str(&hex::encode(&self.0))
     }
 }
 

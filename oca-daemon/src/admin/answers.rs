@@ -76,6 +76,20 @@ pub(super) fn health(appliance: &Appliance) -> Response<Body> {
     document(status, report)
 }
 
+/// The load as it was last measured.
+pub(super) fn load(appliance: &Appliance) -> Response<Body> {
+    match appliance.measured() {
+        Some(measured) if measured.at.elapsed() <= health::REPORT_AGE_MAX => {
+            document(StatusCode::OK, &measured.load)
+        }
+        _ => failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not_measured",
+            "the load was not measured in the last seconds; the daemon is starting, or /health says why",
+        ),
+    }
+}
+
 /// The metrics in Prometheus's text format.
 pub(super) fn metrics(metrics: &Metrics) -> Response<Body> {
     response(StatusCode::OK, metrics::CONTENT_TYPE, Body::Whole(Some(metrics.exposition().into())))

@@ -23,7 +23,7 @@ use super::answers::{self, Body};
 use super::changes;
 use super::routes::{Access, Refusal, Route, route};
 use super::unix::{Peer, UnixDoor};
-use super::{AnswerClass, inventory, limits, tcp};
+use super::{AnswerClass, demand, inventory, limits, tcp};
 use crate::appliance::Appliance;
 use crate::metrics::Metrics;
 
@@ -40,6 +40,7 @@ pub(super) struct Desk {
     pub(super) retires: Arc<Semaphore>,
     pub(super) changes: Arc<Semaphore>,
     pub(super) inventories: Arc<Semaphore>,
+    pub(super) demands: Arc<Semaphore>,
 }
 
 /// Who asks.
@@ -60,6 +61,7 @@ pub(super) async fn serve(appliance: Arc<Appliance>, doors: Vec<Door>, mut stopp
         retires: Arc::new(Semaphore::new(limits::RETIRES_MAX)),
         changes: Arc::new(Semaphore::new(limits::CHANGES_MAX)),
         inventories: Arc::new(Semaphore::new(limits::INVENTORIES_MAX)),
+        demands: Arc::new(Semaphore::new(limits::DEMANDS_MAX)),
     });
     let mut open = JoinSet::new();
     let mut places_of_doors = Vec::new();
@@ -201,6 +203,8 @@ async fn answer(desk: &Arc<Desk>, caller: Caller, request: Request<Incoming>) ->
         (Ok(Route::Health), _) => answers::health(&desk.appliance),
         (Ok(Route::Metrics), _) => answers::metrics(&desk.metrics),
         (Ok(Route::Status), _) => answers::status(&desk.appliance),
+        (Ok(Route::Load), _) => answers::load(&desk.appliance),
+        (Ok(Route::Demand), _) => demand::answer(desk).await,
         (Ok(Route::Inventory(page)), _) => inventory::answer(desk, page),
         (Ok(Route::Change(change)), Some(peer)) => {
             changes::make(desk, change, peer, request.into_body()).await
@@ -215,7 +219,7 @@ fn refuse(refusal: Refusal) -> Response<Body> {
         Refusal::UnknownPath => answers::failure(
             StatusCode::NOT_FOUND,
             "unknown_path",
-            "there is /health, /metrics, /inventory and /status",
+            "there is /health, /load, /metrics, /inventory, /demand and /status",
         ),
         Refusal::UnixSocketOnly => answers::failure(
             StatusCode::NOT_FOUND,

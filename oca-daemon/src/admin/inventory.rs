@@ -32,7 +32,7 @@ pub(super) fn answer(desk: &Desk, page: Page) -> Response<Body> {
         );
     };
     let store = Arc::clone(&desk.appliance.store);
-    let (sender, pieces) = mpsc::channel(limits::INVENTORY_PIECES_WAITING);
+    let (sender, pieces) = mpsc::channel(limits::PIECES_WAITING);
     tokio::task::spawn_blocking(move || {
         let _place = place;
         let (entries, next) = cut(entries(&store), &page);
@@ -105,7 +105,7 @@ fn write(
             piece.push(b',');
         }
         append_json(&mut piece, entry);
-        if piece.len() >= limits::INVENTORY_PIECE_BYTES {
+        if piece.len() >= limits::PIECE_BYTES {
             sender.blocking_send(std::mem::take(&mut piece).into())?;
         }
     }
@@ -203,7 +203,7 @@ mod tests {
         let entries: Vec<_> =
             (0..40_000).map(|number| entry(&format!("/titles/{number}/1080p"), 1)).collect();
         let pieces = written(&entries, None);
-        assert!(pieces.iter().all(|piece| piece.len() < limits::INVENTORY_PIECE_BYTES + 4096));
+        assert!(pieces.iter().all(|piece| piece.len() < limits::PIECE_BYTES + 4096));
         let inventory: Inventory = serde_json::from_slice(&pieces.concat()).unwrap();
         assert_eq!(inventory.bundles.len(), 40_000);
     }

@@ -45,14 +45,17 @@ pub(super) const CHANGES_MAX: usize = 8;
 /// bundles.
 pub(super) const INVENTORIES_MAX: usize = 4;
 
-/// Pieces of an inventory: large enough to be cheap to send.
-pub(super) const INVENTORY_PIECE_BYTES: usize = 64 * 1024;
+/// Answers to `/demand` that are being made or sent at once: each holds its text, a few megabytes for 40,000 bundles.
+pub(super) const DEMANDS_MAX: usize = 4;
+
+/// Pieces of a long answer: large enough to be cheap to send.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// Pieces that wait for a reader who is slower than we are.
-pub(super) const INVENTORY_PIECES_WAITING: usize = 4;
+pub(super) const PIECES_WAITING: usize = 4;
 
 /// Threads for what can block: one for everything that the bounds above let through.
-pub(super) const BLOCKING_THREADS: usize = RETIRES_MAX + CHANGES_MAX + INVENTORIES_MAX;
+pub(super) const BLOCKING_THREADS: usize = RETIRES_MAX + CHANGES_MAX + INVENTORIES_MAX + DEMANDS_MAX;
 
 /// What is in flight when the daemon stops may end within this time.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(1);

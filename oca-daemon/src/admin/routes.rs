@@ -15,6 +15,8 @@ pub(super) enum Route {
     Metrics,
     Inventory(Page),
     Status,
+    Load,
+    Demand,
     Change(Change),
 }
 
@@ -58,6 +60,8 @@ pub(super) fn route(method: &Method, path: &str, query: &str, access: Access) ->
         "/metrics" => (Route::Metrics, READS),
         "/inventory" => (Route::Inventory(page(query)?), READS),
         "/status" => (Route::Status, READS),
+        "/load" => (Route::Load, READS),
+        "/demand" => (Route::Demand, READS),
         "/adopt" => (Route::Change(Change::Adopt), "POST"),
         "/retire" => (Route::Change(Change::Retire { wait: wait(query)? }), "POST"),
         "/purge" => (Route::Change(Change::Purge), "POST"),
@@ -153,6 +157,8 @@ mod tests {
                 assert_eq!(ask(method, "/health", access), Ok(Route::Health));
                 assert_eq!(ask(method, "/metrics", access), Ok(Route::Metrics));
                 assert_eq!(ask(method, "/status", access), Ok(Route::Status));
+                assert_eq!(ask(method, "/load", access), Ok(Route::Load));
+                assert_eq!(ask(method, "/demand", access), Ok(Route::Demand));
                 assert_eq!(ask(method, "/inventory", access), Ok(Route::Inventory(Page::default())));
             }
             assert_eq!(ask("POST", "/health", access), Err(Refusal::Method("GET, HEAD")));

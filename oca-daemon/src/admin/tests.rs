@@ -11,8 +11,10 @@ use cache_store::{BundleWriter, OpenBundle, PlannedObject, Store, StoreOptions, 
 use control_client::admin::{Adopt, Adopted, Failure, Purge, Purged, ReadinessChanged, Retire, Retired};
 use control_client::config::Config;
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
+use control_client::demand::Demand;
 use control_client::health::{HealthReport, Readiness, Verdict};
 use control_client::inventory::{BundleState, Inventory};
+use control_client::load::Load;
 use control_client::status::{ListenerRole, StatusReport};
 use control_client::units::ByteCount;
 use control_client::wire::DocumentVersion;
@@ -22,7 +24,9 @@ use serde::de::DeserializeOwned;
 use super::{Admin, limits};
 use crate::access_log::AccessLog;
 use crate::appliance::Appliance;
+use crate::demand::{Asked, DemandTable, WorkerDemand};
 use crate::health::HealthThread;
+use crate::mailbox::{Message, mailbox};
 use crate::outcome::Outcome;
 use crate::stats::{Transport, WorkerStats};
 
@@ -54,6 +58,7 @@ impl Running {
         let mut config = Config::default();
         config.admin.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         config.admin.socket.clone_from(&socket);
+        config.control.appliance = Some("oca-17".parse().unwrap());
         let store = Store::open(StoreOptions {
             volumes: vec![VolumeOptions { path: volume.clone(), mount_required: false }],
             footer_cache: ByteCount::new(16 * MEBIBYTE),
@@ -431,6 +436,87 @@ fn what_is_no_document_is_refused_with_the_place_of_the_fault() {
         .refused_as(413, "content_too_large");
     let nowhere = Adopt { version: DocumentVersion, volume: "/nowhere".into(), file: "x".into() };
     assert_eq!(running.change("/adopt", &nowhere).status, 400);
+    running.stop();
+}
+
+#[test]
+fn the_load_is_told_at_both_doors_and_by_health_the_appliances_name() {
+    let running = Running::serving();
+    running.appliance.workers[0].accepted(Transport::Cleartext);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let load: Load = loop {
+        let load: Load = running.tcp("GET", "/load").document();
+        if load.connections == 1 && load.interval_millis >= 1000 {
+            break load;
+        }
+        assert!(Instant::now() < deadline, "{load:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!((load.egress_bits_per_second, load.reads_per_second), (0, 0));
+    assert_eq!(running.unix("GET", "/load", b"").status, 200);
+    running.tcp("POST", "/load").refused_as(405, "method_not_allowed");
+    assert_eq!(running.wait_for_health(200).appliance.as_deref(), Some("oca-17"));
+    running.stop();
+}
+
+/// A worker that does nothing but count one request for `/none`, and hand over what it counted when asked.
+fn add_counting_worker(appliance: &Appliance) {
+    let (mailbox, letters) = mailbox().unwrap();
+    appliance.demand.add_worker(mailbox);
+    std::thread::spawn(move || {
+        let mut table = DemandTable::default();
+        table.count(&Asked::Absent("/none".into()), 0);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if let Some(Message::HandOverDemand { worker, next, answer }) = letters.next() {
+                let _ = answer.send(WorkerDemand { worker, table: std::mem::replace(&mut table, next) });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn demand_is_told_at_both_doors_as_totals_that_reading_does_not_change() {
+    let running = Running::serving();
+    (0..3).for_each(|_| add_counting_worker(&running.appliance));
+    for answer in [running.tcp("GET", "/demand"), running.unix("GET", "/demand", b"")] {
+        let demand: Demand = answer.document();
+        assert_eq!(demand.paths.len(), 1);
+        let of = &demand.paths[0];
+        assert_eq!((of.path.as_str(), of.requests, of.bytes, of.absent), ("/none", 3, 0, 3));
+        assert_eq!((demand.instance.len(), demand.other_absent_requests), (16, 0));
+    }
+    assert_eq!(running.tcp("HEAD", "/demand").status, 200);
+    running.unix("POST", "/demand", b"").refused_as(405, "method_not_allowed");
+    running.stop();
+}
+
+#[test]
+fn a_worker_that_hangs_holds_demand_up_for_a_second_and_too_many_readers_are_told_to_wait() {
+    let running = Running::serving();
+    add_counting_worker(&running.appliance);
+    let (hanging, _letters) = mailbox().unwrap();
+    running.appliance.demand.add_worker(hanging);
+    let begin = Instant::now();
+    let statuses = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..limits::DEMANDS_MAX + 2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let answer = running.tcp("GET", "/demand");
+                    if answer.status == 200 {
+                        assert_eq!(answer.document::<Demand>().paths[0].requests, 1);
+                    }
+                    answer.status
+                })
+            })
+            .collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).collect::<Vec<_>>()
+    });
+    let busy = statuses.iter().filter(|status| **status == 503).count();
+    assert_eq!((statuses.iter().filter(|status| **status == 200).count(), busy), (limits::DEMANDS_MAX, 2));
+    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert!(running.appliance.demand.figures().late_answers > 0);
     running.stop();
 }
 

@@ -11,13 +11,13 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 
 use super::{Connection, Exchange, State, Step};
 use crate::access_log::Record;
+use crate::demand::Counted;
 use crate::limits::CLOSING_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::socket_options::unacknowledged_bytes;
-use crate::stats::{CloseCause, TlsVersion, Transport as TransportKind};
-use crate::transport::Transport;
+use crate::stats::{CloseCause, Transport as TransportKind};
 
 impl Connection {
     /// The response is with the kernel, whole: counts it, and turns to the next request.
@@ -28,8 +28,9 @@ impl Connection {
         self.state = State::ReadingRequest;
         self.inbox.drain(..self.head_bytes.take().unwrap_or(self.inbox.len()));
         self.skipper = None;
-        let (is_close, is_refusal) = (exchange.persistence.is_close(), (400..600).contains(&exchange.status));
-        let outcome = exchange.outcome;
+        let is_close = exchange.persistence.is_close();
+        let is_refusal = (400..600).contains(&exchange.record.status);
+        let outcome = exchange.record.outcome;
         self.count(*exchange, outcome, reactor, service);
         if !is_close {
             return Step::Again;
@@ -147,8 +148,7 @@ impl Connection {
 
     /// All connections that may be are open: says so at once, without waiting for a request.
     pub fn refuse_for_capacity(&mut self, reactor: &mut Reactor, service: &Service) {
-        service.stats.began();
-        self.exchange = Some(Box::new(Exchange::begin(reactor.now, reactor.unix_nanos)));
+        self.begin_exchange(reactor, service);
         self.is_last = true;
         if self.refuse(None, Outcome::RefusedCapacity, reactor, service) == Step::Again {
             self.advance(reactor, service);
@@ -184,37 +184,18 @@ impl Connection {
         self.kind
     }
 
+    /// Counts and logs an exchange that ended with `outcome`.
     fn count(&mut self, exchange: Exchange, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
         let duration = exchange.began.elapsed();
-        service.stats.ended(outcome, exchange.body_sent_bytes, exchange.first_byte, duration);
-        if reactor.log.is_on() {
-            reactor.log.push(Record {
-                began_unix_nanos: exchange.began_unix_nanos,
-                client: self.peer,
-                worker: service.worker,
-                tls: self.tls_version(),
-                method: exchange.method,
-                version: exchange.version,
-                target: exchange.target,
-                range: exchange.range,
-                status: if exchange.has_answered() { exchange.status } else { 0 },
-                outcome,
-                body_bytes: exchange.body_sent_bytes,
-                first_byte: exchange.first_byte,
-                duration,
-            });
+        let Record { body_bytes, first_byte, .. } = exchange.record;
+        service.stats.ended(outcome, body_bytes, first_byte, duration);
+        let object_bytes = if exchange.bundle.is_some() { body_bytes } else { 0 };
+        if reactor.demand.count(&exchange.asked, object_bytes) == Counted::TableFull {
+            service.stats.demand_uncounted();
         }
-    }
-
-    fn tls_version(&self) -> Option<TlsVersion> {
-        match &self.transport {
-            Transport::Cleartext => None,
-            Transport::Tls(connection)
-                if connection.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_2) =>
-            {
-                Some(TlsVersion::Tls12)
-            }
-            Transport::Tls(_) => Some(TlsVersion::Tls13),
+        if reactor.log.is_on() {
+            let status = if exchange.has_answered() { exchange.record.status } else { 0 };
+            reactor.log.push(Record { status, outcome, duration, ..exchange.record });
         }
     }
 }

@@ -10,6 +10,7 @@ use control_client::units::ByteRange;
 use super::{Connection, State, Step};
 use crate::access_log::LoggedTarget;
 use crate::body::ResponseBody;
+use crate::demand::Asked;
 use crate::mailbox::Message;
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
@@ -41,15 +42,27 @@ impl Connection {
         let bundle = match opened {
             Some(open) => open,
             None => match service.store.lookup(&location.directory) {
-                None => return self.respond(serve::absent(request, &service.policy), None, reactor, service),
+                None => {
+                    self.note_asked(request, Asked::Absent(location.directory.into()));
+                    return self.respond(serve::absent(request, &service.policy), None, reactor, service);
+                }
                 Some(bundle) => match bundle.opened() {
-                    Some(open) => open,
-                    None => return self.open(request, &bundle, reactor, service),
+                    Some(open) => {
+                        self.note_asked(request, Asked::Bundle(bundle));
+                        open
+                    }
+                    None => {
+                        self.note_asked(request, Asked::Bundle(Arc::clone(&bundle)));
+                        return self.open(request, &bundle, reactor, service);
+                    }
                 },
             },
         };
         let (response, range) = match bundle.object(&location.object) {
-            None => (serve::absent(request, &service.policy), None),
+            None => {
+                self.note_asked(request, Asked::Nothing);
+                (serve::absent(request, &service.policy), None)
+            }
             Some(object) => {
                 let facts = ObjectFacts {
                     range_in_file: object.range,
@@ -64,7 +77,7 @@ impl Connection {
         };
         let step = self.respond(response, Some(bundle), reactor, service);
         if let Some(exchange) = &mut self.exchange {
-            exchange.range = range;
+            exchange.record.range = range;
         }
         step
     }
@@ -185,17 +198,17 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
         exchange.head.clear();
         response.write_head(&mut exchange.head, reactor.date());
-        exchange.status = response.status.code();
-        exchange.outcome = response.outcome;
+        exchange.record.status = response.status.code();
+        exchange.record.outcome = response.outcome;
         exchange.persistence = response.persistence;
         exchange.body.rewind(&mut reactor.reads.buffers);
+        exchange.bundle = bundle.filter(|_| matches!(response.body, Body::Object(_)));
         exchange.body = match response.body {
             Body::Empty => ResponseBody::default(),
             Body::Text(text) => ResponseBody::new([Part::Text(text.into_owned().into_bytes())]),
             Body::Object(parts) => ResponseBody::new(parts),
         };
-        exchange.bundle = bundle;
-        exchange.range = None;
+        exchange.record.range = None;
         self.state = State::SendingHead;
         Step::Again
     }
@@ -208,9 +221,16 @@ impl Connection {
 
     fn note_request(&mut self, request: &Request<'_>) {
         let Some(exchange) = &mut self.exchange else { return };
-        exchange.method = request.method.as_str();
-        exchange.version = request.version.as_str();
-        exchange.target = LoggedTarget::new(request.target.as_bytes());
+        exchange.record.method = request.method.as_str();
+        exchange.record.version = request.version.as_str();
+        exchange.record.target = LoggedTarget::new(request.target.as_bytes());
+    }
+
+    /// Whose demand the request is; it counts when the exchange ends. A peer that fills from here is no viewer.
+    fn note_asked(&mut self, request: &Request<'_>, asked: Asked) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.asked = if request.fields.is_fill { Asked::Nothing } else { asked };
+        }
     }
 }
 

@@ -2,34 +2,24 @@
 //! and what will be counted and logged of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cache_store::OpenBundle;
-use control_client::units::ByteRange;
 
-use crate::access_log::LoggedTarget;
+use crate::access_log::Record;
 use crate::body::ResponseBody;
-use crate::outcome::Outcome;
+use crate::demand::Asked;
 use crate::request::Persistence;
 
 /// The exchange in hand.
 pub struct Exchange {
     /// When the request's first byte arrived.
     pub began: Instant,
-    /// The same, in nanoseconds since the Unix epoch.
-    pub began_unix_nanos: u64,
-    /// The method's name, "" until the head could be read.
-    pub method: &'static str,
-    /// The version's name, "" until the head could be read.
-    pub version: &'static str,
-    /// The target as the client wrote it.
-    pub target: LoggedTarget,
-    /// The first range that is sent.
-    pub range: Option<ByteRange>,
-    /// The status code of the response, 0 until there is one.
-    pub status: u16,
-    /// How the exchange ends if nothing goes wrong from here on.
-    pub outcome: Outcome,
+    /// What is known of it, as it will be logged. Its status is that of the response from when there is one,
+    /// its outcome how the exchange ends if nothing goes wrong from here on.
+    pub record: Record,
+    /// Whose demand it is.
+    pub asked: Asked,
     /// Whether the connection goes on after the response.
     pub persistence: Persistence,
     /// The response's head.
@@ -38,33 +28,22 @@ pub struct Exchange {
     pub head_sent_bytes: usize,
     /// The response's body.
     pub body: ResponseBody,
-    /// Bytes of the body that are sent.
-    pub body_sent_bytes: u64,
-    /// Where the body is read from; keeps the file open until the response is done.
+    /// Where the body is read from, if it is an object's; keeps the file open until the response is done.
     pub bundle: Option<Arc<OpenBundle>>,
-    /// How long after its beginning the first byte of the response was sent.
-    pub first_byte: Option<Duration>,
 }
 
 impl Exchange {
     /// An exchange whose first byte has just arrived.
-    pub fn begin(now: Instant, unix_nanos: u64) -> Self {
+    pub fn begin(now: Instant, record: Record) -> Self {
         Self {
             began: now,
-            began_unix_nanos: unix_nanos,
-            method: "",
-            version: "",
-            target: LoggedTarget::new(b""),
-            range: None,
-            status: 0,
-            outcome: Outcome::AbortedClientGone,
+            record,
+            asked: Asked::Nothing,
             persistence: Persistence::Close,
             head: Vec::new(),
             head_sent_bytes: 0,
             body: ResponseBody::default(),
-            body_sent_bytes: 0,
             bundle: None,
-            first_byte: None,
         }
     }
 

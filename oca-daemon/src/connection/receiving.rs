@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{Connection, Exchange, State, Step};
-use crate::access_log::LoggedTarget;
+use crate::access_log::{LoggedTarget, Record};
 use crate::limits::{CLOSING_BYTES_MAX, EMPTY_LINES_BEFORE_REQUEST};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
@@ -12,7 +12,7 @@ use crate::request::{self, Cause, Method, Parsed, Progress, Refusal};
 use crate::ring::Completion;
 use crate::serve;
 use crate::service::Service;
-use crate::stats::{CloseCause, TlsVersion};
+use crate::stats::CloseCause;
 use crate::transport::{ReceiveError, Received, Transport};
 
 impl Connection {
@@ -117,12 +117,10 @@ impl Connection {
             return;
         }
         self.handshake_counted = true;
-        let version = match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
-            _ => TlsVersion::Tls13,
-        };
         let resumed = connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        service.stats.handshake_completed(version, resumed);
+        if let Some(version) = self.transport.tls_version() {
+            service.stats.handshake_completed(version, resumed);
+        }
     }
 
     /// Reads the request at the front of the inbox, or waits for more of it.
@@ -134,8 +132,7 @@ impl Connection {
             return self.await_next_request(reactor, service);
         }
         if self.exchange.is_none() {
-            service.stats.began();
-            self.exchange = Some(Box::new(Exchange::begin(reactor.now, reactor.unix_nanos)));
+            self.begin_exchange(reactor, service);
         }
         if let Some(head_bytes) = self.head_bytes {
             return self.skip_content(head_bytes, reactor, service);
@@ -159,6 +156,14 @@ impl Connection {
         };
         self.inbox = inbox;
         step.unwrap_or_else(|| self.await_rest_of_request(reactor, service))
+    }
+
+    /// The first byte of a request has arrived, or the connection is answered without one.
+    pub(super) fn begin_exchange(&mut self, reactor: &Reactor, service: &Service) {
+        service.stats.began();
+        let tls = self.transport.tls_version();
+        let record = Record::begin(reactor.unix_nanos, self.peer, service.worker, tls);
+        self.exchange = Some(Box::new(Exchange::begin(reactor.now, record)));
     }
 
     /// Empty lines before a request are no request (RFC 9112 §2.2): some clients end their content with one.
@@ -241,7 +246,7 @@ impl Connection {
             .find(|line| !line.is_empty())
             .unwrap_or_default();
         if let Some(exchange) = &mut self.exchange {
-            exchange.target = LoggedTarget::new(line);
+            exchange.record.target = LoggedTarget::new(line);
         }
     }
 }

@@ -231,12 +231,12 @@ impl Connection {
 
     fn note_sent(&mut self, sent_bytes: usize, reactor: &mut Reactor) {
         let Some(exchange) = &mut self.exchange else { return };
-        if sent_bytes > 0 && exchange.first_byte.is_none() {
-            exchange.first_byte = Some(exchange.began.elapsed());
+        if sent_bytes > 0 && exchange.record.first_byte.is_none() {
+            exchange.record.first_byte = Some(exchange.began.elapsed());
         }
         let of_head = sent_bytes.min(exchange.head.len() - exchange.head_sent_bytes);
         exchange.head_sent_bytes += of_head;
-        exchange.body_sent_bytes += (sent_bytes - of_head) as u64;
+        exchange.record.body_bytes += (sent_bytes - of_head) as u64;
         exchange.body.advance(sent_bytes - of_head, &mut reactor.reads.buffers);
     }
 

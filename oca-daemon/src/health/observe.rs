@@ -1,14 +1,14 @@
 //! Gathers the facts. Nothing here waits for a disk: the store's figures come from memory, and files are read
 //! from `/proc` and `/sys` alone.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cache_store::StoreCounters;
 use control_client::health::Headroom;
 
 use super::memory::MemoryWatch;
 use super::process::Descriptors;
-use super::{Observed, ObservedVolume, ObservedWorker};
+use super::{Observed, ObservedCertificate, ObservedVolume, ObservedWorker};
 use crate::appliance::Appliance;
 use crate::stats::{Totals, WorkerStats, monotonic_millis};
 
@@ -36,6 +36,7 @@ impl Observer {
         let now_millis = monotonic_millis();
         let store = appliance.store.counters();
         Observed {
+            appliance: appliance.config.control.appliance.as_ref().map(ToString::to_string),
             readiness: appliance.readiness(),
             is_stopping: appliance.is_stopping(),
             uptime: now.saturating_duration_since(appliance.started),
@@ -49,6 +50,7 @@ impl Observer {
                     status,
                 })
                 .collect(),
+            certificates: observe_certificates(appliance, SystemTime::now()),
             requests_in_flight: totals.requests_in_flight,
             quarantined: store.quarantined.iter().sum(),
             inventories_rebuilt: store.journals_rebuilt,
@@ -79,6 +81,13 @@ impl Observer {
             footer_cache_free_bytes: store.footers.bytes_max.saturating_sub(store.footers.bytes),
         }
     }
+}
+
+/// Those of which it is known.
+fn observe_certificates(appliance: &Appliance, now: SystemTime) -> Vec<ObservedCertificate> {
+    let left = |expires| (UNIX_EPOCH + Duration::from_secs(expires)).duration_since(now).unwrap_or_default();
+    let expiries = appliance.certificate_expiries().into_iter();
+    expiries.filter_map(|of| Some(ObservedCertificate { left: left(of.expires?), chain: of.chain })).collect()
 }
 
 fn observe_worker(worker: &WorkerStats, now_millis: u64) -> ObservedWorker {

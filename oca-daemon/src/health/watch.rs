@@ -13,6 +13,7 @@ use super::drain::DrainWatch;
 use super::observe::Observer;
 use super::{Observed, STOPPING, judge};
 use crate::appliance::Appliance;
+use crate::load::LoadHistory;
 use crate::readiness::STATES;
 use crate::stats::Totals;
 use crate::watchdog::Watchdog;
@@ -35,6 +36,7 @@ impl HealthThread {
         let mut watch = Watch {
             observer: Observer::new(),
             drain: DrainWatch::default(),
+            load: LoadHistory::default(),
             watchdog: Watchdog::from_environment(),
             appliance,
         };
@@ -63,6 +65,7 @@ struct Watch {
     appliance: Arc<Appliance>,
     observer: Observer,
     drain: DrainWatch,
+    load: LoadHistory,
     watchdog: Watchdog,
 }
 
@@ -70,6 +73,9 @@ impl Watch {
     fn turn(&mut self, now: Instant) {
         let totals = self.appliance.totals();
         self.end_draining(&totals, now);
+        if let Some(load) = self.load.observe(&totals, now) {
+            self.appliance.measure_now(load);
+        }
         let observed = self.observer.observe(&self.appliance, &totals, now);
         let report = judge(&observed);
         self.log_change(&observed, &report);

@@ -73,7 +73,12 @@ impl Samples {
         self.put_float(labels, float(value));
     }
 
-    /// The same, for what is not a whole number.
+    /// A sample for each of `words`, the values of the one label, with the number at its place.
+    pub(super) fn put_each<'a>(&mut self, words: impl Iterator<Item = &'a str>, values: &[u64]) {
+        words.zip(values).for_each(|(word, &value)| self.put(&[word], value));
+    }
+
+    /// As [`Self::put`], for what is not a whole number.
     pub(super) fn put_float(&mut self, labels: &[&str], value: f64) {
         let mut metric = self.labelled(labels);
         if self.kind == Kind::Counter {

@@ -75,11 +75,7 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Requests that ended, by how; each has exactly one outcome.",
         action: "Watch the shares: refused_* and aborted_* other than aborted_client_gone should be near \
             none.",
-        read: |scrape, samples| {
-            for outcome in Outcome::ALL {
-                samples.put(&[outcome.as_str()], scrape.totals.outcomes[outcome as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(Outcome::words(), &scrape.totals.outcomes),
     },
     Metric {
         name: "oca_requests_in_flight",
@@ -95,11 +91,38 @@ pub(super) const ROWS: &[Metric] = &[
         labels: &["outcome"],
         help: "Bytes of response bodies that the kernel took, by the outcome of their requests.",
         action: "The byte hit ratio is hit_* over all.",
+        read: |scrape, samples| samples.put_each(Outcome::words(), &scrape.totals.body_bytes),
+    },
+    Metric {
+        name: "oca_demand_directories",
+        kind: Kind::Gauge,
+        labels: &["kind"],
+        help: "Directories that /demand names since its totals began: held (with a bundle) and absent \
+            (without one).",
+        action: "absent at 4096: somebody asks for names at random; see the access log, and what steering \
+            sends here.",
         read: |scrape, samples| {
-            for outcome in Outcome::ALL {
-                samples.put(&[outcome.as_str()], scrape.totals.body_bytes[outcome as usize]);
-            }
+            let demand = scrape.appliance.demand.figures();
+            samples.put_each(["held", "absent"].into_iter(), &[demand.held_paths, demand.absent_paths]);
         },
+    },
+    Metric {
+        name: "oca_demand_uncounted_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Requests that /demand does not count, because nobody asked for it while more bundles than fit \
+            came and went.",
+        action: "Any: the fill agent does not run or does not report; see `oca status`.",
+        read: |scrape, samples| samples.one(scrape.totals.demand_uncounted),
+    },
+    Metric {
+        name: "oca_demand_late_answers_total",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Times that a worker did not tell its demand within a second; it is counted with the next \
+            answer.",
+        action: "Any: see oca_worker_heartbeat_age_seconds.",
+        read: |scrape, samples| samples.one(scrape.appliance.demand.figures().late_answers),
     },
     Metric {
         name: "oca_egress_bytes_total",
@@ -133,11 +156,7 @@ pub(super) const ROWS: &[Metric] = &[
         labels: &["transport"],
         help: "Connections that are open.",
         action: "Near oca_connections_limit: raise serve.connections, or add an appliance.",
-        read: |scrape, samples| {
-            for &transport in Transport::ALL {
-                samples.put(&[transport.as_str()], scrape.totals.open[transport as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(Transport::words(), &scrape.totals.open),
     },
     Metric {
         name: "oca_connections_limit",
@@ -153,11 +172,7 @@ pub(super) const ROWS: &[Metric] = &[
         labels: &["transport"],
         help: "Connections that were accepted.",
         action: "A rate far above that of requests: clients do not keep connections, or scan.",
-        read: |scrape, samples| {
-            for &transport in Transport::ALL {
-                samples.put(&[transport.as_str()], scrape.totals.accepted[transport as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(Transport::words(), &scrape.totals.accepted),
     },
     Metric {
         name: "oca_connections_closed_total",
@@ -165,11 +180,7 @@ pub(super) const ROWS: &[Metric] = &[
         labels: &["cause"],
         help: "Connections that ended, by why.",
         action: "See the meaning of each cause below; system_error and content_failed should be none.",
-        read: |scrape, samples| {
-            for &cause in CloseCause::ALL {
-                samples.put(&[cause.as_str()], scrape.totals.closed[cause as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(CloseCause::words(), &scrape.totals.closed),
     },
     Metric {
         name: "oca_accept_pauses_total",
@@ -178,11 +189,7 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Times that a worker stopped accepting for a while, by why.",
         action: "descriptors: raise LimitNOFILE; system_descriptors: raise fs.file-max; memory: see what \
             else runs here.",
-        read: |scrape, samples| {
-            for &cause in AcceptPause::ALL {
-                samples.put(&[cause.as_str()], scrape.totals.accept_pauses[cause as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(AcceptPause::words(), &scrape.totals.accept_pauses),
     },
     Metric {
         name: "oca_tls_handshakes_total",
@@ -190,11 +197,7 @@ pub(super) const ROWS: &[Metric] = &[
         labels: &["version"],
         help: "TLS handshakes that were completed.",
         action: "Failures are oca_connections_closed_total with cause handshake_failed.",
-        read: |scrape, samples| {
-            for &version in TlsVersion::ALL {
-                samples.put(&[version.as_str()], scrape.totals.handshakes[version as usize]);
-            }
-        },
+        read: |scrape, samples| samples.put_each(TlsVersion::words(), &scrape.totals.handshakes),
     },
     Metric {
         name: "oca_tls_resumptions_total",
@@ -203,5 +206,21 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Those of them that resumed a session.",
         action: "A falling share costs processor time: see whether the daemon restarts often.",
         read: |scrape, samples| samples.one(scrape.totals.handshakes_resumed),
+    },
+    Metric {
+        name: "oca_certificate_expiry_timestamp_seconds",
+        kind: Kind::Gauge,
+        labels: &["certificate"],
+        help: "When the first certificate of each chain expires, since 1970; counted from 0, as in \
+            tls.certificates.",
+        action: "Less than 14 days from now: renew it, and `systemctl reload oca-daemon`; see what should \
+            have done so.",
+        read: |scrape, samples| {
+            for (number, certificate) in scrape.appliance.certificate_expiries().iter().enumerate() {
+                if let Some(expires) = certificate.expires {
+                    samples.put(&[&number.to_string()], expires);
+                }
+            }
+        },
     },
 ];

@@ -1,5 +1,6 @@
 //! The fields of a request that serving looks at, and what framing and persistence follow from them.
 
+use control_client::demand::FILL_AGENT_PREFIX;
 use smallvec::SmallVec;
 
 use super::line::is_token_byte;
@@ -27,6 +28,8 @@ pub struct Fields<'a> {
     pub expects_other: bool,
     /// Origin was sent.
     pub has_origin: bool,
+    /// User-Agent is that of a fill agent: another appliance asks, and no viewer.
+    pub is_fill: bool,
     /// Access-Control-Request-Method was sent: with Origin and OPTIONS, a CORS preflight.
     pub has_requested_method: bool,
 }
@@ -91,6 +94,7 @@ impl<'a> Collected<'a> {
             6 if is("origin") => fields.has_origin = true,
             8 if is("if-match") => fields.if_match.push(value),
             8 if is("if-range") => fields.if_range.add(value),
+            10 if is("user-agent") => fields.is_fill = value.starts_with(FILL_AGENT_PREFIX.as_bytes()),
             10 if is("connection") => self.add_connection_options(value),
             13 if is("if-none-match") => fields.if_none_match.push(value),
             14 if is("content-length") => self.content_length.add(value),
@@ -335,6 +339,14 @@ mod tests {
         assert_eq!(collected.fields.if_none_match.as_slice(), [b"\"a\"", b"\"b\""]);
         assert_eq!(collected.fields.if_range, Single::Several);
         assert_eq!(collected.fields.if_modified_since, Single::Absent);
+    }
+
+    #[test]
+    fn a_fill_agent_is_known_by_the_beginning_of_its_user_agent() {
+        assert!(collected("USER-AGENT: oca-fill-agent/1.2.3").fields.is_fill);
+        for user_agent in ["Mozilla/5.0 oca-fill-agent/1.2.3", "oca-fill-agent", "OCA-Fill-Agent/1", ""] {
+            assert!(!collected(&format!("User-Agent: {user_agent}")).fields.is_fill, "{user_agent}");
+        }
     }
 
     #[test]

@@ -16,6 +16,11 @@ macro_rules! causes {
             /// How many there are.
             pub const COUNT: usize = $name::ALL.len();
 
+            /// The word of each, in the same order.
+            pub fn words() -> impl Iterator<Item = &'static str> {
+                $name::ALL.iter().map(|cause| cause.as_str())
+            }
+
             /// The word in metrics and logs.
             pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }

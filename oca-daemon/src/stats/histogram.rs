@@ -65,6 +65,46 @@ impl HistogramTotal {
         self.sum_micros = self.sum_micros.wrapping_add(histogram.sum_micros.load(Relaxed));
     }
 
+    /// Adds another sum.
+    pub fn add_total(&mut self, other: &HistogramTotal) {
+        for (total, bucket) in self.buckets.iter_mut().zip(&other.buckets) {
+            *total += bucket;
+        }
+        self.sum_micros = self.sum_micros.wrapping_add(other.sum_micros);
+    }
+
+    /// Adds `count` events of the same duration.
+    pub fn record(&mut self, duration: Duration, count: u64) {
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.buckets[bucket_of(micros)] += count;
+        self.sum_micros = self.sum_micros.wrapping_add(micros.wrapping_mul(count));
+    }
+
+    /// What was recorded since `earlier`, an earlier sum of the same histograms.
+    pub fn since(&self, earlier: &HistogramTotal) -> HistogramTotal {
+        let mut difference = HistogramTotal::default();
+        for ((difference, now), then) in
+            difference.buckets.iter_mut().zip(&self.buckets).zip(&earlier.buckets)
+        {
+            *difference = now.saturating_sub(*then);
+        }
+        difference.sum_micros = self.sum_micros.wrapping_sub(earlier.sum_micros);
+        difference
+    }
+
+    /// The bound that `percent` of the events did not exceed, in microseconds; `None` without events. What is above
+    /// every bound counts as the last one.
+    pub fn at_most_micros(&self, percent: u64) -> Option<u64> {
+        let count = self.count();
+        let needed = (count * percent).div_ceil(100).max(1);
+        let mut cumulated = 0;
+        let bucket = self.buckets.iter().position(|bucket| {
+            cumulated += bucket;
+            cumulated >= needed
+        })?;
+        Some(BOUNDS_MICROS[bucket.min(BOUNDS_MICROS.len() - 1)])
+    }
+
     /// Number of events.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
@@ -94,6 +134,34 @@ mod tests {
         for pair in BOUNDS_MICROS.windows(2) {
             assert!(pair[0] < pair[1] && pair[1] <= 2 * pair[0], "{pair:?}");
         }
+    }
+
+    #[test]
+    fn a_percentile_is_the_bound_that_so_many_events_did_not_exceed() {
+        let mut total = HistogramTotal::default();
+        assert_eq!(total.at_most_micros(50), None);
+        total.record(Duration::from_micros(150), 1);
+        assert_eq!((total.at_most_micros(1), total.at_most_micros(100)), (Some(200), Some(200)));
+        total.record(Duration::from_micros(250), 1);
+        assert_eq!((total.at_most_micros(50), total.at_most_micros(51)), (Some(200), Some(300)));
+        total.record(Duration::from_secs(60), 198);
+        assert_eq!(total.at_most_micros(99), Some(30_000_000), "beyond the last bound nothing is known");
+    }
+
+    #[test]
+    fn a_difference_is_what_was_recorded_in_between() {
+        let histogram = Histogram::new();
+        let now = || {
+            let mut total = HistogramTotal::default();
+            total.add(&histogram);
+            total
+        };
+        histogram.record(Duration::from_micros(50));
+        let earlier = now();
+        histogram.record(Duration::from_micros(250));
+        let difference = now().since(&earlier);
+        assert_eq!((difference.count(), difference.sum_micros), (1, 250));
+        assert_eq!(difference.at_most_micros(50), Some(300));
     }
 
     #[test]

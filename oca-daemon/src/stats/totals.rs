@@ -30,6 +30,8 @@ pub struct Totals {
     pub first_byte: HistogramTotal,
     /// Time to the end of requests.
     pub duration: HistogramTotal,
+    /// Requests that ended and were not counted as demand.
+    pub demand_uncounted: u64,
     /// Requests that wait for a bundle to be opened.
     pub openings_in_flight: u64,
     /// Size of all pools of read buffers.
@@ -86,6 +88,7 @@ impl Totals {
             egress_bytes: 0,
             first_byte: HistogramTotal::default(),
             duration: HistogramTotal::default(),
+            demand_uncounted: 0,
             openings_in_flight: 0,
             buffers_total_bytes: 0,
             buffers_in_use_bytes: 0,
@@ -107,6 +110,7 @@ impl Totals {
         self.egress_bytes += worker.egress_bytes.value();
         self.first_byte.add(&worker.first_byte);
         self.duration.add(&worker.duration);
+        self.demand_uncounted += worker.demand_uncounted.value();
         self.openings_in_flight += worker.openings_in_flight.value();
         self.buffers_total_bytes += worker.buffers_total_bytes.load(Relaxed);
         self.buffers_in_use_bytes += worker.buffers_in_use_bytes.load(Relaxed);

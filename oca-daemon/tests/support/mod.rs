@@ -1,10 +1,12 @@
 //! A real daemon over a store in a temporary folder, for tests that talk to it through a socket.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::fs;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,11 +17,13 @@ use control_client::content::BundlePath;
 use control_client::health::Readiness;
 use control_client::status::{ListenerRole, StatusReport};
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// A daemon of its own; killed when dropped.
 pub(crate) struct Daemon {
     child: Child,
-    http: SocketAddr,
+    status: StatusReport,
+    socket: PathBuf,
     // Removed after the daemon has ended.
     _folder: TempDir,
 }
@@ -28,6 +32,11 @@ impl Daemon {
     /// Publishes objects, given by the path of a request for each and its bytes, and starts the daemon over
     /// them with one worker.
     pub(crate) fn start(objects: &[(&str, &[u8])]) -> Self {
+        Self::start_with(objects, "workers = 1\n", "")
+    }
+
+    /// The same, with these lines in the section `[serve]`, and these sections.
+    pub(crate) fn start_with(objects: &[(&str, &[u8])], serve: &str, sections: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let volume = folder.path().join("volume");
         publish(objects, &folder.path().join("objects"), &volume);
@@ -35,41 +44,117 @@ impl Daemon {
         let config = folder.path().join("config.toml");
         let text = format!(
             "[store]\nvolumes = [{{ path = {volume:?}, mount_required = false }}]\n\
-             [serve]\nlisten = [\"127.0.0.1:0\"]\nworkers = 1\nheader_timeout = \"2 s\"\n\
-             [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = \"\"\nlevel = \"warn\"\n"
+             [serve]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"2 s\"\n{serve}\
+             [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = \"\"\nlevel = \"warn\"\n{sections}"
         );
         fs::write(&config, text).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_oca-daemon"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_oca-daemon"))
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, http: SocketAddr::from(([0; 4], 0)), _folder: folder };
-        let status = daemon.wait_until_serving(&socket);
-        daemon.http = status.addresses(ListenerRole::Http).next().unwrap();
-        daemon
+        let status = wait_until_serving(&mut child, &socket);
+        Self { child, status, socket, _folder: folder }
     }
 
     /// Where it serves in cleartext.
     pub(crate) fn http(&self) -> SocketAddr {
-        self.http
+        self.status.addresses(ListenerRole::Http).next().unwrap()
     }
 
-    fn wait_until_serving(&mut self, socket: &Path) -> StatusReport {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let client = AdminClient::new(AdminAddress::Socket(socket.to_owned()));
-        let deadline = Instant::now() + Duration::from_secs(30);
-        loop {
-            match runtime.block_on(client.status()) {
-                Ok(status) if status.process.readiness == Readiness::Serving => return status,
-                _ => {}
-            }
-            assert!(self.child.try_wait().unwrap().is_none(), "the daemon ended before it served");
-            assert!(Instant::now() < deadline, "the daemon does not serve");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    /// Where it serves over TLS.
+    pub(crate) fn https(&self) -> SocketAddr {
+        self.status.addresses(ListenerRole::Https).next().unwrap()
     }
+
+    /// Asks its admin API.
+    pub(crate) fn admin(&self) -> AdminClient {
+        AdminClient::new(AdminAddress::Socket(self.socket.clone()))
+    }
+
+    /// The sum of a metric's samples whose labels contain `part`.
+    pub(crate) fn metric(&self, name: &str, part: &str) -> u64 {
+        let text = runtime().block_on(self.admin().metrics()).unwrap();
+        let samples = text.lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or("-");
+            rest.starts_with(['{', ' ']) && rest.contains(part)
+        });
+        samples.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap() as u64).sum()
+    }
+}
+
+/// For one question after another.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn wait_until_serving(child: &mut Child, socket: &Path) -> StatusReport {
+    let client = AdminClient::new(AdminAddress::Socket(socket.to_owned()));
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        match runtime().block_on(client.status()) {
+            Ok(status) if status.process.readiness == Readiness::Serving => return status,
+            _ => {}
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the daemon ended before it served");
+        assert!(Instant::now() < deadline, "the daemon does not serve");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Asks until it is so.
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// An answer with a Content-Length.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Sends a request, and reads its answer. `fields` are lines with their ends.
+pub(crate) fn ask(
+    stream: &mut (impl Read + Write),
+    method: &str,
+    target: &str,
+    fields: &str,
+) -> io::Result<Answer> {
+    stream.write_all(format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n").as_bytes())?;
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    let mut receive = |bytes: &mut Vec<u8>| match stream.read(&mut chunk)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        length => {
+            bytes.extend_from_slice(&chunk[..length]);
+            Ok::<_, io::Error>(())
+        }
+    };
+    let head_bytes = loop {
+        match bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            Some(end) => break end + 4,
+            None => receive(&mut bytes)?,
+        }
+    };
+    let mut body = bytes.split_off(head_bytes);
+    let head = String::from_utf8(bytes).expect("a head is text");
+    let status: u16 = head.split(' ').nth(1).expect("a status line").parse().expect("three digits");
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let length: usize = match (method, status) {
+        ("HEAD", _) | (_, 204 | 304) => 0,
+        _ => length.expect("a Content-Length").parse().expect("a number"),
+    };
+    while body.len() < length {
+        receive(&mut body)?;
+    }
+    assert_eq!(body.len(), length, "nothing comes after the body");
+    Ok(Answer { status, head, body })
 }
 
 impl Drop for Daemon {

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cache_store::format::Footer;
-use cache_store::{BundleId, Volume, inventory};
+use cache_store::{BundleId, Volume, inventory, partial_bundles};
 use control_client::content::{BundlePath, Sha256};
 use control_client::units::ByteCount;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::arguments::InspectArguments;
 use crate::output::{print, printable};
+use crate::partial;
 
 /// Shows a bundle, by its file or by its path on a volume, or what a volume's inventory holds.
 pub(crate) fn run(arguments: &InspectArguments) -> Result<ExitCode, Failure> {
@@ -62,11 +63,14 @@ fn inspect_volume(volume: &Path) -> Result<(Value, String), Failure> {
     if let Some(cut) = decoded.cut {
         let _ = writeln!(text, "the journal is damaged at byte {}: {cut}", decoded.valid_bytes);
     }
+    let begun = partial_bundles(&volume)?;
+    text.push_str(&partial::text(&begun));
     let document = json!({
         "volume": volume.id().to_string(),
         "journal_bytes": decoded.valid_bytes,
         "journal_cut": decoded.cut.map(|cut| cut.as_str()),
         "bundles": documents,
+        "partial": partial::documents(&begun),
     });
     Ok((document, text))
 }

@@ -2,7 +2,7 @@
 //! like execute it.
 //!
 //! Reading order: `arguments` (what can be said), this file (what is done), then a file for each command;
-//! `adopt` tells a daemon of what was imported; `output` prints.
+//! `adopt` tells a daemon of what was imported; `partial` lists what is begun and not published; `output` prints.
 //!
 //! Exit codes: 0; 1 where it failed, or something is wrong; 64 for a mistake in usage; 69 where the daemon
 //! does not answer.
@@ -14,6 +14,7 @@ mod import;
 mod init;
 mod inspect;
 mod output;
+mod partial;
 mod verify;
 
 use std::fmt;

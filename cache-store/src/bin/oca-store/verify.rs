@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::arguments::VerifyArguments;
 use crate::output::{print, printable};
+use crate::partial;
 
 /// Verifies a volume.
 pub(crate) fn run(arguments: &VerifyArguments) -> Result<ExitCode, Failure> {
@@ -50,6 +51,7 @@ fn text(report: &VerifyReport) -> String {
     if report.not_adopted > 0 {
         let _ = writeln!(text, "{} bundles are published and not adopted yet", report.not_adopted);
     }
+    text.push_str(&partial::text(&report.partial));
     text
 }
 
@@ -63,6 +65,7 @@ fn document(report: &VerifyReport) -> Value {
         "objects": report.objects,
         "bytes": report.bytes,
         "not_adopted": report.not_adopted,
+        "partial": partial::documents(&report.partial),
         "problems": problems.collect::<Vec<_>>(),
     })
 }

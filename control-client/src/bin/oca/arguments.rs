@@ -17,11 +17,11 @@ pub(crate) struct Arguments {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done (health: healthy), 1 failed (health: unhealthy), 64 wrong usage, \
-                          69 daemon unreachable, 78 wrong configuration";
+                          69 daemon or agent unreachable, 78 wrong configuration";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// What runs, how it is configured, and where it listens
+    /// What runs, how it is configured, where it listens, and what the fill agent does
     Status(Asking),
     /// The verdict, its reasons, and the headroom; exits with 0 when healthy, else 1
     Health(Asking),
@@ -39,6 +39,11 @@ pub(crate) enum Command {
     Drain(DrainArguments),
     /// Serve again
     Undrain(Asking),
+    /// What the fill agent would do, does and did
+    Fill {
+        #[command(subcommand)]
+        command: FillCommand,
+    },
     /// Check a configuration file without touching the daemon
     CheckConfig(CheckArguments),
     /// Make a directory a volume (oca-store)
@@ -76,6 +81,52 @@ pub(crate) struct Asking {
     /// How long to wait for the answer, for example "30 s"
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum FillCommand {
+    /// What a run would fetch, retire and leave out now, and why
+    Plan(AskingAgent),
+    /// Begin a run now, whatever the window says, and follow it; exits with 0 when it completed, else 1
+    Run(RunArguments),
+    /// Follow the run under way, or wait for the next one; exits with 0 when it completed, else 1
+    Follow(AskingAgent),
+    /// The last runs, or one of them with its sources and failures
+    History(HistoryArguments),
+}
+
+/// Which agent to ask, and how to show what it says.
+#[derive(Args)]
+pub(crate) struct AskingAgent {
+    /// Print documents as they are received, one a line where there are several
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The agent's Unix socket [default: fill.socket of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The configuration that names the socket [default: /etc/oca/config.toml]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) config: Option<PathBuf>,
+    /// How long to wait for each answer, for example "30 s"
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args)]
+pub(crate) struct RunArguments {
+    /// Do not wait for the end of the run
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    #[command(flatten)]
+    pub(crate) asking: AskingAgent,
+}
+
+#[derive(Args)]
+pub(crate) struct HistoryArguments {
+    /// Only this run, whole
+    pub(crate) run: Option<String>,
+    #[command(flatten)]
+    pub(crate) asking: AskingAgent,
 }
 
 #[derive(Args)]

@@ -1,11 +1,14 @@
 //! `oca check-config`: the file by itself, then what it names on this machine.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use control_client::config::{self, Config, ConfigError, Problem};
+use control_client::config::{self, Config, ConfigError, ControlConfig, FillConfig, Problem};
+use control_client::fleet::ApplianceName;
+use control_client::token::{Token, TokenError};
 use control_client::wire::DocumentVersion;
 
 use crate::arguments::CheckArguments;
@@ -54,6 +57,15 @@ fn show(file: &Path, config: &Config, warnings: &[String]) -> String {
             "  access log",
             config.log.access.as_ref().map_or("-".to_owned(), |path| path.display().to_string()),
         ),
+        ("  control plane", config.control.url.clone().unwrap_or_else(|| "-".to_owned())),
+        ("  appliance", config.control.appliance.as_ref().map_or("-".to_owned(), ApplianceName::to_string)),
+        (
+            "  fill",
+            format!(
+                "{} ({}), at most {} and {} a night",
+                config.fill.window, config.fill.time_zone, config.fill.rate, config.fill.night_bytes
+            ),
+        ),
     ]));
     for warning in warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -80,11 +92,55 @@ fn warnings(file: &Path, config: &Config) -> Vec<String> {
             warnings.push(format!("{} does not exist; put the certificate or its key there", path.display()));
         }
     }
+    warnings.extend(fill_warnings(config));
     let directory = config.log.access.as_deref().and_then(Path::parent);
     if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
         warnings.push(format!("{} does not exist; create it for the access log", directory.display()));
     }
     warnings
+}
+
+/// What will be in the agent's way; nothing where there is no control plane to fill by.
+fn fill_warnings(config: &Config) -> Vec<String> {
+    let ControlConfig { url: Some(url), token_file, trusted_keys, .. } = &config.control else {
+        return Vec::new();
+    };
+    let mut warnings = Vec::new();
+    if url.starts_with("http://") && !is_loopback(url) {
+        warnings.push(format!(
+            "the token travels to {url} unencrypted; use https, except within a protected network"
+        ));
+    }
+    if let Err(error) = Token::load(token_file) {
+        // Who may not read the token is not the agent.
+        if !matches!(&error, TokenError::File { error, .. } if error.kind() == ErrorKind::PermissionDenied) {
+            warnings.push(error.to_string());
+        }
+    }
+    if trusted_keys.is_empty() {
+        warnings.push(
+            "control.trusted_keys is empty, so no fill manifest is obeyed; add the control plane's key"
+                .to_owned(),
+        );
+    }
+    let FillConfig { time_zone, state, .. } = &config.fill;
+    let zones = Path::new("/usr/share/zoneinfo");
+    if time_zone != FillConfig::SYSTEM_TIME_ZONE && zones.is_dir() && !zones.join(time_zone).is_file() {
+        warnings.push(format!(
+            "this machine knows no time zone {time_zone}; timedatectl list-timezones lists them"
+        ));
+    }
+    if !state.is_dir() {
+        let state = state.display();
+        warnings.push(format!(
+            "{state} does not exist; create it for the fill agent, and give it to the agent's user"
+        ));
+    }
+    warnings
+}
+
+fn is_loopback(url: &str) -> bool {
+    ["http://127.", "http://localhost", "http://[::1]"].iter().any(|start| url.starts_with(start))
 }
 
 fn json_report(file: &Path, warnings: &[String], problems: &[Value]) -> Value {

@@ -1,7 +1,7 @@
 //! `oca`, the operator's command.
 //!
 //! Reading order: `arguments` (what can be said), this file (what is done), `target` (which daemon is asked),
-//! then one file a kind of answer: `health`, `status`, `inventory`, `metrics`, `changes`, `check_config`;
+//! then one file a kind of answer: `health`, `status`, `inventory`, `metrics`, `changes`, `fill`, `check_config`;
 //! `external` hands the store's own commands to `oca-store`; `table`, `output` and `failure` serve them all.
 
 mod arguments;
@@ -9,6 +9,7 @@ mod changes;
 mod check_config;
 mod external;
 mod failure;
+mod fill;
 mod health;
 mod inventory;
 mod metrics;
@@ -49,6 +50,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Purge(purge) => changes::purge(purge),
         Command::Drain(drain) => changes::drain(&drain),
         Command::Undrain(asking) => changes::undrain(&asking),
+        Command::Fill { command } => fill::run(command),
         Command::CheckConfig(check) => check_config::run(&check),
         Command::Init(forwarded) => Err(external::execute("init", &forwarded)),
         Command::Import(forwarded) => Err(external::execute("import", &forwarded)),

@@ -1,14 +1,14 @@
-//! Which daemon is asked: what the command line says, else the socket that the configuration names.
+//! Which daemon or agent is asked: what the command line says, else the socket that the configuration names.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::runtime::{Builder, Runtime};
 
 use control_client::admin_client::{AdminAddress, AdminClient, Answer, Call};
-use control_client::config::{AdminConfig, CONFIG_PATH, Config, ConfigError};
+use control_client::config::{CONFIG_PATH, Config, ConfigError};
 
-use crate::arguments::Asking;
+use crate::arguments::{Asking, AskingAgent};
 use crate::failure::Failure;
 
 /// Asks once, and gives the answer as it was received.
@@ -46,17 +46,27 @@ fn address(asking: &Asking) -> Result<AdminAddress, Failure> {
     if let Some(socket) = &asking.socket {
         return Ok(AdminAddress::Socket(socket.clone()));
     }
-    if let Some(config) = &asking.config {
-        return Ok(AdminAddress::Socket(Config::read(config)?.admin.socket));
+    Ok(AdminAddress::Socket(configuration(asking.config.as_deref())?.admin.socket))
+}
+
+/// The agent's socket that the command line asks for.
+pub(crate) fn agent_socket(asking: &AskingAgent) -> Result<PathBuf, Failure> {
+    match &asking.socket {
+        Some(socket) => Ok(socket.clone()),
+        None => Ok(configuration(asking.config.as_deref())?.fill.socket),
     }
-    Ok(AdminAddress::Socket(match Config::read(Path::new(CONFIG_PATH)) {
-        Ok(config) => config.admin.socket,
-        Err(error) => {
-            if !is_out_of_reach(&error) {
-                eprintln!("oca: {error}\noca: trying the default socket");
-            }
-            AdminConfig::default().socket
+}
+
+/// The configuration that names the sockets; the defaults where none is named and none can be read.
+fn configuration(named: Option<&Path>) -> Result<Config, Failure> {
+    if let Some(path) = named {
+        return Ok(Config::read(path)?);
+    }
+    Ok(Config::read(Path::new(CONFIG_PATH)).unwrap_or_else(|error| {
+        if !is_out_of_reach(&error) {
+            eprintln!("oca: {error}\noca: trying the default socket");
         }
+        Config::default()
     }))
 }
 

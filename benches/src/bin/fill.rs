@@ -1,0 +1,288 @@
+//! The nightly fill, measured with real processes: an origin, a control plane, an appliance with daemon and agent.
+//!
+//! | figure | what is compared |
+//! |---|---|
+//! | throughput | a fill, against the source alone (the same objects over as many connections, thrown away) and the disk alone (the same bytes, direct) |
+//! | rate cap | the most bytes that the agent takes over any one second, counted where they go into its sockets |
+//! | beside it | the 99th percentile of a hot request's latency while an uncapped fill runs, against its value alone, in turn |
+//!
+//! `cargo run --release -p benches --bin fill`; with `-- --quick` everything is small and runs once, which is what CI does: that it
+//! runs, never how fast. `--json FILE` writes one record per figure. The folder is made where `TMPDIR` says: on the disk to measure.
+
+mod fill {
+    pub(crate) mod catalogue;
+    pub(crate) mod client;
+    pub(crate) mod figures;
+    pub(crate) mod limits_alone;
+    pub(crate) mod placement;
+    pub(crate) mod probe;
+    pub(crate) mod relay;
+    pub(crate) mod site;
+}
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use control_client::units::{BitRate, ByteCount};
+use demo::catalogue::Title;
+use demo::failure::{Failure, Step};
+use demo::role::{StartedAs, play};
+use fill::catalogue::{Catalogue, CatalogueSize, HOT_OBJECT_BYTES, targets_of};
+use fill::figures::{self, Figure};
+use fill::limits_alone;
+use fill::placement::{Side, lower_agent, stand_process};
+use fill::probe::{Latencies, Probe};
+use fill::relay::Relay;
+use fill::site::{Filled, Site, SiteOptions, settle};
+
+/// `fill.concurrency`, at its default: as many connections and pieces has what the fill is held against.
+const CONCURRENCY: usize = 8;
+
+/// No cap: the highest that can be configured.
+const UNCAPPED: &str = "1000 Gbit/s";
+
+/// The cap that is measured.
+const CAP: &str = "200 Mbit/s";
+const CAP_RATE: BitRate = BitRate::new(200_000_000);
+
+/// Titles that the capped fill brings: more than a few seconds' bytes.
+const CAPPED_TITLES: usize = 2;
+
+/// Requests a second for hot objects, over so many connections: half a gigabit, which leaves daemon and disk idle most of the time.
+const PROBE_RATE: u32 = 1000;
+const PROBE_CONNECTIONS: u32 = 32;
+
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Everything small, once.
+    #[arg(long)]
+    quick: bool,
+    /// Where to write the figures, one JSON document a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Option<StartedAs>,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    catalogue: CatalogueSize,
+    rounds: usize,
+    pairs: usize,
+    capped_titles: usize,
+    alone: Duration,
+}
+
+const FULL: Scale = Scale {
+    catalogue: CatalogueSize { titles: 16, segments: 128, segment_bytes: 2 << 20 },
+    rounds: 3,
+    pairs: 5,
+    capped_titles: CAPPED_TITLES,
+    alone: Duration::from_secs(6),
+};
+
+const QUICK: Scale = Scale {
+    catalogue: CatalogueSize { titles: 4, segments: 8, segment_bytes: 2 << 20 },
+    rounds: 1,
+    pairs: 1,
+    capped_titles: 4,
+    alone: Duration::from_millis(500),
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(role) = arguments.role {
+        return play(role);
+    }
+    let scale = if arguments.quick { QUICK } else { FULL };
+    let measured = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .step("the runtime")
+        .and_then(|runtime| runtime.block_on(measure(&scale)));
+    let written = measured.and_then(|figures| {
+        figures::print(&figures);
+        arguments.json.map_or(Ok(()), |path| figures::write(&figures, &path))
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("fill: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(scale: &Scale) -> Result<Vec<Figure>, Failure> {
+    let program = std::env::current_exe().step("finding this program")?;
+    let folder = tempfile::Builder::new().prefix("oca-fill-").tempdir().step("making a temporary folder")?;
+    let folder = folder.path();
+    let bench = Bench { program: &program, folder, scale };
+    let catalogue = Catalogue::start(&program, folder, scale.catalogue).await?;
+    println!(
+        "{} in {} bundles of {} objects of {}",
+        ByteCount::new(catalogue.bytes()),
+        catalogue.titles.len(),
+        scale.catalogue.segments,
+        ByteCount::new(scale.catalogue.segment_bytes)
+    );
+    let mut figures = bench.throughput(&catalogue).await?;
+    figures.extend(bench.rate_cap(&catalogue).await?);
+    figures.push(bench.beside_viewers(&catalogue).await?);
+    catalogue.origin.stop().await?;
+    Ok(figures)
+}
+
+/// What all measurements share.
+struct Bench<'a> {
+    program: &'a Path,
+    folder: &'a Path,
+    scale: &'a Scale,
+}
+
+impl Bench<'_> {
+    /// Source, disk and fill in turn, on all cores.
+    async fn throughput(&self, catalogue: &Catalogue) -> Result<Vec<Figure>, Failure> {
+        let titles: Vec<&Title> = catalogue.titles.iter().collect();
+        let origin = catalogue.origin.url();
+        let site = self.site(catalogue, "throughput", &origin, &titles, UNCAPPED, Side::Everywhere).await?;
+        let bytes = catalogue.bytes();
+        let per_second = |took: Duration| bytes as f64 / took.as_secs_f64();
+        let (mut sources, mut writes, mut verified, mut slower) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        println!("\nMB/s    source alone   disk alone: written   read back   written and read back   fill");
+        for _ in 0..self.scale.rounds {
+            let source =
+                limits_alone::source(catalogue.origin.address(), &catalogue.targets(), bytes, CONCURRENCY)?;
+            let (files, file_bytes) = (catalogue.titles.len(), title_bytes(catalogue));
+            let disk = limits_alone::disk(&self.folder.join("disk"), files, file_bytes, CONCURRENCY)?;
+            settle().await;
+            let filling = site.begin_fill(catalogue).await?;
+            let filled = site.end_fill(filling, catalogue, bytes).await?;
+            site.retire_all_but(&catalogue.hot).await?;
+            let ours = per_second(filled.took);
+            let (source, write, both) = (per_second(source), per_second(disk.write), disk.write + disk.read);
+            println!(
+                "{:>20.0} {:>21.0} {:>11.0} {:>23.0} {:>6.0}   processor seconds per GB: agent {:.2}, origin {:.2}",
+                source / 1e6,
+                write / 1e6,
+                per_second(disk.read) / 1e6,
+                per_second(both) / 1e6,
+                ours / 1e6,
+                filled.agent_seconds * 1e9 / bytes as f64,
+                filled.origin_seconds * 1e9 / bytes as f64,
+            );
+            sources.push((ours, source));
+            writes.push((ours, write));
+            verified.push((ours, per_second(both)));
+            slower.push((ours, source.min(write)));
+        }
+        site.stop().await?;
+        let scenario = format!("fill of {}", ByteCount::new(bytes));
+        let figure = |peer, pairs: &[(f64, f64)]| Figure::of_pairs(&scenario, "bytes_per_second", peer, pairs);
+        Ok(vec![
+            figure("source alone", &sources),
+            figure("disk alone, written", &writes),
+            figure("disk alone, written and read back", &verified),
+            figure("the slower of source and disk, written", &slower),
+        ])
+    }
+
+    /// A capped fill through a relay that counts.
+    async fn rate_cap(&self, catalogue: &Catalogue) -> Result<Vec<Figure>, Failure> {
+        let titles: Vec<&Title> = catalogue.titles.iter().take(self.scale.capped_titles).collect();
+        let bytes = titles.iter().map(|title| title.bytes()).sum();
+        let relay = Relay::start(catalogue.origin.address())?;
+        let site = self.site(catalogue, "rate-cap", &relay.url(), &titles, CAP, Side::Everywhere).await?;
+        let filling = site.begin_fill(catalogue).await?;
+        site.end_fill(filling, catalogue, bytes).await?;
+        site.stop().await?;
+        let through = relay.through();
+        let cap = CAP_RATE.bytes_per_second() as f64;
+        let scenario = format!("fill at {CAP}");
+        let mean = through.bytes as f64 / through.span.as_secs_f64();
+        println!(
+            "\ncap {CAP}: {} in {:.1} s, at most {:.3} MB in a second",
+            ByteCount::new(bytes),
+            through.span.as_secs_f64(),
+            through.most_in_a_second as f64 / 1e6
+        );
+        Ok(vec![
+            Figure::of_pairs(&scenario, "most_bytes_in_a_second", "cap", &[(through.most_in_a_second as f64, cap)]),
+            Figure::of_pairs(&scenario, "mean_bytes_per_second", "cap", &[(mean, cap)]),
+        ])
+    }
+
+    /// Hot requests, without and with an uncapped fill beside them. The appliance has half of the cores.
+    async fn beside_viewers(&self, catalogue: &Catalogue) -> Result<Figure, Failure> {
+        stand_process(catalogue.origin.id(), Side::Outside)?;
+        let titles: Vec<&Title> = catalogue.titles.iter().chain([&catalogue.hot]).collect();
+        let origin = catalogue.origin.url();
+        let site = self.site(catalogue, "beside", &origin, &titles, UNCAPPED, Side::Appliance).await?;
+        lower_agent(site.member.agent()?.id())?;
+        // What is watched comes first.
+        let first = site.begin_fill(catalogue).await?;
+        site.end_fill(first, catalogue, catalogue.bytes() + catalogue.hot.bytes()).await?;
+        let probe = Probe {
+            address: site.member.http(),
+            targets: Arc::new(targets_of(&catalogue.hot)),
+            object_bytes: HOT_OBJECT_BYTES,
+            rate: PROBE_RATE,
+            connections: PROBE_CONNECTIONS,
+        };
+        println!("\nhot requests, microseconds: alone p50, p99; beside a fill p50, p99");
+        let mut pairs = Vec::new();
+        for _ in 0..self.scale.pairs {
+            site.retire_all_but(&catalogue.hot).await?;
+            let alone = probe.start()?;
+            tokio::time::sleep(self.scale.alone).await;
+            let alone = alone.finish()?;
+            settle().await;
+            let (beside, filled) = beside(&site, catalogue, &probe).await?;
+            println!(
+                "{:>8.0} {:>8.0} {:>12.0} {:>8.0}   of {} and {} requests; the fill: {:.0} MB/s",
+                alone.p50_micros,
+                alone.p99_micros,
+                beside.p50_micros,
+                beside.p99_micros,
+                alone.requests,
+                beside.requests,
+                catalogue.bytes() as f64 / filled.took.as_secs_f64() / 1e6
+            );
+            pairs.push((beside.p99_micros, alone.p99_micros));
+        }
+        site.stop().await?;
+        Ok(Figure::of_pairs("hot requests beside a fill", "p99_micros", "the same without a fill", &pairs))
+    }
+
+    async fn site(
+        &self,
+        catalogue: &Catalogue,
+        name: &str,
+        origin: &str,
+        titles: &[&Title],
+        rate: &str,
+        appliance_side: Side,
+    ) -> Result<Site, Failure> {
+        let control_plane_side =
+            if appliance_side == Side::Appliance { Side::Outside } else { Side::Everywhere };
+        let options = SiteOptions { name, origin, titles, rate, appliance_side, control_plane_side };
+        Site::start(self.program, self.folder, catalogue, &options).await
+    }
+}
+
+/// The probe is begun when the fill has, and ended when that ends.
+async fn beside(site: &Site, catalogue: &Catalogue, probe: &Probe) -> Result<(Latencies, Filled), Failure> {
+    let filling = site.begin_fill(catalogue).await?;
+    let probing = probe.start()?;
+    let filled = site.end_fill(filling, catalogue, catalogue.bytes()).await?;
+    Ok((probing.finish()?, filled))
+}
+
+fn title_bytes(catalogue: &Catalogue) -> u64 {
+    catalogue.size.segments * catalogue.size.segment_bytes
+}

@@ -1,0 +1,356 @@
+//! The fleet in memory: what [`steer`] reads. Readers never wait: they load a pointer to the sites and a pointer to the
+//! appliances of each site that matters. Writers (reports, polls, operators) take one lock, make one new value for the
+//! appliance that changed, and swap the list of its site.
+//!
+//! Inventories are bitmaps over the numbers of bundles, which are small, and never used for another bundle of one fleet. Appliances of one site that hold the same share one bitmap.
+
+mod catalogue;
+mod inventory;
+mod topology;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use control_client::content::BundleKey;
+use control_client::fleet::{ApplianceName, SiteName};
+use control_client::report::InventoryReport;
+use control_client::steering::{Explained, SteeringAnswer};
+use roaring::RoaringBitmap;
+
+use crate::footprint::Match;
+use crate::hysteresis::Standing;
+use crate::limits::{APPLIANCES_MAX, EXPLAINED_MAX};
+use crate::rendezvous;
+use crate::steering::{Member, Question, Tier, Utilisation, View, Wanted, steer};
+use catalogue::Catalogue;
+use topology::Topology;
+
+pub use inventory::{Inventory, WrongRevision};
+pub use topology::{SiteFacts, TopologyError};
+
+/// The fleet.
+pub struct Fleet {
+    catalogue: Catalogue,
+    topology: ArcSwap<Topology>,
+    origin_urls: Vec<String>,
+    appliances: Mutex<HashMap<ApplianceName, Known>>,
+}
+
+/// What only writers need to know of an appliance.
+struct Known {
+    site: SiteName,
+    inventory: Inventory,
+}
+
+/// What has changed of an appliance. What is left out stays.
+#[derive(Clone, Debug, Default)]
+pub struct MemberUpdate {
+    /// How it stands.
+    pub standing: Option<Standing>,
+    /// How much of it is in use.
+    pub utilisation: Option<Utilisation>,
+}
+
+/// Why an appliance cannot be put at a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceError {
+    /// There is no such site.
+    UnknownSite(SiteName),
+    /// The fleet has [`APPLIANCES_MAX`] appliances.
+    TooMany,
+}
+
+impl fmt::Display for PlaceError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownSite(site) => write!(formatter, "there is no site {site}: add it first"),
+            Self::TooMany => write!(formatter, "a fleet has at most {APPLIANCES_MAX} appliances: divide it"),
+        }
+    }
+}
+
+impl std::error::Error for PlaceError {}
+
+/// How large the fleet is, and what it takes in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FleetSize {
+    /// Sites.
+    pub sites: usize,
+    /// Prefixes of clients.
+    pub prefixes: usize,
+    /// Appliances.
+    pub appliances: usize,
+    /// Bundles in the catalogue.
+    pub bundles: usize,
+    /// Bundles in all inventories together.
+    pub held_bundles: u64,
+    /// Bytes of memory that inventories take, each that is shared counted once.
+    pub inventory_bytes: u64,
+}
+
+impl Fleet {
+    /// A fleet without sites. `origin_urls` are where clients are sent as a last resort; none sends them nowhere.
+    pub fn new(origin_urls: Vec<String>) -> Self {
+        Self {
+            catalogue: Catalogue::default(),
+            topology: ArcSwap::default(),
+            origin_urls,
+            appliances: Mutex::default(),
+        }
+    }
+
+    /// Answers a client that wants the bundle of a directory. Lock-free.
+    pub fn steer(&self, question: &Question<'_>) -> SteeringAnswer {
+        self.steer_for(question, self.catalogue.bundle(question.path).as_slice())
+    }
+
+    /// Answers a client that wants whatever lies in a directory or below it, such as a player that goes from one representation of a title to
+    /// another: only who holds all of it is named. Lock-free.
+    pub fn steer_below(&self, question: &Question<'_>) -> SteeringAnswer {
+        self.steer_for(question, &self.catalogue.bundles_below(question.path))
+    }
+
+    /// The site that has a client, and by which prefix.
+    pub fn site_of(&self, client: IpAddr) -> Option<(SiteName, Match)> {
+        let topology = self.topology.load();
+        let found = topology.footprint.find(client)?;
+        Some((topology.sites.get(found.site as usize)?.facts.name.clone(), found))
+    }
+
+    /// Replaces the sites. Appliances stay at the site of the same name; those of a site that is gone are forgotten.
+    pub fn set_sites(&self, sites: Vec<SiteFacts>) -> Result<(), TopologyError> {
+        let mut appliances = self.lock();
+        let next = Topology::build(sites, &self.topology.load())?;
+        appliances.retain(|_, known| next.by_name.contains_key(&known.site));
+        self.topology.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Adds bundles to the catalogue, each with its number, which is below [`crate::limits::BUNDLE_NUMBERS_MAX`] and never used for
+    /// another. One that is there already stays as it is. How many were left out because their number is too high.
+    pub fn add_bundles(&self, bundles: impl IntoIterator<Item = (BundleKey, u32)>) -> usize {
+        self.catalogue.add(bundles)
+    }
+
+    /// Takes a bundle out of the catalogue: nobody is sent anywhere for it any more.
+    pub fn remove_bundle(&self, bundle: &BundleKey) {
+        self.catalogue.remove(bundle);
+    }
+
+    /// The number of a bundle of the catalogue.
+    pub fn number_of(&self, bundle: &BundleKey) -> Option<u32> {
+        self.catalogue.number_of(bundle)
+    }
+
+    /// Adds an appliance, moves it to another site, or changes its URLs. Standing, load and inventory of one that is there stay.
+    pub fn place(&self, name: &ApplianceName, site: &SiteName, urls: Vec<String>) -> Result<(), PlaceError> {
+        let mut appliances = self.lock();
+        let topology = self.topology.load();
+        let Some(target) = topology.site(site) else { return Err(PlaceError::UnknownSite(site.clone())) };
+        if !appliances.contains_key(name) && appliances.len() >= APPLIANCES_MAX {
+            return Err(PlaceError::TooMany);
+        }
+        let known = appliances
+            .entry(name.clone())
+            .or_insert_with(|| Known { site: site.clone(), inventory: Inventory::default() });
+        let before = topology.site(&known.site).and_then(|site| site.remove(name));
+        known.site = site.clone();
+        let member = match before {
+            Some(member) => Member { urls: urls.into(), ..Member::clone(&member) },
+            None => Member {
+                name: name.clone(),
+                urls: urls.into(),
+                standing: Standing::Unknown,
+                utilisation: Utilisation::UNKNOWN,
+                held: Arc::default(),
+                identity: rendezvous::identity(name.as_str()),
+            },
+        };
+        target.put(member);
+        Ok(())
+    }
+
+    /// Forgets an appliance.
+    pub fn remove(&self, name: &ApplianceName) {
+        let mut appliances = self.lock();
+        if let Some(known) = appliances.remove(name)
+            && let Some(site) = self.topology.load().site(&known.site)
+        {
+            site.remove(name);
+        }
+    }
+
+    /// Notes what a report or a poll told of an appliance; one that is not known is passed over.
+    pub fn update(&self, name: &ApplianceName, update: MemberUpdate) {
+        let appliances = self.lock();
+        self.change(&appliances, name, |member| {
+            let standing = update.standing.filter(|standing| *standing != member.standing);
+            let utilisation = update.utilisation.filter(|utilisation| *utilisation != member.utilisation);
+            if standing.is_none() && utilisation.is_none() {
+                return None;
+            }
+            let mut member = member.clone();
+            member.standing = standing.unwrap_or(member.standing);
+            member.utilisation = utilisation.unwrap_or(member.utilisation);
+            Some(member)
+        });
+    }
+
+    /// Notes what an appliance says that it holds. A change that is not based on the revision that is known is refused: ask for
+    /// all of it. One that is not known is passed over.
+    pub fn apply_inventory(
+        &self,
+        name: &ApplianceName,
+        report: &InventoryReport,
+    ) -> Result<(), WrongRevision> {
+        let mut appliances = self.lock();
+        let Some(known) = appliances.get_mut(name) else { return Ok(()) };
+        let Some(current) = self.member(name, &known.site) else { return Ok(()) };
+        let held = known.inventory.apply(report, &current.held, &self.catalogue)?;
+        self.hold(&appliances, name, held);
+        Ok(())
+    }
+
+    /// Puts back what was kept of an appliance's inventory: the numbers of its bundles.
+    pub fn restore_inventory(&self, name: &ApplianceName, revision: u64, mut held: RoaringBitmap) {
+        held.optimize();
+        let mut appliances = self.lock();
+        if let Some(known) = appliances.get_mut(name) {
+            known.inventory = Inventory::at(revision);
+            self.hold(&appliances, name, held);
+        }
+    }
+
+    /// Lets the next inventory of an appliance be a full one: it has begun to count anew.
+    pub fn forget_revision(&self, name: &ApplianceName) {
+        if let Some(known) = self.lock().get_mut(name) {
+            known.inventory = Inventory::default();
+        }
+    }
+
+    /// The revision of an appliance's inventory that is known; `None` asks for all of it.
+    pub fn inventory_revision(&self, name: &ApplianceName) -> Option<u64> {
+        self.lock().get(name)?.inventory.revision(&self.catalogue)
+    }
+
+    /// One appliance as steering sees it, and its site.
+    pub fn appliance(&self, name: &ApplianceName) -> Option<(SiteName, Arc<Member>)> {
+        let site = self.lock().get(name)?.site.clone();
+        let member = self.member(name, &site)?;
+        Some((site, member))
+    }
+
+    /// The appliances of a site, by name.
+    pub fn appliances_of(&self, site: &SiteName) -> Vec<Arc<Member>> {
+        self.topology.load().site(site).map(|site| site.members.load().to_vec()).unwrap_or_default()
+    }
+
+    /// The sites that clients of a site turn to in turn, its own first; empty where there is no such site.
+    pub fn tiers_of(&self, site: &SiteName) -> Vec<SiteName> {
+        let topology = self.topology.load();
+        let Some(&number) = topology.by_name.get(site) else { return Vec::new() };
+        topology.chain(number).map(|site| site.facts.name.clone()).collect()
+    }
+
+    /// How large the fleet is. Walks all inventories: for metrics and benchmarks.
+    pub fn size(&self) -> FleetSize {
+        let topology = self.topology.load();
+        let mut size = FleetSize {
+            sites: topology.sites.len(),
+            prefixes: topology.footprint.len(),
+            bundles: self.catalogue.len(),
+            ..FleetSize::default()
+        };
+        for site in &topology.sites {
+            let members = site.members.load();
+            size.appliances += members.len();
+            let mut counted: Vec<*const RoaringBitmap> = Vec::with_capacity(members.len());
+            for member in members.iter() {
+                size.held_bundles += member.held.len();
+                let bitmap = Arc::as_ptr(&member.held);
+                if !counted.contains(&bitmap) {
+                    counted.push(bitmap);
+                    size.inventory_bytes += inventory::memory_bytes(&member.held);
+                }
+            }
+        }
+        size
+    }
+
+    fn steer_for(&self, question: &Question<'_>, bundles: &[Arc<Wanted>]) -> SteeringAnswer {
+        let topology = self.topology.load();
+        let sites = topology.tiers(question.client);
+        let members: Vec<_> = sites.iter().map(|site| site.members.load()).collect();
+        let tiers: Vec<Tier<'_>> = sites
+            .iter()
+            .zip(&members)
+            .map(|(site, members)| Tier { site: &site.facts.name, members })
+            .collect();
+        let view = View { tiers: &tiers, bundles, origin_urls: &self.origin_urls };
+        let mut answer = steer(question, &view);
+        if question.explain {
+            self.explain_elsewhere(&topology, &tiers, &mut answer);
+        }
+        answer
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ApplianceName, Known>> {
+        // What is in it is whole after every statement: a writer that panicked has at worst left its own change out.
+        self.appliances.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn member(&self, name: &ApplianceName, site: &SiteName) -> Option<Arc<Member>> {
+        self.topology.load().site(site)?.find(name)
+    }
+
+    fn change(
+        &self,
+        appliances: &HashMap<ApplianceName, Known>,
+        name: &ApplianceName,
+        change: impl FnOnce(&Member) -> Option<Member>,
+    ) {
+        let Some(known) = appliances.get(name) else { return };
+        let topology = self.topology.load();
+        if let Some(site) = topology.site(&known.site)
+            && let Some(member) = site.find(name)
+            && let Some(changed) = change(&member)
+        {
+            site.put(changed);
+        }
+    }
+
+    fn hold(&self, appliances: &HashMap<ApplianceName, Known>, name: &ApplianceName, held: RoaringBitmap) {
+        let Some(known) = appliances.get(name) else { return };
+        let neighbours = self.appliances_of(&known.site);
+        let shared = neighbours.iter().find(|neighbour| *neighbour.held == held);
+        let held = shared.map_or_else(|| Arc::new(held), |neighbour| Arc::clone(&neighbour.held));
+        self.change(appliances, name, |member| Some(Member { held, ..member.clone() }));
+    }
+
+    fn explain_elsewhere(&self, topology: &Topology, tiers: &[Tier<'_>], answer: &mut SteeringAnswer) {
+        let why_not_here = match tiers.first() {
+            Some(own) => format!("clients of site {} do not turn to it", own.site),
+            None => "no site has the client's address in its prefixes".to_owned(),
+        };
+        for site in &topology.sites {
+            if tiers.iter().any(|tier| *tier.site == site.facts.name) {
+                continue;
+            }
+            for member in site.members.load().iter() {
+                if answer.explanation.len() >= EXPLAINED_MAX {
+                    return;
+                }
+                answer.explanation.push(Explained {
+                    appliance: member.name.clone(),
+                    why: format!("left out (site {}): {why_not_here}", site.facts.name),
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! The reference control plane.
+pub mod api;
+pub mod assignment;
+pub mod catalogue;
+pub mod content_steering;
+pub mod database;
+pub mod fill_sources;
+pub mod fleet;
+pub mod footprint;
+pub mod hysteresis;
+pub mod keys;
+pub mod limits;
+pub mod metrics;
+pub mod mirror;
+pub mod plane;
+pub mod planning;
+pub mod poll;
+pub mod popularity;
+pub mod publish;
+pub mod ranking;
+pub mod registry;
+pub mod rendezvous;
+pub mod server;
+pub mod service;
+pub mod standings;
+pub mod steering;

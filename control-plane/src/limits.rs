@@ -1,0 +1,153 @@
+//! Every bound of the control plane, with its reason.
+
+use std::time::Duration;
+
+/// Connections to SQLite: one writes, the others read; each is a thread and its page cache of 16 MiB at most.
+pub const SQLITE_CONNECTIONS_MAX: u32 = 6;
+
+/// Connections to PostgreSQL: a fraction of the 100 that a server takes by default, so that several control planes can share it.
+pub const POSTGRES_CONNECTIONS_MAX: u32 = 16;
+
+/// The longest wait for a connection or for the writer's turn. Beyond, the caller is told to come again.
+pub const DATABASE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows of one statement. Six columns each stay far below the 32,766 parameters of SQLite and the 65,535 of PostgreSQL.
+pub const ROWS_PER_STATEMENT: usize = 500;
+
+/// Appliances that one steering answer names. A player tries two or three; more only make the answer longer.
+pub const CANDIDATES_MAX: usize = 8;
+
+/// Appliances that one steering answer explains: more than a person reads.
+pub const EXPLAINED_MAX: usize = 1_000;
+
+/// Sites that a client turns to in turn, its own among them. Each is one more tier of the hierarchy; real ones have three.
+pub const TIERS_MAX: usize = 8;
+
+/// Sites of one fleet.
+pub const SITES_MAX: usize = 65_536;
+
+/// Appliances of one fleet: what one machine can hold the inventories of. Beyond, divide the fleet.
+pub const APPLIANCES_MAX: usize = 20_000;
+
+/// Prefixes of all sites: the Internet's routing tables of both families, and half as much again.
+pub const PREFIXES_MAX: usize = 2_000_000;
+
+/// Bundles are numbered below this, so that the largest inventory of an appliance takes 128 KiB of memory.
+pub const BUNDLE_NUMBERS_MAX: u32 = 1 << 20;
+
+/// Generations of one path that the catalogue remembers: the newest, and those that appliances may still serve while they fetch it.
+pub const GENERATIONS_KEPT: usize = 3;
+
+/// Bundles of one title: far more than its representations, and few enough that publishing is one transaction of seconds.
+pub const TITLE_BUNDLES_MAX: usize = 10_000;
+
+/// Directories below the one that is published, in depth. Deeper trees are loops, or no titles.
+pub const PUBLISH_DEPTH_MAX: usize = 32;
+
+/// Bytes read at once while a file is digested.
+pub const DIGEST_BLOCK_BYTES: usize = 1 << 20;
+
+/// Regions of one title.
+pub const TITLE_REGIONS_MAX: usize = 1_000;
+
+/// URLs of one appliance.
+pub const SERVE_URLS_MAX: usize = 8;
+
+/// The longest URL of an appliance, in bytes: a DNS name is at most 253.
+pub const URL_BYTES_MAX: usize = 512;
+
+/// The longest text that an appliance tells about itself, in bytes: a release, an instance, a reason. What is longer is refused, or cut
+/// where it is only shown.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+
+/// Demand for one directory that one report may claim, in bytes and in requests: 100 Gbit/s for an hour and a half. More is cut, so that a sum over a
+/// day of all reports of a region stays far below 2⁶³, and so that one appliance with a fault decides no ranking.
+pub const DEMAND_MAX: u64 = 1 << 46;
+
+/// Days of demand that one report may bring. More than an appliance keeps while the control plane is away.
+pub const REPORT_DAYS_MAX: usize = 64;
+
+/// Directories with demand in one report, over all days.
+pub const REPORT_PATHS_MAX: usize = 200_000;
+
+/// Days of demand that are kept: what ranking looks at, and as much again for people.
+pub const DEMAND_DAYS_KEPT: u32 = 60;
+
+/// Runs that are kept of each appliance: three months of nights.
+pub const RUNS_KEPT: usize = 100;
+
+/// Runs that one report may bring.
+pub const REPORT_RUNS_MAX: usize = 100;
+
+/// The largest document of one run that is kept, in bytes: a thousand failures with long paths.
+pub const RUN_BYTES_MAX: usize = 4 << 20;
+
+/// Directives of one appliance that wait for their result. Each travels with every answer until then.
+pub const DIRECTIVES_WAITING_MAX: u64 = 100;
+
+/// Directives that are kept of each appliance after their results came.
+pub const DIRECTIVES_KEPT: usize = 100;
+
+/// Bundles of one inventory: five times the 40,000 of a 20 TB appliance, as the largest fill manifest.
+pub const INVENTORY_BUNDLES_MAX: usize = 200_000;
+
+/// Tags of one title, and seasons.
+pub const TITLE_TAGS_MAX: usize = 32;
+
+/// The longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 64;
+
+/// The largest health report, in bytes: 64 volumes and a few dozen reasons are a tenth of this.
+pub const HEALTH_BYTES_MAX: usize = 256 << 10;
+
+/// Health reports asked for at once: a socket and at most [`HEALTH_BYTES_MAX`] each. With a timeout of 2 s, one round of 10,000 appliances of which a tenth
+/// is dead takes 8 s.
+pub const POLLS_AT_ONCE: usize = 256;
+
+/// Between two looks at what other processes have changed in the database.
+pub const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Between two looks at inventories that other control planes were told.
+pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long after a change of the catalogue or of an appliance new manifests are made: several changes make one.
+pub const PLAN_DELAY: Duration = Duration::from_millis(500);
+
+/// Reports that may be missed, at the interval that appliances are told, before one that cannot be polled counts as silent.
+pub const SILENT_INTERVALS: u32 = 3;
+
+/// Connections to the HTTP API: reports of 10,000 appliances keep far fewer open at once, and each costs a descriptor and some 10 KiB.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// Requests that are worked on at once; beyond, the caller is told to come again.
+pub const REQUESTS_AT_ONCE: usize = 512;
+
+/// From the first byte of a connection, or the end of the last answer, to the end of a request's head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// From the end of a request's head to its answer, its content read in between: 32 MiB at 5 Mbit/s.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest that a peer may take nothing of what it is sent, before its connection is closed by the kernel (`TCP_USER_TIMEOUT`).
+pub const SEND_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that a stop waits for requests that are being worked on.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest head of a request, in bytes. Tokens, paths and players' query parameters are a tenth of it.
+pub const HEAD_BYTES_MAX: usize = 16 << 10;
+
+/// The largest report, in bytes: an inventory of 200,000 bundles at some 150 bytes each.
+pub const REPORT_BYTES_MAX: usize = 32 << 20;
+
+/// The largest question for sources, in bytes: [`control_client::limits::SOURCES_BUNDLES_MAX`] bundles with the longest paths.
+pub const SOURCES_BYTES_MAX: usize = 2 << 20;
+
+/// The largest of all other contents, in bytes.
+pub const CONTENT_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of contents that are held in memory at once, over all requests; beyond, requests wait.
+pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
+
+/// Bundles below a directory that are steered for as one: far more representations and languages than a title has.
+pub const BUNDLES_BELOW_MAX: usize = 64;

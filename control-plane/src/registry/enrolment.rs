@@ -1,0 +1,82 @@
+use control_client::fleet::ApplianceName;
+use control_client::report::Enrolment;
+use reqwest::Url;
+
+use super::RegistryError;
+use crate::database::Database;
+use crate::limits;
+
+/// Takes what an appliance says of itself.
+pub async fn enrol(
+    database: &Database,
+    name: &ApplianceName,
+    enrolment: &Enrolment,
+    now: u64,
+) -> Result<(), RegistryError> {
+    check(enrolment).map_err(RegistryError::Refused)?;
+    let urls = serde_json::to_string(&enrolment.serve_urls).expect("a list of texts is JSON");
+    let mut change = database.change().await?;
+    change.count("fleet").await?;
+    let sql = "UPDATE appliances SET enrolled_at = $1, release = $2, serve_urls = $3, admin_url = $4, capacity_bytes = $5 \
+               WHERE name = $6";
+    let arguments = vec![
+        now.into(),
+        enrolment.release.as_str().into(),
+        urls.into(),
+        enrolment.admin_url.as_str().into(),
+        enrolment.capacity_bytes.into(),
+        name.as_str().into(),
+    ];
+    if change.execute(sql, arguments).await? == 0 {
+        return Err(RegistryError::UnknownAppliance(name.clone()));
+    }
+    Ok(change.commit().await?)
+}
+
+fn check(enrolment: &Enrolment) -> Result<(), String> {
+    if enrolment.release.len() > limits::TEXT_BYTES_MAX || enrolment.release.contains(char::is_control) {
+        return Err(format!("release is longer than {} bytes, or holds a control character", limits::TEXT_BYTES_MAX));
+    }
+    if enrolment.serve_urls.len() > limits::SERVE_URLS_MAX {
+        return Err(format!("serve_urls has more than {} URLs", limits::SERVE_URLS_MAX));
+    }
+    for url in &enrolment.serve_urls {
+        check_url("serve_urls", url)?;
+    }
+    // An appliance whose health nobody may poll is judged by its reports alone.
+    if enrolment.admin_url.is_empty() { Ok(()) } else { check_url("admin_url", &enrolment.admin_url) }
+}
+
+fn check_url(key: &str, text: &str) -> Result<(), String> {
+    if text.len() > limits::URL_BYTES_MAX {
+        return Err(format!("{key} has a URL of more than {} bytes", limits::URL_BYTES_MAX));
+    }
+    if text.contains(char::is_control) {
+        return Err(format!("{key} has a URL with a control character"));
+    }
+    let url = Url::parse(text).map_err(|error| format!("{key}: {text:?} is no URL: {error}"))?;
+    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !is_bare {
+        return Err(format!("{key}: {text:?} is not http://HOST or https://HOST, with a port where needed"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("{key}: {text:?} has a user or a password in it"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_a_scheme_a_host_and_a_port() {
+        for good in ["http://192.0.2.7", "https://oca-1.example.net", "http://[2001:db8::7]:8080/"] {
+            assert_eq!(check_url("serve_urls", good), Ok(()), "{good}");
+        }
+        for bad in ["", "192.0.2.7", "ftp://a", "http://a/b", "http://a/?q", "http://user@a", "file:///etc", "http://"] {
+            assert!(check_url("serve_urls", bad).is_err(), "{bad}");
+        }
+        assert!(check_url("serve_urls", &format!("http://{}", "a".repeat(600))).is_err());
+    }
+}

@@ -1,0 +1,180 @@
+//! The whole system in a temporary folder: an origin with a catalogue, a control plane that knows it, and the appliances of one
+//! site. Every role is a process of its own.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use control_client::units::ByteCount;
+use tempfile::TempDir;
+
+use crate::catalogue::{self, CatalogueOptions, Title};
+use crate::certificate::{self, CertificateFiles};
+use crate::control_plane::{ControlPlanePremises, ControlPlaneProcess};
+use crate::failure::{Failure, Step};
+use crate::member::Member;
+use crate::origin::OriginProcess;
+use crate::process::eventually;
+use crate::viewer::Viewer;
+
+/// The site that the appliances are in, and where its viewers are.
+pub const SITE: &str = "site-1";
+const REGION: &str = "north";
+const PREFIXES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
+
+/// A viewer of the site.
+pub const VIEWER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// How long the fleet may take to know of each other.
+const ENROLMENT_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How large the system is.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemOptions {
+    /// What the catalogue has beside the sample title.
+    pub catalogue: CatalogueOptions,
+    /// How many appliances the site has.
+    pub appliances: usize,
+    /// The part of the catalogue that one night may bring, in percent: below 100, the ranking decides what comes first.
+    pub night_percent: u64,
+}
+
+/// Everything that runs.
+pub struct System {
+    /// Where content comes from.
+    pub origin: OriginProcess,
+    /// Who decides what goes where.
+    pub control_plane: ControlPlaneProcess,
+    /// Who serves.
+    pub members: Vec<Member>,
+    /// The sample title.
+    pub sample: Title,
+    /// The synthetic ones.
+    pub titles: Arc<Vec<Title>>,
+    /// What the members' certificates are.
+    pub certificate: CertificateFiles,
+    catalogue: CatalogueOptions,
+    tree: PathBuf,
+    // Removed last.
+    folder: TempDir,
+}
+
+impl System {
+    /// Makes the catalogue, starts everything, publishes every title, and waits until all members have enrolled. `say` is told
+    /// what is being done.
+    pub async fn start(
+        program: &Path,
+        options: &SystemOptions,
+        say: &mut dyn FnMut(String),
+    ) -> Result<Self, Failure> {
+        let folder =
+            tempfile::Builder::new().prefix("oca-demo-").tempdir().step("making a temporary folder")?;
+        let tree = folder.path().join("origin");
+        let certificate = certificate::make(folder.path(), "demo", &["localhost", "127.0.0.1", "::1"])?;
+
+        let sample = catalogue::write_sample(&tree)?;
+        let titles: Vec<Title> = (0..options.catalogue.titles)
+            .map(|index| catalogue::synthetic(&options.catalogue, index))
+            .collect();
+        for title in &titles {
+            catalogue::write(&options.catalogue, title, 0, &tree)?;
+        }
+        let bytes: u64 = sample.bytes() + titles.iter().map(Title::bytes).sum::<u64>();
+        let origin = OriginProcess::start(program, &tree).await?;
+        say(format!("origin         {}, {} titles, {}", origin.url(), titles.len() + 1, mebibytes(bytes)));
+
+        let premises =
+            ControlPlanePremises::new(&folder.path().join("control-plane"), program, &origin.url())?;
+        let control_plane = ControlPlaneProcess::start(premises).await?;
+        say(format!("control plane  {}", control_plane.url()));
+        control_plane.add_site(SITE, REGION, &PREFIXES)?;
+        for (index, title) in std::iter::once(&sample).chain(&titles).enumerate() {
+            control_plane.publish(title, &tree, index == 0)?;
+        }
+
+        let night_bytes = (bytes * options.night_percent / 100).max(sample.bytes());
+        let fill = [format!("night_bytes = \"{}\"", ByteCount::new(night_bytes))];
+        let mut members = Vec::new();
+        for index in 1..=options.appliances {
+            let name = format!("oca-{index}");
+            let invitation = control_plane.invite(&name, SITE)?;
+            let member =
+                Member::start(&name, &folder.path().join(&name), program, &certificate, &invitation, &fill)
+                    .await?;
+            say(format!("{name:<14} http://{}, health http://{}/health", member.http(), member.admin()));
+            members.push(member);
+        }
+        let titles = Arc::new(titles);
+        let catalogue = options.catalogue;
+        let system =
+            Self { origin, control_plane, members, sample, titles, certificate, catalogue, tree, folder };
+        system.wait_until_known().await?;
+        Ok(system)
+    }
+
+    /// The origin's tree, which everything is compared with.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// Where everything is.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A viewer in the site's network.
+    pub fn viewer(&self) -> Result<Viewer, Failure> {
+        Viewer::new(&self.control_plane.url(), VIEWER)
+    }
+
+    /// Waits until the control plane has heard from every member, and has seen that each is healthy.
+    async fn wait_until_known(&self) -> Result<(), Failure> {
+        eventually("every appliance has enrolled and is healthy", ENROLMENT_PATIENCE, async || {
+            let answer = self.viewer()?.steer(&self.sample.path, true).await?;
+            let _ = answer;
+            let known = self.control_plane.ask("/v1/appliances").await?;
+            Ok(self.members.iter().all(|member| is_healthy(&known, member.name())).then_some(()))
+        })
+        .await
+    }
+
+    /// Publishes another edition of a synthetic title: every byte of it is new, and what appliances hold of it is out of date.
+    pub fn publish_edition(&self, title: usize, edition: u32) -> Result<(), Failure> {
+        let title = &self.titles[title];
+        catalogue::write(&self.catalogue, title, edition, &self.tree)?;
+        self.control_plane.publish(title, &self.tree, false)
+    }
+
+    /// The number of the newest report of each appliance.
+    pub async fn report_sequences(&self) -> Result<BTreeMap<String, u64>, Failure> {
+        let known = self.control_plane.ask("/v1/appliances").await?;
+        let appliances = known["appliances"].as_array().cloned().unwrap_or_default();
+        Ok(appliances
+            .iter()
+            .filter_map(|one| Some((one["appliance"].as_str()?.to_owned(), one["report_sequence"].as_u64()?)))
+            .collect())
+    }
+
+    /// Stops everything in turn; whether all of it ended well.
+    pub async fn stop(mut self) -> Result<bool, Failure> {
+        let mut is_well = true;
+        for member in &mut self.members {
+            is_well &= member.stop().await?;
+        }
+        is_well &= self.control_plane.stop().await?.is_none_or(|status| status.success());
+        is_well &= self.origin.stop().await?.success();
+        Ok(is_well)
+    }
+}
+
+/// Whether a list of appliances says so of this one.
+fn is_healthy(known: &serde_json::Value, name: &str) -> bool {
+    known.to_string().contains(name)
+}
+
+/// For people.
+pub fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / ByteCount::MIB.bytes() as f64)
+}

@@ -1,0 +1,270 @@
+//! One bundle's way in: descriptor → what is there already → fetch → verify → publish → adopt.
+//!
+//! [`attempt`] goes as far as it can. Where sources make it wait, it says until when, and what it has stays in [`Work`] for the
+//! next attempt; so a bundle that waits costs no place.
+
+mod objects;
+mod read_back;
+mod space;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use control_client::admin_client::AdminError;
+use control_client::content::BundleKey;
+use control_client::descriptor::Descriptor;
+use control_client::fill::{FailureReason, FillStep};
+use control_client::fill_manifest::FillEntry;
+use control_client::sources::FillSource;
+
+use crate::descriptors;
+use crate::escalation::{Escalation, Next};
+use crate::fetch::SourceUrl;
+use crate::plan::{PlannedFetch, PlannedRetire};
+use crate::run::Run;
+use crate::volumes::{OpenVolume, find_published};
+
+pub(crate) use space::retire_one;
+
+use objects::Stopped;
+use space::Space;
+
+/// A bundle of the plan, and how far it has come.
+#[derive(Debug)]
+pub struct Work {
+    /// What the plan says.
+    pub planned: PlannedFetch,
+    /// What the manifest says.
+    pub entry: FillEntry,
+    /// Whether something of it was begun in an earlier run.
+    pub was_begun: bool,
+    sources: Vec<(FillSource, SourceUrl)>,
+    escalation: Option<Escalation>,
+    space: Option<Space>,
+    room_waits: u32,
+    /// What went wrong last, with whom: for the report.
+    last_fault: Option<String>,
+}
+
+/// How far an attempt went.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It serves.
+    Published,
+    /// Nothing can be done for it before that moment of the pace's clock.
+    Wait(Duration),
+    /// It was given up for this run.
+    Failed(FailureReason, String),
+}
+
+/// Why an attempt ended before its bundle is in.
+enum End {
+    Wait(Duration),
+    Failed(FailureReason, String),
+}
+
+impl Work {
+    /// A bundle that nothing was done for yet.
+    pub fn new(planned: PlannedFetch, entry: FillEntry, sources: &[FillSource], was_begun: bool) -> Self {
+        let usable = |source: &FillSource| match SourceUrl::parse(&source.url) {
+            Ok(url) => Some((source.clone(), url)),
+            Err(why) => {
+                tracing::warn!(bundle = %planned.key, source = source.name, why, "a source is left out");
+                None
+            }
+        };
+        let sources = sources.iter().filter_map(usable).collect();
+        Self {
+            planned,
+            entry,
+            was_begun,
+            sources,
+            escalation: None,
+            space: None,
+            room_waits: 0,
+            last_fault: None,
+        }
+    }
+
+    /// Which bundle.
+    pub fn key(&self) -> &BundleKey {
+        &self.planned.key
+    }
+
+    /// Bytes of its objects that are on the disk, as far as they are known.
+    pub fn done_bytes(&self) -> u64 {
+        self.space.as_ref().map_or(0, Space::done_bytes)
+    }
+}
+
+/// Brings a bundle as far as it goes now.
+pub async fn attempt(run: &Arc<Run>, work: &mut Work) -> Outcome {
+    run.agent.progress.begin_bundle(&work.planned.key, work.entry.bytes, work.done_bytes());
+    match bring_in(run, work).await {
+        Ok(()) => Outcome::Published,
+        Err(End::Wait(until)) => Outcome::Wait(until),
+        Err(End::Failed(reason, detail)) => Outcome::Failed(reason, detail),
+    }
+}
+
+async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
+    if let Some(volume) = published_already(run, work).await {
+        return adopt(run, work, &volume).await;
+    }
+    let volume = run.volume(work.planned.volume).map_err(|why| End::Failed(FailureReason::VolumeLost, why))?;
+    let descriptor = descriptor(run, work).await?;
+    if work.was_begun && work.space.is_none() {
+        open_space(run, work, &volume, &descriptor).await?;
+    }
+    while work.space.as_ref().is_none_or(|space| !space.is_whole()) {
+        let source = choose_source(run, work)?;
+        run.agent.progress.ask(work.key(), &work.sources[source].0.name);
+        if work.space.is_none() {
+            // Nothing is retired, and no room taken, for what nobody has.
+            if !objects::probe(run, work, source, &descriptor).await {
+                continue;
+            }
+            open_space(run, work, &volume, &descriptor).await?;
+        }
+        match objects::fetch_missing(run, work, source, &descriptor).await {
+            Ok(()) | Err(Stopped::BySource) => {}
+            Err(Stopped::ByDisk(error)) => {
+                return Err(disk_failed(run, &volume, error.reason(), error.to_string()).await);
+            }
+        }
+    }
+    publish(run, work, &volume).await?;
+    adopt(run, work, &volume).await
+}
+
+/// An agent that died between publishing and adoption leaves only the adoption.
+async fn published_already(run: &Arc<Run>, work: &Work) -> Option<OpenVolume> {
+    let (volumes, key) = (run.volumes.clone(), work.planned.key.clone());
+    run.blocking(move || find_published(&volumes, &key)).await.flatten()
+}
+
+async fn descriptor(run: &Run, work: &Work) -> Result<Descriptor, End> {
+    let agent = &run.agent;
+    let found = descriptors::descriptor(
+        &agent.state,
+        agent.control_plane.as_ref(),
+        &work.entry.descriptor,
+        &work.planned.key,
+    )
+    .await
+    .map_err(|why| End::Failed(FailureReason::Descriptor, why))?;
+    if found.bytes() == work.entry.bytes && found.objects.len() as u64 == work.entry.objects {
+        return Ok(found);
+    }
+    // The plan has made room for what the manifest says.
+    Err(End::Failed(
+        FailureReason::Descriptor,
+        format!(
+            "the descriptor has {} objects of {} bytes, the manifest says {} of {}",
+            found.objects.len(),
+            found.bytes(),
+            work.entry.objects,
+            work.entry.bytes
+        ),
+    ))
+}
+
+/// The source to ask now, by its place.
+fn choose_source(run: &Run, work: &mut Work) -> Result<usize, End> {
+    let now = run.agent.pace.now();
+    let sources: Vec<FillSource> = work.sources.iter().map(|(source, _)| source.clone()).collect();
+    let escalation =
+        work.escalation.get_or_insert_with(|| Escalation::new(&sources, run.agent.patience, now));
+    match escalation.next(&run.breakers.admissions(&sources), now) {
+        Next::Fetch(source) => Ok(source),
+        Next::WaitUntil(at) => Err(End::Wait(at)),
+        Next::GiveUp(reason) => {
+            let detail = match (&work.last_fault, sources.is_empty()) {
+                (Some(fault), _) => fault.clone(),
+                (None, true) => "the control plane names no source for it".to_owned(),
+                (None, false) => "its sources do not answer".to_owned(),
+            };
+            Err(End::Failed(reason, detail))
+        }
+    }
+}
+
+/// Retires what has to go for it, and opens its file.
+async fn open_space(
+    run: &Arc<Run>,
+    work: &mut Work,
+    volume: &OpenVolume,
+    descriptor: &Descriptor,
+) -> Result<(), End> {
+    match space::open(run, work, volume, descriptor).await {
+        Ok(opened) => {
+            let space = work.space.insert(opened);
+            run.agent.progress.begin_bundle(&work.planned.key, work.entry.bytes, space.done_bytes());
+            Ok(())
+        }
+        Err(space::NoSpace::Later(why)) => {
+            work.room_waits += 1;
+            if work.room_waits > crate::limits::ROOM_WAITS_MAX {
+                return Err(End::Failed(FailureReason::DiskFull, why));
+            }
+            tracing::info!(bundle = %work.planned.key, why, "a bundle waits for its room");
+            Err(End::Wait(run.agent.pace.now() + crate::limits::ROOM_RETRY))
+        }
+        Err(space::NoSpace::Never(reason, why)) => Err(disk_failed(run, volume, reason, why).await),
+    }
+}
+
+/// Reads everything back from the disk, and publishes it.
+async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume) -> Result<(), End> {
+    let Some(space) = work.space.take() else { return Ok(()) };
+    run.agent.progress.step(&work.planned.key, FillStep::Verifying);
+    let verified = match space::verify(run, space).await {
+        Ok(verified) => verified,
+        Err((reason, why)) => return Err(disk_failed(run, volume, reason, why).await),
+    };
+    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
+    match space::publish(run, verified).await {
+        Ok(()) => Ok(()),
+        Err((reason, why)) => Err(disk_failed(run, volume, reason, why).await),
+    }
+}
+
+/// Has the daemon serve it.
+async fn adopt(run: &Run, work: &mut Work, volume: &OpenVolume) -> Result<(), End> {
+    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
+    let file = cache_store::BundleId::of(&work.planned.key).file_name();
+    match run.agent.daemon.adopt(volume.volume.id().to_string(), file).await {
+        Ok(adopted) => {
+            if let (Some(_), Some(PlannedRetire { file_bytes, .. })) =
+                (adopted.replaced, &work.planned.supersedes)
+            {
+                run.record.retire(*file_bytes);
+            }
+            descriptors::forget(&run.agent.state, &work.entry.descriptor);
+            tracing::info!(bundle = %work.planned.key, bytes = work.entry.bytes, "a bundle is published");
+            Ok(())
+        }
+        Err(error) => Err(End::Failed(FailureReason::NotAdopted, not_adopted(&error))),
+    }
+}
+
+fn not_adopted(error: &AdminError) -> String {
+    if error.is_unreachable() {
+        return format!("it is published, and the daemon does not answer: {error}; the next run has it adopted");
+    }
+    format!("the daemon would not adopt it: {error}")
+}
+
+/// A failure of the disk: whether the volume is lost altogether is looked at, and remembered for the bundles after it.
+async fn disk_failed(run: &Arc<Run>, volume: &OpenVolume, reason: FailureReason, why: String) -> End {
+    if !matches!(reason, FailureReason::DiskFailed | FailureReason::VolumeLost) {
+        return End::Failed(reason, why);
+    }
+    let (looked_at, agent) = (volume.clone(), Arc::clone(&run.agent));
+    let is_lost = run.blocking(move || looked_at.is_lost(&agent.volumes)).await.unwrap_or(true);
+    if is_lost || reason == FailureReason::VolumeLost {
+        run.lose(volume.index, &why);
+        return End::Failed(FailureReason::VolumeLost, why);
+    }
+    End::Failed(reason, why)
+}

@@ -1,0 +1,111 @@
+//! Descriptors of bundles: asked of the control plane, and kept while their bundles are on their way, so that a fill goes on
+//! without the control plane.
+
+use std::fs;
+
+use control_client::content::{BundleKey, Sha256};
+use control_client::control_plane_client::ControlPlaneClient;
+use control_client::descriptor::Descriptor;
+use control_client::limits::DESCRIPTOR_BYTES_MAX;
+
+use crate::limits::DESCRIPTORS_BYTES_MAX;
+use crate::state::{StateFolder, or_warn};
+
+const FOLDER: &str = "descriptors";
+
+/// The descriptor of that digest, kept or asked for. Otherwise why there is none.
+pub async fn descriptor(
+    state: &StateFolder,
+    control_plane: Option<&ControlPlaneClient>,
+    digest: &Sha256,
+    key: &BundleKey,
+) -> Result<Descriptor, String> {
+    let name = file_name(digest);
+    if let Some(bytes) = state.read_bytes(&name, DESCRIPTOR_BYTES_MAX) {
+        match Descriptor::parse(&bytes, digest, key) {
+            Ok(descriptor) => return Ok(descriptor),
+            Err(error) => tracing::warn!(%digest, %error, "a descriptor that was kept is damaged; it is asked for again"),
+        }
+    }
+    let control_plane =
+        control_plane.ok_or("no descriptor was kept, and control.url names nobody to ask")?;
+    let bytes = control_plane.descriptor(digest).await.map_err(|error| error.to_string())?;
+    let descriptor = Descriptor::parse(&bytes, digest, key).map_err(|error| error.to_string())?;
+    keep(state, &name, &bytes);
+    Ok(descriptor)
+}
+
+/// Forgets the descriptors that nobody wants any more.
+pub fn forget_others(state: &StateFolder, is_wanted: impl Fn(&Sha256) -> bool) {
+    for (name, _) in kept(state) {
+        if Sha256::parse(&name).is_ok_and(|digest| !is_wanted(&digest)) {
+            or_warn(state.remove(&format!("{FOLDER}/{name}")));
+        }
+    }
+}
+
+/// Forgets one descriptor: its bundle is published.
+pub fn forget(state: &StateFolder, digest: &Sha256) {
+    or_warn(state.remove(&file_name(digest)));
+}
+
+fn keep(state: &StateFolder, name: &str, bytes: &[u8]) {
+    let held: u64 = kept(state).into_iter().map(|(_, bytes)| bytes).sum();
+    if held.saturating_add(bytes.len() as u64) > DESCRIPTORS_BYTES_MAX {
+        return;
+    }
+    let _ = fs::create_dir_all(state.path().join(FOLDER));
+    or_warn(state.write_bytes(name, bytes));
+}
+
+/// Their names, and how long they are.
+fn kept(state: &StateFolder) -> Vec<(String, u64)> {
+    let Ok(entries) = fs::read_dir(state.path().join(FOLDER)) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.metadata().ok()?.len())))
+        .collect()
+}
+
+fn file_name(digest: &Sha256) -> String {
+    format!("{FOLDER}/{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use control_client::content::{BundlePath, Generation, ObjectName};
+    use control_client::descriptor::DescribedObject;
+    use control_client::wire::DocumentVersion;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_descriptor_that_was_kept_needs_no_control_plane_and_is_verified_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let key = BundleKey { path: BundlePath::parse("/t").unwrap(), generation: Generation::new(1) };
+        let described = Descriptor {
+            version: DocumentVersion,
+            path: key.path.clone(),
+            generation: key.generation,
+            objects: vec![DescribedObject {
+                name: ObjectName::parse("a").unwrap(),
+                bytes: 1,
+                sha256: Sha256::new([1; 32]),
+                media_type: "video/mp4".to_owned(),
+                last_modified: 0,
+            }],
+        };
+        let bytes = described.to_bytes();
+        let digest = control_client::digest::sha256(&bytes);
+        assert!(descriptor(&state, None, &digest, &key).await.is_err());
+        keep(&state, &file_name(&digest), &bytes);
+        assert_eq!(descriptor(&state, None, &digest, &key).await.unwrap(), described);
+        forget_others(&state, |wanted| *wanted == digest);
+        assert!(descriptor(&state, None, &digest, &key).await.is_ok());
+        state.write_bytes(&file_name(&digest), b"torn").unwrap();
+        assert!(descriptor(&state, None, &digest, &key).await.is_err());
+        forget_others(&state, |_| false);
+        assert!(kept(&state).is_empty());
+    }
+}

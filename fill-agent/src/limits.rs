@@ -1,0 +1,156 @@
+//! Every bound of this crate, with its reason.
+
+use std::time::Duration;
+
+use control_client::backoff::Backoff;
+
+/// Bytes that go to and from a disk at once: enough for its full bandwidth.
+pub const BLOCK_BYTES: usize = 1 << 20;
+
+/// Reads of a verification that are under way at once: one is hashed while the disk does the others.
+pub const VERIFY_READS: usize = 4;
+
+/// Blocks of one volume per object that is fetched at once: one is filled while the disk takes the other.
+pub const BLOCKS_PER_FETCH: usize = 2;
+
+/// Blocks of one volume, however many objects are fetched at once.
+pub const BLOCKS_MAX: usize = 240;
+
+/// Entries of a disk thread's ring, beyond which tokio-uring submits early; more than there are blocks.
+pub const RING_ENTRIES: u32 = 256;
+
+/// How often a disk thread looks after its ring while operations are under way: tokio-uring drops errors of a
+/// submission, and only the next turn of its loop submits again.
+pub const RING_TICK: Duration = Duration::from_millis(100);
+
+/// A disk that has not answered after this long hangs. Service isolates volumes earlier; fill is patient, because
+/// the disk is busy with both.
+pub const DISK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of a response's head, and what is read of a body at once.
+pub const HEAD_BYTES_MAX: usize = 128 << 10;
+
+/// Fields of a response's head.
+pub const HEAD_FIELDS_MAX: usize = 64;
+
+/// The longest `ETag` that is kept for a resumption: longer ones exist only to annoy.
+pub const ETAG_BYTES_MAX: usize = 1024;
+
+/// Addresses of one source's name that are tried, each with `fill.connect_timeout`.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// Times in a row that an object is resumed from where it broke off without a byte of progress, before its source is told to
+/// have failed.
+pub const OBJECT_FAILURES_MAX: u32 = 3;
+
+/// What counts as progress of an object that is resumed: less, and a source could keep it for ever.
+pub const OBJECT_PROGRESS_BYTES: u64 = 64 << 10;
+
+/// Times that an object is begun anew from one source, because it changed or cannot be resumed.
+pub const OBJECT_RESTARTS_MAX: u32 = 2;
+
+/// Before an object is resumed: the first time, and the longest.
+pub const OBJECT_RETRY: Backoff =
+    Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) };
+
+/// A source that sends less than this per second while it is waited for, is too slow: a segment of 4 MiB would take
+/// four minutes.
+pub const SOURCE_BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+
+/// The receive buffer of a connection, in bytes asked of the kernel, which doubles it. Below, a window does not hold
+/// one segment of jumbo frames; above, nothing is won within a continent.
+pub const RECEIVE_BUFFER_BYTES: (u32, u32) = (16 << 10, 4 << 20);
+
+/// The part of a second's bytes that all receive buffers together may hold, and that the pace leaves to them: the
+/// kernel takes so much ahead of what the agent has agreed to.
+pub const RECEIVE_BUFFERS_SHARE: u64 = 16;
+
+/// Bytes that one read of a connection may take of the pace, so that connections take turns.
+pub const PACED_READ_BYTES: usize = 64 << 10;
+
+/// Bundles that are fetched, verified or published at once. One is fetched while another is verified and a third
+/// waits for its last objects.
+pub const BUNDLES_AT_ONCE: usize = 3;
+
+/// How long one bundle's retiring is waited for. Its readers may take hours; its successor then comes later.
+pub const RETIRE_WAIT: Duration = Duration::from_secs(60);
+
+/// Times that a bundle waits for room which retired bundles still hold, [`ROOM_RETRY`] each.
+pub const ROOM_WAITS_MAX: u32 = 20;
+
+/// Between two tries to get the room of a bundle.
+pub const ROOM_RETRY: Duration = Duration::from_secs(30);
+
+/// How long a daemon that does not answer is waited for before a run, and for an adoption: a restart takes seconds.
+pub const DAEMON_WAIT: Duration = Duration::from_secs(120);
+
+/// Between two questions to a daemon that does not answer: the first, and the longest.
+pub const DAEMON_RETRY: Backoff =
+    Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(5) };
+
+/// For an exchange with the daemon that is only a question: it is on this machine.
+pub const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an adoption may take: as long as a keeper of the store.
+pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Descriptors that are kept in the state folder, in bytes of all: hundreds of bundles that were begun.
+pub const DESCRIPTORS_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of a document in the state folder, beside the manifest: the sources of 200,000 bundles.
+pub const STATE_BYTES_MAX: u64 = 256 << 20;
+
+/// Runs that the history remembers: a quarter of a year of nights.
+pub const HISTORY_RUNS_MAX: usize = 100;
+
+/// How often a run writes down how far it came, so that its bytes are reported even where the agent is killed.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// In an open window, between a run that left something undone and the next.
+pub const RERUN_INTERVAL: Duration = Duration::from_secs(600);
+
+/// In an open window, between a run that did all and the next look whether there is more.
+pub const REPLAN_INTERVAL: Duration = Duration::from_secs(1800);
+
+/// How often the daemon's load is asked for during a fill.
+pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often licences are looked at, and expired bundles retired, where none expires sooner.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two looks at the licences: a daemon that did not answer is asked again.
+pub const EXPIRY_INTERVAL_MIN: Duration = Duration::from_secs(60);
+
+/// How often the service looks at the window, and the watchdog is fed.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// Between two reports that fail: the first, and the longest.
+pub const REPORT_RETRY: Backoff =
+    Backoff { first: Duration::from_secs(5), longest: Duration::from_secs(300) };
+
+/// A reporter that has not turned its loop for so long hangs: longer than its longest exchange and its longest pause.
+pub const REPORTER_TURN_MAX: Duration = Duration::from_secs(3600 + 600 + 300);
+
+/// How long `fill-agent run` waits for the control plane to take its report; what is not taken is reported by the service.
+pub const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A capacity that has changed by less than this part is not worth an enrolment.
+pub const CAPACITY_CHANGE_PART: u64 = 100;
+
+/// What is in flight when the agent is told to stop may end within this time; what is not done is left as a partial file.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that the agent's socket serves at once: operators, and the demo.
+pub const SOCKET_CONNECTIONS_MAX: usize = 16;
+
+/// For one exchange on the agent's socket.
+pub const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Content of a request on the agent's socket: `POST /run` has none.
+pub const SOCKET_CONTENT_BYTES_MAX: usize = 16 << 10;
+
+/// Threads of the runtime: two hash and decrypt more than a network port brings.
+pub const RUNTIME_THREADS_MAX: usize = 4;
+
+/// Threads that may block: each volume's publishing and its questions to the file system.
+pub const BLOCKING_THREADS_MAX: usize = 64;

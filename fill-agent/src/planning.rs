@@ -1,0 +1,180 @@
+//! Gathers what the plan is made from, and has it made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cache_store::BundleId;
+use control_client::content::BundleKey;
+use control_client::fill::{FillPlanReport, PlannedBundle};
+use control_client::fill_manifest::FillManifest;
+use control_client::health::VolumeState;
+use control_client::inventory::Inventory;
+use control_client::limits::PLAN_SKIPPED_MAX;
+use control_client::wire::DocumentVersion;
+use jiff::Timestamp;
+
+use crate::agent::{Agent, LICENCES, locked};
+use crate::clock;
+use crate::daemon::serves;
+use crate::history;
+use crate::plan::{Held, Partial, Plan, PlanInput, PlannedRetire, VolumeRoom, plan};
+use crate::state::or_warn;
+use crate::volumes::OpenVolume;
+
+/// A plan, and what it was made from.
+#[derive(Debug)]
+pub struct Planned {
+    /// What to do.
+    pub plan: Plan,
+    /// The volumes that can be written.
+    pub volumes: Vec<OpenVolume>,
+    /// What was begun in an earlier run and is wanted.
+    pub begun: Vec<Partial>,
+    /// What was begun and belongs to nothing that the manifest lists.
+    pub unwanted: Vec<(OpenVolume, BundleId)>,
+}
+
+/// Makes the plan for a night, from a manifest and what the daemon holds. Changes nothing but what is known of licences.
+pub async fn make(
+    agent: &Arc<Agent>,
+    manifest: &Arc<FillManifest>,
+    inventory: &Inventory,
+    night: Timestamp,
+) -> Planned {
+    let serving = serving_volumes(agent).await;
+    let (looking, listed) = (Arc::clone(agent), Arc::clone(manifest));
+    let (volumes, rooms, begun, unwanted) = tokio::task::spawn_blocking(move || look(&looking, &listed))
+        .await
+        .unwrap_or_default();
+    let rooms: Vec<VolumeRoom> = rooms
+        .into_iter()
+        .map(|room| VolumeRoom {
+            is_serving: room.is_serving && serving.get(&room.index).copied().unwrap_or(true),
+            ..room
+        })
+        .collect();
+    let held = held(agent, Some(manifest), inventory);
+    let night_bytes = agent.config.fill.night_bytes.bytes();
+    let plan = plan(&PlanInput {
+        entries: &manifest.entries,
+        held: &held,
+        partial: &begun,
+        volumes: &rooms,
+        keep_free_bytes: agent.config.fill.keep_free.bytes(),
+        night_bytes,
+        night_bytes_left: locked(&agent.budget).left(night, night_bytes),
+        churn_days: agent.config.fill.churn_days,
+        now: clock::now(),
+        clock_is_synchronised: agent.clock.is_synchronised(),
+    });
+    Planned { plan, volumes, begun, unwanted }
+}
+
+/// What the daemon serves, with what is known of its licences.
+pub fn held(agent: &Agent, manifest: Option<&FillManifest>, inventory: &Inventory) -> Vec<Held> {
+    let served: HashMap<BundleKey, (u8, u64)> = inventory
+        .bundles
+        .iter()
+        .filter(|bundle| serves(bundle.state))
+        .map(|bundle| {
+            let key = BundleKey { path: bundle.path.clone(), generation: bundle.generation };
+            (key, (bundle.volume, bundle.bytes))
+        })
+        .collect();
+    let mut licences = locked(&agent.licences);
+    if licences.take_in(manifest, |key| served.contains_key(key)) {
+        or_warn(agent.state.write(LICENCES, &*licences));
+    }
+    let mut held: Vec<Held> = served
+        .into_iter()
+        .map(|(key, (volume, file_bytes))| Held {
+            expires_at: licences.expires_at(&key),
+            key,
+            volume,
+            file_bytes,
+        })
+        .collect();
+    // The same input gives the same plan.
+    held.sort_by(|one, other| one.key.cmp(&other.key));
+    held
+}
+
+/// What the daemon says of its volumes; nothing where it does not answer.
+async fn serving_volumes(agent: &Agent) -> HashMap<u8, bool> {
+    match agent.daemon.client().health().await {
+        Ok(health) => health
+            .volumes
+            .iter()
+            .map(|volume| (volume.index, volume.state == VolumeState::Serving))
+            .collect(),
+        Err(_) => HashMap::new(),
+    }
+}
+
+type Looked = (Vec<OpenVolume>, Vec<VolumeRoom>, Vec<Partial>, Vec<(OpenVolume, BundleId)>);
+
+/// Blocks.
+fn look(agent: &Agent, manifest: &FillManifest) -> Looked {
+    let done: HashMap<BundleKey, u64> = history::begun(&agent.state).into_iter().collect();
+    let volumes = agent.volumes.open();
+    let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
+    for volume in &volumes {
+        let begun = volume.begun(&manifest.entries, |key| done.get(key).copied().unwrap_or(0));
+        wanted.extend(begun.wanted);
+        unwanted.extend(begun.unwanted.into_iter().map(|id| (volume.clone(), id)));
+    }
+    let rooms = volumes.iter().map(OpenVolume::room).collect();
+    (volumes, rooms, wanted, unwanted)
+}
+
+/// The plan for people and programs.
+pub fn report(planned: &Planned, manifest: &FillManifest) -> FillPlanReport {
+    let plan = &planned.plan;
+    let fetches = plan.fetches.iter().map(|fetch| {
+        let entry = &manifest.entries[fetch.entry];
+        PlannedBundle {
+            path: fetch.key.path.clone(),
+            generation: fetch.key.generation,
+            bytes: entry.bytes,
+            volume: Some(fetch.volume),
+            why: why(fetch.entry, entry, fetch.missing_bytes),
+        }
+    });
+    let retire = |retire: &PlannedRetire| PlannedBundle {
+        path: retire.key.path.clone(),
+        generation: retire.key.generation,
+        bytes: retire.file_bytes,
+        volume: Some(retire.volume),
+        why: retire.why.as_str().to_owned(),
+    };
+    let skipped = plan.skipped.iter().take(PLAN_SKIPPED_MAX).map(|(place, why)| {
+        let entry = &manifest.entries[*place];
+        PlannedBundle {
+            path: entry.path.clone(),
+            generation: entry.generation,
+            bytes: entry.bytes,
+            volume: None,
+            why: why.as_str().to_owned(),
+        }
+    });
+    FillPlanReport {
+        version: DocumentVersion,
+        manifest_sequence: manifest.sequence,
+        fetches: fetches.collect(),
+        retires: plan.all_retires().map(retire).collect(),
+        held: plan.held,
+        skipped: skipped.collect(),
+        more_skipped: plan.skipped.len().saturating_sub(PLAN_SKIPPED_MAX) as u64,
+    }
+}
+
+fn why(place: usize, entry: &control_client::fill_manifest::FillEntry, missing_bytes: u64) -> String {
+    use control_client::fill_manifest::FillClass;
+    let class = match entry.class {
+        FillClass::Pinned => "pinned",
+        FillClass::Prewarm => "to be released soon",
+        FillClass::Ranked => "ranked",
+    };
+    let begun = if missing_bytes < entry.bytes { ", begun already" } else { "" };
+    format!("{class}, place {} of the manifest{begun}", place + 1)
+}
