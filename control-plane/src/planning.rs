@@ -79,6 +79,7 @@ fn item<'a>(bundle: &'a CataloguedBundle, title: &'a Title, demand: &'a [DayByte
         tags: &title.tags,
         similar_to: title.similar_to.as_ref(),
         released_at: title.release_at.unwrap_or(title.published_at),
+        published_at: title.published_at,
         expires_at: title.expires_at,
         pinned: title.pinned,
         seasons: &title.seasons,

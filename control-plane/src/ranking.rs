@@ -46,6 +46,8 @@ pub struct Item<'a> {
     pub similar_to: Option<&'a TitleName>,
     /// When the title is released, in seconds since 1970.
     pub released_at: u64,
+    /// When it came into this catalogue, in seconds since 1970: before that, nobody could ask for it here.
+    pub published_at: u64,
     /// Not to be served from this moment on, in seconds since 1970.
     pub expires_at: Option<u64>,
     /// Whether an operator wants it held whatever it is worth.
@@ -127,6 +129,13 @@ pub enum LeftOut {
     },
 }
 
+impl Item<'_> {
+    /// The first day on which it could be asked for.
+    fn first_day(&self) -> u32 {
+        day_of(self.released_at.max(self.published_at))
+    }
+}
+
 impl fmt::Display for LeftOut {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -170,7 +179,7 @@ pub fn rank(input: &RankingInput<'_>) -> Ranking {
     by_path.sort_by(|&left, &right| input.items[left].path.cmp(input.items[right].path));
     let sorted: Vec<Item<'_>> = by_path.iter().map(|&place| input.items[place]).collect();
     let seen: Vec<Popularity> =
-        sorted.iter().map(|item| calendar.popularity(item.demand, day_of(item.released_at))).collect();
+        sorted.iter().map(|item| calendar.popularity(item.demand, item.first_day())).collect();
     let similar = Similar::new(&sorted, &seen, &calendar, input.now);
     let evening = input.now.saturating_add(LOOK_AHEAD_SECONDS);
     let mut ranking = Ranking::default();

@@ -18,6 +18,7 @@ struct Made {
     tags: Vec<String>,
     similar_to: Option<TitleName>,
     released_at: u64,
+    published_at: u64,
     expires_at: Option<u64>,
     pinned: bool,
     seasons: Vec<Season>,
@@ -37,18 +38,24 @@ fn made(bytes_max: u64) -> impl Strategy<Value = Made> {
     );
     let times = (
         (TODAY - 400..TODAY + 10).prop_map(|day| u64::from(day) * DAY_SECONDS + 3_600),
+        (TODAY - 400..=TODAY).prop_map(|day| u64::from(day) * DAY_SECONDS),
         prop::option::weighted(0.1, (TODAY - 5..TODAY + 50).prop_map(|day| u64::from(day) * DAY_SECONDS)),
         prop::bool::weighted(0.1),
         prop::bool::weighted(0.2),
     );
     let demand = prop::collection::vec(day_bytes(prop_oneof![Just(0), 1..=bytes_max]), 0..20);
     (catalogue, times, demand).prop_map(
-        |((title, bytes, tags, similar), (released_at, expires_at, pinned, has_season), demand)| Made {
+        |(
+            (title, bytes, tags, similar),
+            (released_at, published_at, expires_at, pinned, has_season),
+            demand,
+        )| Made {
             title,
             bytes,
             tags: tags.into_iter().map(str::to_owned).collect(),
             similar_to: similar.map(title_name),
             released_at,
+            published_at,
             expires_at,
             pinned,
             seasons: if has_season { vec!["11-01..01-31 x4.5".parse().unwrap()] } else { vec![] },
@@ -91,6 +98,7 @@ fn list(
             tags: &made[place].tags,
             similar_to: made[place].similar_to.as_ref(),
             released_at: made[place].released_at,
+            published_at: made[place].published_at,
             expires_at: made[place].expires_at,
             pinned: made[place].pinned,
             seasons: &made[place].seasons,

@@ -50,10 +50,11 @@ async fn check(program: &Path, options: &NightOptions, began: Instant) -> Result
             compared.bytes = played.bytes;
             compared.problems.extend(played.problems);
             all.push(compared);
-            if let Some(title) = night::day(&system, &evening, night)? {
+            if let Some(title) = night::day(&system, &evening, night).await? {
                 say(format!("day {night}: {} appears in a new edition", system.titles[title].name));
             }
         }
+        night::wait_for_manifests(&system).await?;
         let sent_before = system.origin.counters().await?.body_bytes;
         let filled = night::fill(&system).await?;
         let sent = system.origin.counters().await?.body_bytes - sent_before;

@@ -1,57 +1,108 @@
-//! The control plane as a process of its own, over a database in a folder.
+//! The control plane as a process of its own over a folder, and what an operator has it know. `service` is the role itself.
+
+mod service;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use control_client::content::BundlePath;
+use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::report::Order;
-use reqwest::{Client, Method, StatusCode};
+use control_plane::api::{ApplianceList, ApplianceView};
+use control_plane::database::Database;
+use control_plane::fleet::SiteFacts;
+use control_plane::keys::StateFolder;
+use control_plane::publish::{Publication, publish};
+use control_plane::registry;
+use reqwest::{Client, StatusCode};
 
 use crate::appliance::quoted;
 use crate::catalogue::Title;
 use crate::failure::{Failure, Step};
 use crate::member::Invitation;
+use crate::origin::remove_if_there;
 use crate::process::RoleProcess;
+
+pub use service::run;
 
 /// For one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The folder of a control plane, and how its program is run.
-pub struct ControlPlanePremises {
+/// A running control plane, or one that is just away, and its operator.
+pub struct ControlPlaneProcess {
     folder: PathBuf,
     program: PathBuf,
+    origin: String,
+    /// Where it listens; port 0 before it has been started.
     listen: SocketAddr,
+    process: Option<RoleProcess>,
+    database: Database,
+    client: Client,
 }
 
-impl ControlPlanePremises {
-    /// In a new folder. `origin` is the base URL of where content comes from.
-    pub fn new(folder: &Path, program: &Path, origin: &str) -> Result<Self, Failure> {
+impl ControlPlaneProcess {
+    /// Prepares one in a new folder; it does not run yet. `origin` is the base URL of where content comes from.
+    pub async fn prepare(folder: &Path, program: &Path, origin: &str) -> Result<Self, Failure> {
         fs::create_dir(folder).step("making the control plane's folder")?;
-        let listen = free_address()?;
-        let premises = Self { folder: folder.to_owned(), program: program.to_owned(), listen };
-        let config = format!(
+        let database = Database::open(&database_url(folder)).await.step("making the database")?;
+        let client = Client::builder().no_proxy().timeout(TIMEOUT).build().step("making an operator")?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            program: program.to_owned(),
+            origin: origin.to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            process: None,
+            database,
+            client,
+        })
+    }
+
+    /// Starts it over what it knows, and waits until it answers; where it has run before, at the same address.
+    pub async fn start(&mut self) -> Result<(), Failure> {
+        let (config, address_file) = (self.folder.join("config.toml"), self.folder.join("address"));
+        fs::write(&config, self.config()).step("writing the control plane's configuration")?;
+        remove_if_there(&address_file)?;
+        let mut command = Command::new(&self.program);
+        command.args(["role", "control-plane", "--config"]).arg(config);
+        command.arg("--address-file").arg(&address_file).stdin(Stdio::null());
+        let mut process = RoleProcess::start("the control plane", command)?;
+        self.listen = process
+            .wait_until_ready(async || fs::read_to_string(&address_file).ok()?.trim().parse().ok())
+            .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Times are those of a fleet that is watched closely: a demo must not last long.
+    fn config(&self) -> String {
+        format!(
             "[control_plane]
 listen = [\"{listen}\"]
-database = \"sqlite://{database}\"
+database = {database:?}
 state = {state}
 poll_interval = \"500 ms\"
 poll_timeout = \"1 s\"
 misses = 2
 recoveries = 1
-escalation = \"5 s\"
-origins = [{{ name = \"origin\", url = \"{origin}\" }}]
+escalation = \"20 s\"
+origins = [{{ name = \"origin\", url = {origin:?} }}]
 report_interval = \"1 s\"
-manifest_interval = \"1 h\"
+manifest_interval = \"5 s\"
 [log]
 level = \"warn\"
 ",
-            database = folder.join("state.db").display(),
-            state = quoted(&folder.join("state")),
-        );
-        fs::write(premises.config_path(), config).step("writing the control plane's configuration")?;
-        Ok(premises)
+            listen = self.listen,
+            database = database_url(&self.folder),
+            state = quoted(&self.state_folder()),
+            origin = self.origin,
+        )
+    }
+
+    fn state_folder(&self) -> PathBuf {
+        self.folder.join("state")
     }
 
     /// Its base URL.
@@ -59,116 +110,61 @@ level = \"warn\"
         format!("http://{}", self.listen)
     }
 
-    /// The configuration file.
-    pub fn config_path(&self) -> PathBuf {
-        self.folder.join("config.toml")
-    }
-
-    /// The program with these arguments.
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["role", "control-plane"]).args(arguments).arg("--config").arg(self.config_path());
-        command.stdin(Stdio::null());
-        command
-    }
-
-    /// Runs a command of its command line to the end, and gives what it printed.
-    pub fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
-        let what = arguments.join(" ");
-        let output = self.command(arguments).output().step(&what)?;
-        if output.status.success() {
-            return String::from_utf8(output.stdout).step(&what);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(Failure::new(format!("control-plane {what}: {}: {}", output.status, said.trim())))
-    }
-}
-
-/// A port that is free now.
-fn free_address() -> Result<SocketAddr, Failure> {
-    TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).step("finding a free port")
-}
-
-/// A running control plane.
-pub struct ControlPlaneProcess {
-    premises: ControlPlanePremises,
-    process: Option<RoleProcess>,
-    operator: String,
-    client: Client,
-}
-
-impl ControlPlaneProcess {
-    /// Starts it and waits until it answers.
-    pub async fn start(premises: ControlPlanePremises) -> Result<Self, Failure> {
-        let client = Client::builder().no_proxy().timeout(TIMEOUT).build().step("making an operator")?;
-        let mut plane = Self { premises, process: None, operator: String::new(), client };
-        plane.start_again().await?;
-        let token = plane.premises.folder.join("state/operator-token");
-        plane.operator = fs::read_to_string(token).step("reading the operator's token")?.trim().to_owned();
-        Ok(plane)
-    }
-
-    /// Starts it over what it knew, at the same address.
-    pub async fn start_again(&mut self) -> Result<(), Failure> {
-        let mut process = RoleProcess::start("the control plane", self.premises.command(&["serve"]))?;
-        let url = format!("{}/healthz", self.premises.url());
-        process
-            .wait_until_ready(async || {
-                let response = self.client.get(&url).send().await.ok()?;
-                response.status().is_success().then_some(())
-            })
-            .await?;
-        self.process = Some(process);
-        Ok(())
-    }
-
-    /// Its folder and its command line.
-    pub fn premises(&self) -> &ControlPlanePremises {
-        &self.premises
-    }
-
-    /// Its base URL.
-    pub fn url(&self) -> String {
-        self.premises.url()
-    }
-
-    /// Makes a site of these prefixes.
-    pub fn add_site(&self, site: &str, region: &str, prefixes: &[&str]) -> Result<(), Failure> {
-        let mut arguments = vec!["site", "add", site, "--region", region];
-        for prefix in prefixes {
-            arguments.extend(["--prefix", prefix]);
-        }
-        self.premises.run(&arguments).map(|_| ())
+    /// Makes a site of these prefixes known.
+    pub async fn add_site(&self, site: &str, region: &str, prefixes: &[&str]) -> Result<(), Failure> {
+        let facts = SiteFacts {
+            name: SiteName::parse(site).step(site)?,
+            region: RegionName::parse(region).step(region)?,
+            upstream: None,
+            prefixes: prefixes.iter().map(|prefix| prefix.parse().step(prefix)).collect::<Result<_, _>>()?,
+        };
+        registry::add_site(&self.database, facts).await.step("adding the site")
     }
 
     /// Makes an appliance of a site known, and gives what it has to be told.
-    pub fn invite(&self, appliance: &str, site: &str) -> Result<Invitation, Failure> {
-        let token = self.premises.run(&["appliance", "add", appliance, "--site", site])?.trim().to_owned();
-        let trusted_keys = self.premises.run(&["key", "trusted"])?.trim().to_owned();
-        Ok(Invitation { url: self.url(), token, trusted_keys })
+    pub async fn invite(&self, appliance: &str, site: &str) -> Result<Invitation, Failure> {
+        let (name, site) = (ApplianceName::parse(appliance).step(appliance)?, SiteName::parse(site).step(site)?);
+        let token = registry::add_appliance(&self.database, &name, &site).await.step("adding the appliance")?;
+        let state = StateFolder::open(&self.state_folder()).step("the control plane's keys")?;
+        let keys = state.keys().step("the control plane's keys")?;
+        let trusted: Vec<String> = keys
+            .iter()
+            .map(|key| key.trusted_key().step("the control plane's keys").map(|key| trusted_key(&key)))
+            .collect::<Result<_, _>>()?;
+        let (url, token) = (self.url(), token.secret().to_owned());
+        Ok(Invitation { url, token, trusted_keys: format!("[{}]", trusted.join(", ")) })
     }
 
     /// Publishes a title whose files lie in the origin's tree.
-    pub fn publish(&self, title: &Title, tree: &Path, is_pinned: bool) -> Result<(), Failure> {
-        let directory = title.directory(tree);
-        let directory = directory.to_str().ok_or_else(|| Failure::new("the tree's path is not UTF-8"))?;
-        let mut arguments = vec!["publish", directory, "--title", &title.name, "--path", &title.path];
-        if is_pinned {
-            arguments.push("--pinned");
+    pub async fn publish(&self, title: &Title, tree: &Path, is_pinned: bool) -> Result<(), Failure> {
+        let publication = Publication {
+            title: TitleName::parse(&title.name).step(&title.name)?,
+            regions: Vec::new(),
+            release_at: None,
+            expires_at: None,
+            pinned: is_pinned,
+            similar_to: None,
+            tags: Vec::new(),
+            seasons: Vec::new(),
+            generation: None,
+        };
+        let path = BundlePath::parse(&title.path).step(&title.path)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).step("the clock")?;
+        let published =
+            publish(&self.database, &title.directory(tree), &path, publication, now.as_micros() as u64)
+                .await
+                .step(&title.name)?;
+        match published.skipped.first() {
+            Some((path, why)) => Err(Failure::new(format!("publishing {}: {why}", path.display()))),
+            None => Ok(()),
         }
-        self.premises.run(&arguments).map(|_| ())
-    }
-
-    /// Ranks, and makes new manifests where something has changed.
-    pub fn rank(&self) -> Result<String, Failure> {
-        self.premises.run(&["rank"])
     }
 
     /// Orders something of an appliance.
     pub async fn order(&self, appliance: &str, order: &Order) -> Result<(), Failure> {
         let url = format!("{}/v1/appliances/{appliance}/directives", self.url());
         let body = serde_json::to_vec(order).step("the order")?;
-        let request = self.client.request(Method::POST, url).bearer_auth(&self.operator).body(body);
+        let request = self.client.post(url).bearer_auth(self.operator_token()?).body(body);
         let response = request.header("content-type", "application/json").send().await.step("ordering")?;
         match response.status() {
             status if status.is_success() => Ok(()),
@@ -176,16 +172,23 @@ impl ControlPlaneProcess {
         }
     }
 
-    /// What it knows of an appliance, or of all of them: `GET` of a path below `/v1`.
-    pub async fn ask(&self, path: &str) -> Result<serde_json::Value, Failure> {
-        let request = self.client.get(format!("{}{path}", self.url())).bearer_auth(&self.operator);
-        let response = request.send().await.step(path)?;
+    /// What it knows of the appliances.
+    pub async fn appliances(&self) -> Result<Vec<ApplianceView>, Failure> {
+        let request = self.client.get(format!("{}/v1/appliances", self.url()));
+        let response = request.bearer_auth(self.operator_token()?).send().await.step("asking for appliances")?;
         let status = response.status();
-        let text = response.text().await.step(path)?;
+        let text = response.text().await.step("asking for appliances")?;
         if status != StatusCode::OK {
-            return Err(Failure::new(format!("{path}: {status}: {text}")));
+            return Err(Failure::new(format!("asking for appliances: {status}: {text}")));
         }
-        serde_json::from_str(&text).step(path)
+        let list: ApplianceList = serde_json::from_str(&text).step("asking for appliances")?;
+        Ok(list.appliances)
+    }
+
+    fn operator_token(&self) -> Result<String, Failure> {
+        let state = StateFolder::open(&self.state_folder()).step("the operator's token")?;
+        let token = fs::read_to_string(state.operator_token_path()).step("the operator's token")?;
+        Ok(token.trim().to_owned())
     }
 
     /// Ends it at once.
@@ -200,4 +203,14 @@ impl ControlPlaneProcess {
             None => Ok(None),
         }
     }
+}
+
+fn database_url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("state.db").display())
+}
+
+/// A key as the configuration lists it.
+fn trusted_key(key: &control_client::signature::TrustedKey) -> String {
+    let digits: String = key.public_key.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{{ id = {:?}, public_key = \"{digits}\" }}", key.id)
 }

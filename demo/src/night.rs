@@ -21,6 +21,9 @@ use crate::viewer::{Evening, Played};
 /// How long a night may take.
 const NIGHT_PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long the control plane may take to rank, and an appliance to ask for its manifest.
+const MANIFEST_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long reports may take to arrive.
 const REPORT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -69,9 +72,9 @@ impl NightOptions {
 
 /// The day after an evening: the title that was watched most appears in another edition, so that the night has something to replace
 /// and to retire. Its index.
-pub fn day(system: &System, evening: &Evening, night: u32) -> Result<Option<usize>, Failure> {
+pub async fn day(system: &System, evening: &Evening, night: u32) -> Result<Option<usize>, Failure> {
     let Some(title) = evening.popularity.order().first().copied() else { return Ok(None) };
-    system.publish_edition(title, night)?;
+    system.publish_edition(title, night).await?;
     Ok(Some(title))
 }
 
@@ -84,9 +87,22 @@ pub struct Filled {
     pub run: FillRun,
 }
 
-/// Ranks, has every appliance fill at the same time, and shows how that goes.
+/// Waits until every appliance knows of a manifest that is newer than the one that its last run worked on.
+pub async fn wait_for_manifests(system: &System) -> Result<(), Failure> {
+    eventually("every appliance has a newer manifest", MANIFEST_PATIENCE, async || {
+        for member in &system.members {
+            let last = member.agent()?.last_run().await?.map_or(0, |run| run.manifest_sequence);
+            if member.agent()?.manifest_sequence().await? <= last {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// Has every appliance fill at the same time, and shows how that goes.
 pub async fn fill(system: &System) -> Result<Vec<Filled>, Failure> {
-    system.control_plane.rank()?;
     let names: Vec<String> = system.members.iter().map(|member| member.name().to_owned()).collect();
     let bars = FillBars::new(&names);
     let mut runs: Vec<Option<FillRun>> = vec![None; names.len()];

@@ -19,6 +19,7 @@ use crate::failure::{Failure, Step};
 use crate::process::RoleProcess;
 
 pub use service::run;
+pub(crate) use service::publish_address;
 
 /// Where the switches are: `GET` and `PUT` of a list of [`OriginFault`].
 pub const FAULTS_PATH: &str = "/.control/faults";
@@ -172,7 +173,7 @@ pub struct OriginOptions {
     pub address_file: PathBuf,
 }
 
-fn remove_if_there(path: &Path) -> Result<(), Failure> {
+pub(crate) fn remove_if_there(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::new(format!("removing {}: {error}", path.display())))

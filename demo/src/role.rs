@@ -1,6 +1,5 @@
 //! What the program starts itself as: one role per process. Whoever has this subcommand can be started as every role.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +9,7 @@ use fill_agent::clock::ClockTrust;
 use fill_agent::process::Task;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
+use crate::control_plane;
 use crate::origin::{self, OriginOptions};
 use crate::title;
 
@@ -41,11 +41,14 @@ pub enum Role {
         #[arg(long)]
         trust_clock: bool,
     },
-    /// The control plane, with its own command line.
+    /// The control plane.
     ControlPlane {
-        /// Its arguments.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
+        /// Its configuration file.
+        #[arg(long)]
+        config: PathBuf,
+        /// Where to write the address that it listens on, once it does.
+        #[arg(long)]
+        address_file: PathBuf,
     },
     /// The origin.
     Origin {
@@ -96,7 +99,7 @@ pub fn play(StartedAs::Role(role): StartedAs) -> ExitCode {
             };
             fill_agent::process::main(&config, clock, task)
         }
-        Role::ControlPlane { arguments } => { drop(with_name("control-plane", arguments)); ExitCode::FAILURE },
+        Role::ControlPlane { config, address_file } => control_plane::run(&config, &address_file),
         Role::Origin { listen, directory, address_file } => {
             origin::run(&OriginOptions { listen, directory, address_file })
         }
@@ -108,9 +111,4 @@ pub fn play(StartedAs::Role(role): StartedAs) -> ExitCode {
             }
         },
     }
-}
-
-/// A command line of another program.
-fn with_name(name: &str, arguments: Vec<OsString>) -> Vec<OsString> {
-    std::iter::once(name.into()).chain(arguments).collect()
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::catalogue::{self, CatalogueOptions, Title};
 use crate::certificate::{self, CertificateFiles};
-use crate::control_plane::{ControlPlanePremises, ControlPlaneProcess};
+use crate::control_plane::ControlPlaneProcess;
 use crate::failure::{Failure, Step};
 use crate::member::Member;
 use crate::origin::OriginProcess;
@@ -85,23 +85,24 @@ impl System {
         let origin = OriginProcess::start(program, &tree).await?;
         say(format!("origin         {}, {} titles, {}", origin.url(), titles.len() + 1, mebibytes(bytes)));
 
-        let premises =
-            ControlPlanePremises::new(&folder.path().join("control-plane"), program, &origin.url())?;
-        let control_plane = ControlPlaneProcess::start(premises).await?;
-        say(format!("control plane  {}", control_plane.url()));
-        control_plane.add_site(SITE, REGION, &PREFIXES)?;
+        let folder_of = |name: &str| folder.path().join(name);
+        let mut control_plane =
+            ControlPlaneProcess::prepare(&folder_of("control-plane"), program, &origin.url()).await?;
+        control_plane.add_site(SITE, REGION, &PREFIXES).await?;
         for (index, title) in std::iter::once(&sample).chain(&titles).enumerate() {
-            control_plane.publish(title, &tree, index == 0)?;
+            control_plane.publish(title, &tree, index == 0).await?;
         }
+        control_plane.start().await?;
+        say(format!("control plane  {}", control_plane.url()));
 
         let night_bytes = (bytes * options.night_percent / 100).max(sample.bytes());
         let fill = [format!("night_bytes = \"{}\"", ByteCount::new(night_bytes))];
         let mut members = Vec::new();
         for index in 1..=options.appliances {
             let name = format!("oca-{index}");
-            let invitation = control_plane.invite(&name, SITE)?;
+            let invitation = control_plane.invite(&name, SITE).await?;
             let member =
-                Member::start(&name, &folder.path().join(&name), program, &certificate, &invitation, &fill)
+                Member::start(&name, &folder_of(&name), program, &certificate, &invitation, &fill)
                     .await?;
             say(format!("{name:<14} http://{}, health http://{}/health", member.http(), member.admin()));
             members.push(member);
@@ -132,29 +133,24 @@ impl System {
     /// Waits until the control plane has heard from every member, and has seen that each is healthy.
     async fn wait_until_known(&self) -> Result<(), Failure> {
         eventually("every appliance has enrolled and is healthy", ENROLMENT_PATIENCE, async || {
-            let answer = self.viewer()?.steer(&self.sample.path, true).await?;
-            let _ = answer;
-            let known = self.control_plane.ask("/v1/appliances").await?;
-            Ok(self.members.iter().all(|member| is_healthy(&known, member.name())).then_some(()))
+            let known = self.control_plane.appliances().await?;
+            let is_known = |name: &str| known.iter().any(|one| one.name.as_str() == name && one.standing == "serving");
+            Ok(self.members.iter().all(|member| is_known(member.name())).then_some(()))
         })
         .await
     }
 
     /// Publishes another edition of a synthetic title: every byte of it is new, and what appliances hold of it is out of date.
-    pub fn publish_edition(&self, title: usize, edition: u32) -> Result<(), Failure> {
+    pub async fn publish_edition(&self, title: usize, edition: u32) -> Result<(), Failure> {
         let title = &self.titles[title];
         catalogue::write(&self.catalogue, title, edition, &self.tree)?;
-        self.control_plane.publish(title, &self.tree, false)
+        self.control_plane.publish(title, &self.tree, false).await
     }
 
     /// The number of the newest report of each appliance.
     pub async fn report_sequences(&self) -> Result<BTreeMap<String, u64>, Failure> {
-        let known = self.control_plane.ask("/v1/appliances").await?;
-        let appliances = known["appliances"].as_array().cloned().unwrap_or_default();
-        Ok(appliances
-            .iter()
-            .filter_map(|one| Some((one["appliance"].as_str()?.to_owned(), one["report_sequence"].as_u64()?)))
-            .collect())
+        let known = self.control_plane.appliances().await?;
+        Ok(known.into_iter().map(|one| (one.name.as_str().to_owned(), one.report_sequence)).collect())
     }
 
     /// Stops everything in turn; whether all of it ended well.
@@ -167,11 +163,6 @@ impl System {
         is_well &= self.origin.stop().await?.success();
         Ok(is_well)
     }
-}
-
-/// Whether a list of appliances says so of this one.
-fn is_healthy(known: &serde_json::Value, name: &str) -> bool {
-    known.to_string().contains(name)
 }
 
 /// For people.

@@ -48,11 +48,12 @@ async fn show(
             for problem in played.problems.iter().take(5) {
                 say(problem.clone());
             }
-            if let Some(title) = night::day(&system, &evening, night)? {
+            if let Some(title) = night::day(&system, &evening, night).await? {
                 say(format!("day {night}: {} appears in a new edition", system.titles[title].name));
             }
         }
         say(format!("night {}: ranking, manifests, fill", night + 1));
+        night::wait_for_manifests(&system).await?;
         let filled = night::fill(&system).await?;
         for one in &filled {
             say(format!("{}: {}", one.appliance, night::sources_text(&one.run)));
@@ -93,6 +94,7 @@ pub async fn run_beside(command: &Path) -> Result<bool, Failure> {
     let catalogue = CatalogueOptions { titles: 0, title_bytes: 0, seed: 0 };
     let options = SystemOptions { catalogue, appliances: 1, night_percent: 100 };
     let system = System::start(&program, &options, &mut |line| println!("{line}")).await?;
+    night::wait_for_manifests(&system).await?;
     let filled = night::fill(&system).await?;
     if let Some(problem) = night::problems(&filled).first() {
         return Err(Failure::new(problem.clone()));

@@ -22,7 +22,7 @@ pub struct SiteFacts {
     pub region: RegionName,
     /// The site that its clients turn to next, and that its appliances fill from; the next tier.
     pub upstream: Option<SiteName>,
-    /// The networks of its clients.
+    /// The networks of its clients. `0.0.0.0/0` and `::/0` are whoever is in no other site's.
     pub prefixes: Vec<IpNet>,
 }
 

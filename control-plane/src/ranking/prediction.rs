@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Item, day_of};
+use super::Item;
 use crate::popularity::{Calendar, DAY_SECONDS, Popularity};
 
 /// The age at which half of what can fade of a release has faded.
@@ -146,7 +146,7 @@ impl<'a> Similar<'a> {
     fn weekdays(&self, item: &Item<'_>) -> [f64; 7] {
         let mut weekdays = [0.0; 7];
         let first = self.calendar.days().map(|(day, _)| day).next();
-        if first.is_some_and(|first| day_of(item.released_at) <= first) {
+        if first.is_some_and(|first| item.first_day() <= first) {
             for day in item.demand.iter().filter(|day| self.calendar.sees(day.day)) {
                 weekdays[weekday(day.day)] += day.bytes as f64;
             }

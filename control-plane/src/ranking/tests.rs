@@ -10,6 +10,7 @@ struct Made {
     tags: Vec<String>,
     similar_to: Option<TitleName>,
     released_at: u64,
+    published_at: u64,
     expires_at: Option<u64>,
     pinned: bool,
     seasons: Vec<Season>,
@@ -25,6 +26,7 @@ fn made(title: &str, daily: u64) -> Made {
         tags: vec![],
         similar_to: None,
         released_at: NOW - 100 * DAY_SECONDS,
+        published_at: NOW - 100 * DAY_SECONDS,
         expires_at: None,
         pinned: false,
         seasons: vec![],
@@ -43,6 +45,7 @@ fn ranked(made: &[Made]) -> Ranking {
             tags: &made.tags,
             similar_to: made.similar_to.as_ref(),
             released_at: made.released_at,
+            published_at: made.published_at,
             expires_at: made.expires_at,
             pinned: made.pinned,
             seasons: &made.seasons,
@@ -158,6 +161,7 @@ fn a_region_that_nobody_has_reported_from_yet_has_a_list_nevertheless() {
             tags: &[],
             similar_to: None,
             released_at: NOW - DAY_SECONDS,
+            published_at: NOW - DAY_SECONDS,
             expires_at: None,
             pinned: false,
             seasons: &[],
@@ -167,6 +171,18 @@ fn a_region_that_nobody_has_reported_from_yet_has_a_list_nevertheless() {
     let ranking = rank(&RankingInput { items: &items, reported: &[], prewarm_seconds: 0, now: NOW });
     assert_eq!(ranking.ranked.len(), 2);
     assert!(ranking.ranked.iter().all(|ranked| ranked.score > 0 && ranked.components.evidence == 0.0));
+}
+
+#[test]
+fn days_before_an_old_title_came_into_the_catalogue_are_no_zeros() {
+    let mut licensed = made("licensed", 0);
+    licensed.published_at = NOW - 2 * DAY_SECONDS;
+    licensed.demand = [19_998, 19_999].into_iter().map(|day| DayBytes { day, bytes: 5 * GB }).collect();
+    let made = [licensed, made("old", 4 * GB)];
+    let ranking = ranked(&made);
+    let licensed = of(&ranking, &made, "licensed").components;
+    assert!(licensed.history > of(&ranking, &made, "old").components.history, "{licensed:?}");
+    assert!((licensed.evidence - 2.0 / 3.0).abs() < 1e-9 && licensed.release < 0.2, "{licensed:?}");
 }
 
 #[test]

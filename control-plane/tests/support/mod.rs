@@ -2,6 +2,7 @@
 //! `OCA_TEST_POSTGRES_URL`.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use control_client::content::{BundleKey, BundlePath, Generation};
@@ -38,7 +39,9 @@ impl TestDatabase {
     /// A database of the server that the environment names; none where it names none, which is said.
     pub(crate) async fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var("OCA_TEST_POSTGRES_URL") else {
-            eprintln!("SKIPPED on PostgreSQL: OCA_TEST_POSTGRES_URL is not set (.ci/with-postgres sets it)");
+            // Not with eprintln, which the harness keeps to itself where a test passes.
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: OCA_TEST_POSTGRES_URL is not set (.ci/with-postgres sets it)");
             return None;
         };
         static NUMBER: AtomicU32 = AtomicU32::new(0);

@@ -168,7 +168,7 @@ async fn without_control_plane(system: &mut System) -> Result<Scene, Failure> {
     let played = viewer.watch_by(&answer.candidates, &bundle, 0, usize::MAX, system.tree()).await?;
     let mut compared = compared(what, &played, &bundle);
     let began = std::time::Instant::now();
-    system.control_plane.start_again().await?;
+    system.control_plane.start().await?;
     crate::night::wait_for_reports(system).await?;
     let noticed = began.elapsed();
     let again = all_is_well(system).await?;

@@ -89,7 +89,7 @@ async fn serve(options: &OriginOptions) -> Result<(), Failure> {
 }
 
 /// Whole or not at all: somebody waits for the file.
-fn publish_address(file: &Path, address: &str) -> Result<(), Failure> {
+pub(crate) fn publish_address(file: &Path, address: &str) -> Result<(), Failure> {
     let unfinished = file.with_extension("unfinished");
     fs::write(&unfinished, address).step("writing the address")?;
     fs::rename(&unfinished, file).step("writing the address")
