@@ -21,9 +21,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use control_client::admin::Failure;
+use control_client::fill_manifest::{FillClass, FillEntry, FillManifest};
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::Ref;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -53,13 +57,13 @@ type Shared = State<Arc<Api>>;
         title = "Control plane of the open edge cache appliance",
         description = "What appliances, operators and clients ask of the reference control plane. Times are whole seconds since 1970."
     ),
-    components(schemas(Failure))
+    components(schemas(Failure, FillManifest, FillEntry, FillClass))
 )]
 struct Declared;
 
 /// The router, and the document that `/openapi.json` answers with.
 pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
-    let (router, document) = OpenApiRouter::with_openapi(described())
+    let (router, mut document) = OpenApiRouter::with_openapi(described())
         .routes(routes!(appliances::enrol, appliances::appliance))
         .routes(routes!(appliances::report))
         .routes(routes!(appliances::manifest))
@@ -75,6 +79,7 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         .routes(routes!(observe::metrics))
         .routes(routes!(observe::openapi))
         .split_for_parts();
+    declare_what_all_may_answer(&mut document);
     let api = Arc::new(Api {
         plane,
         poller,
@@ -103,6 +108,26 @@ fn described() -> Document {
     document
 }
 
+/// What [`bounded`] answers, and what any route answers where the database fails.
+fn declare_what_all_may_answer(document: &mut Document) {
+    let failure = || {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Failure"))).build();
+        ResponseBuilder::new().content("application/json", content)
+    };
+    for path in document.paths.paths.values_mut() {
+        for operation in [&mut path.get, &mut path.put, &mut path.post].into_iter().flatten() {
+            for (status, description) in [
+                ("408", "The request took too long."),
+                ("500", "The control plane failed; its log says why."),
+                ("503", "Come again later."),
+            ] {
+                let response = failure().description(description).build();
+                operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+            }
+        }
+    }
+}
+
 /// Bounds what is worked on at once and how long, and counts the answer.
 async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
@@ -114,20 +139,30 @@ async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
     } else {
         match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
             Ok(response) => response,
-            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long").into_response(),
+            Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "the request took too long")
+                .into_response(),
         }
     };
-    let class = ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1];
+    let class =
+        ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1];
     api.plane.metrics.requests.with_label_values(&[&route, class]).inc();
     response
 }
 
 async fn unknown_route() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing here: /openapi.json lists what there is")
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "unknown_route",
+        "there is nothing here: /openapi.json lists what there is",
+    )
 }
 
 async fn unknown_method() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", "not with this method: /openapi.json lists what there is")
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "unknown_method",
+        "not with this method: /openapi.json lists what there is",
+    )
 }
 
 /// An answer that nobody keeps.

@@ -1,30 +1,37 @@
 //! Which appliance of a site holds what.
 //!
-//! In the order of the list, every bundle first gets as many copies as the operator asked for (a pinned one: on all), on the
-//! appliances that rendezvous hashing puts first for it, weighted by capacity; one that has no room is passed over. Then, in the same order, what room is left is
-//! filled with further copies: so what fits everywhere is everywhere, and the head of the list is on as many appliances as possible
-//! before the tail is on any twice more than was asked for. Where an appliance comes or goes, the bundles that it wins or won move, and
-//! the others stay.
+//! In the order of the list, every bundle first gets as many copies as the operator asked for (a pinned one:
+//! on all), on the appliances that rendezvous hashing puts first for it, weighted by capacity; one that has
+//! no room is passed over. Then, in the same order, what room is left is filled with further copies: so what
+//! fits everywhere is everywhere, and the head of the list is on as many appliances as possible before the
+//! tail is on any twice more than was asked for. Where an appliance comes or goes, the bundles that it wins
+//! or won move, and hardly any other.
 
 use control_client::content::BundlePath;
 use control_client::fleet::ApplianceName;
 
 use crate::rendezvous;
 
-/// What the store adds to an object: it begins at a multiple of 4 KiB, and has a record of 64 bytes and a name of at most 255 in the footer.
+/// What the store adds to an object: it begins at a multiple of 4 KiB, and has a record of 64 bytes and a
+/// name of at most 255 in the footer.
 const OBJECT_BYTES_MAX: u64 = 4096 + 64 + 255;
 
-/// What the store adds to a bundle: a path of at most 1,024 bytes, media types, header and trailer, and padding.
+/// What the store adds for each media type, of which a bundle has at most 256, as many as objects at the most.
+const MEDIA_TYPE_BYTES_MAX: u64 = 255 + 16;
+const MEDIA_TYPES_MAX: u64 = 256;
+
+/// What the store adds to a bundle: a path of at most 1,024 bytes, header, trailer and padding.
 const BUNDLE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Each 64 KiB have a checksum of 4 bytes in the footer.
 const BYTES_PER_CHECKSUM_BYTE: u64 = 16 * 1024;
 
-/// The most that a bundle of so many bytes and objects takes on a volume. A bound: the store knows exactly, once it has the
-/// descriptor.
+/// The most that a bundle of so many bytes and objects takes on a volume. A bound: the store knows exactly,
+/// once it has the descriptor.
 pub fn stored_bytes_max(bytes: u64, objects: u64) -> u64 {
     let data = bytes.saturating_add(objects.saturating_mul(OBJECT_BYTES_MAX));
-    data.saturating_add(data / BYTES_PER_CHECKSUM_BYTE).saturating_add(BUNDLE_BYTES_MAX)
+    let media_types = objects.min(MEDIA_TYPES_MAX) * MEDIA_TYPE_BYTES_MAX;
+    data.saturating_add(data / BYTES_PER_CHECKSUM_BYTE).saturating_add(media_types + BUNDLE_BYTES_MAX)
 }
 
 /// A bundle to place.
@@ -50,8 +57,8 @@ pub struct Shelf<'a> {
 /// Who holds what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
-    /// For each bundle, in the order of the list, the places of the appliances that hold it, in the order of rendezvous hashing. Empty
-    /// where it has no room anywhere.
+    /// For each bundle, in the order of the list, the places of the appliances that hold it, in the order of
+    /// rendezvous hashing. Empty where it has no room anywhere.
     pub holders: Vec<Vec<u32>>,
     /// For each appliance, the places of its bundles in the list, the best first.
     pub bundles: Vec<Vec<u32>>,
@@ -66,7 +73,12 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assi
         shelves.iter().map(|shelf| rendezvous::identity(shelf.name.as_str())).collect();
     let mut takers: Vec<Vec<bool>> = Vec::with_capacity(list.len());
     let mut orders: Vec<Vec<u32>> = Vec::with_capacity(list.len());
+    let smallest = list.iter().map(|wanted| wanted.stored_bytes).min().unwrap_or_default();
     for wanted in list {
+        if room.iter().all(|&room| room < smallest) {
+            // The catalogue is longer than what fits: nothing of the rest does.
+            break;
+        }
         let order = order(wanted.path, shelves, &identities);
         let mut taken = vec![false; shelves.len()];
         let mut missing = if wanted.everywhere { shelves.len() } else { copies.max(1) };
@@ -98,11 +110,12 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assi
         }
         assignment.holders.push(holders);
     }
+    assignment.holders.resize(list.len(), Vec::new());
     assignment
 }
 
-/// What is expected of one copy at one site, in bytes per day: the region's score, by the site's share of the region's demand,
-/// divided among the appliances that hold it.
+/// What is expected of one copy at one site, in bytes per day: the region's score, by the site's share of the
+/// region's demand, divided among the appliances that hold it.
 pub fn score_here(region_score: u64, site_share: f64, holders: usize) -> u64 {
     let share = if site_share.is_finite() { site_share.clamp(0.0, 1.0) } else { 0.0 };
     // The cast saturates, and nothing here is negative or not a number.
@@ -231,7 +244,7 @@ mod tests {
     fn the_bound_of_what_is_stored_is_above_objects_and_checksums() {
         // A bundle of one object of one byte takes three blocks of 4 KiB in the store: data, footer, trailer.
         assert!(stored_bytes_max(1, 1) >= 3 * 4096);
-        assert!(stored_bytes_max(1 << 40, 1 << 18) >= (1 << 40) + (1 << 18) * 4096);
+        assert!(stored_bytes_max(1 << 40, 1 << 18) >= (1 << 40) + (1 << 18) * 4096 + (1 << 26));
         assert_eq!(stored_bytes_max(u64::MAX, u64::MAX), u64::MAX);
     }
 }

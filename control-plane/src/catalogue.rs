@@ -72,18 +72,26 @@ impl Catalogue {
         Ok(Self { titles, bundles })
     }
 
+    /// The title of that name.
+    pub fn title(&self, name: &TitleName) -> Option<&Title> {
+        let place = self.titles.binary_search_by(|title| title.name.cmp(name)).ok()?;
+        Some(&self.titles[place])
+    }
+
     /// The newest generation of each path, with its place in `bundles`.
     pub fn current_places(&self) -> impl Iterator<Item = (usize, &CataloguedBundle)> {
         let bundles = &self.bundles;
-        bundles.iter().enumerate().filter(move |(place, bundle)| {
-            *place == 0 || bundles[place - 1].key.path != bundle.key.path
-        })
+        bundles
+            .iter()
+            .enumerate()
+            .filter(move |(place, bundle)| *place == 0 || bundles[place - 1].key.path != bundle.key.path)
     }
 }
 
 /// All titles, sorted by name.
 pub async fn titles(database: &Database) -> Result<Vec<Title>, DatabaseError> {
-    let sql = "SELECT name, published_at, release_at, expires_at, pinned, similar_to, tags, seasons FROM titles";
+    let sql =
+        "SELECT name, published_at, release_at, expires_at, pinned, similar_to, tags, seasons FROM titles";
     let rows = database.read(sql, vec![]).await?;
     let mut titles = rows.iter().map(title).collect::<Result<Vec<_>, _>>()?;
     titles.sort_unstable_by(|left, right| left.name.cmp(&right.name));
@@ -113,7 +121,10 @@ async fn bundles(database: &Database) -> Result<Vec<CataloguedBundle>, DatabaseE
 }
 
 /// The bundles of one title, sorted by path, the newest generation first.
-pub async fn bundles_of(change: &mut Change<'_>, title: &TitleName) -> Result<Vec<CataloguedBundle>, DatabaseError> {
+pub async fn bundles_of(
+    change: &mut Change<'_>,
+    title: &TitleName,
+) -> Result<Vec<CataloguedBundle>, DatabaseError> {
     let sql = "SELECT path, generation, title, bytes, objects, descriptor FROM bundles WHERE title = $1";
     let rows = change.rows(sql, vec![title.as_str().into()]).await?;
     let mut bundles = rows.iter().map(bundle).collect::<Result<Vec<_>, _>>()?;
@@ -124,7 +135,10 @@ pub async fn bundles_of(change: &mut Change<'_>, title: &TitleName) -> Result<Ve
 }
 
 /// The title that has this path, where one has.
-pub async fn title_at(change: &mut Change<'_>, path: &BundlePath) -> Result<Option<TitleName>, DatabaseError> {
+pub async fn title_at(
+    change: &mut Change<'_>,
+    path: &BundlePath,
+) -> Result<Option<TitleName>, DatabaseError> {
     let sql = "SELECT title FROM bundles WHERE path = $1 LIMIT 1";
     match change.row(sql, vec![path.as_str().into()]).await? {
         Some(row) => Ok(Some(parsed("a title's name", TitleName::parse(&text(&row, 0)?))?)),

@@ -1,9 +1,11 @@
-//! The same decision as [`crate::steering`] in the words of players: HLS content steering (draft-pantos-hls-rfc8216bis, section 7) and
-//! DASH content steering (ETSI TS 103 998), whose documents have one form.
+//! The same decision as [`crate::steering`] in the words of players: HLS content steering
+//! (draft-pantos-hls-rfc8216bis, section 7) and DASH content steering (ETSI TS 103 998), whose documents have
+//! one form.
 //!
-//! A media manifest has one pathway (HLS: `PATHWAY-ID`, `"."` where there is none; DASH: `serviceLocation`). Every appliance is a clone of it with another
-//! host, so that a manifest need not know the fleet. A clone keeps scheme, path and query: the media manifest's own
-//! URLs must have the paths of bundles, without a prefix. A player that has seen a clone keeps it, so it is called what the appliance is called.
+//! A media manifest has one pathway (HLS: `PATHWAY-ID`, `"."` where there is none; DASH: `serviceLocation`).
+//! Every appliance is a clone of it with another host, so that a manifest need not know the fleet. A clone
+//! keeps scheme, path and query: the media manifest's own URLs must have the paths of bundles, without a
+//! prefix. A player that has seen a clone keeps it, so it is called what the appliance is called.
 
 use control_client::steering::{Candidate, SteeringAnswer};
 use serde::{Deserialize, Serialize};
@@ -63,8 +65,9 @@ pub struct Base<'a> {
 }
 
 impl<'a> Base<'a> {
-    /// The pathway, and the scheme of its URLs where it is known: `http` or `https`. `None` where the identifier cannot be one (8216bis,
-    /// section 4.4.6.2: letters, digits, `.`, `-`, `_`), or the scheme is another.
+    /// The pathway, and the scheme of its URLs where it is known: `http` or `https`. `None` where the
+    /// identifier cannot be one (8216bis, section 4.4.6.2: letters, digits, `.`, `-`, `_`), or the scheme is
+    /// another.
     pub fn new(id: &'a str, scheme: Option<&'a str>) -> Option<Self> {
         let is_id = (1..=BASE_BYTES_MAX).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
@@ -72,8 +75,8 @@ impl<'a> Base<'a> {
     }
 }
 
-/// The document for a player. The origin is the manifest's own pathway, which also stands where there is nothing else: a document without a
-/// pathway would stop the player.
+/// The document for a player. The origin is the manifest's own pathway, which also stands where there is
+/// nothing else: a document without a pathway would stop the player.
 pub fn content_steering(
     answer: &SteeringAnswer,
     base: Base<'_>,
@@ -115,7 +118,8 @@ fn push_once(pathways: &mut Vec<String>, pathway: &str) {
     }
 }
 
-/// The host and port of the first of the candidate's URLs that has the scheme, or of the first where no scheme is asked for.
+/// The host and port of the first of the candidate's URLs that has the scheme, or of the first where no
+/// scheme is asked for.
 fn host<'a>(candidate: &'a Candidate, scheme: Option<&str>) -> Option<&'a str> {
     candidate.urls.iter().find_map(|url| {
         let (found, rest) = url.split_once("://")?;

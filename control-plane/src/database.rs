@@ -143,8 +143,16 @@ impl Database {
                 Migration::new(*version, (*description).into(), MigrationType::Simple, sql, false)
             })
             .collect();
-        let _turn = self.writer.lock().await;
-        Migrator::with_migrations(migrations).run(&self.pool).await.map_err(DatabaseError::migrate)
+        let migrator = Migrator::with_migrations(migrations);
+        match self.kind {
+            // Another program that opens the same new file waits until it is whole. (PostgreSQL's migrations take a lock of their own.)
+            Kind::Sqlite => {
+                let mut change = self.change().await?;
+                migrator.run_direct(None, &mut *change.transaction, false).await.map_err(DatabaseError::migrate)?;
+                change.commit().await
+            }
+            Kind::Postgres => migrator.run(&self.pool).await.map_err(DatabaseError::migrate),
+        }
     }
 }
 
@@ -155,7 +163,9 @@ impl Kind {
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             Ok(Self::Postgres)
         } else {
-            Err(DatabaseError::Url("write sqlite:///path/of/state.db or postgres://user@host/database".to_owned()))
+            Err(DatabaseError::Url(
+                "write sqlite:///path/of/state.db or postgres://user@host/database".to_owned(),
+            ))
         }
     }
 }
@@ -193,7 +203,8 @@ impl Change<'_> {
     /// The next value of a counter. Whoever asks for it next waits until this change has ended.
     pub async fn count(&mut self, counter: &str) -> Result<u64, DatabaseError> {
         let sql = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
-        let row = self.row(sql, vec![counter.into()]).await?.ok_or(DatabaseError::Shape("no such counter"))?;
+        let row =
+            self.row(sql, vec![counter.into()]).await?.ok_or(DatabaseError::Shape("no such counter"))?;
         number(&row, 0)
     }
 

@@ -1,9 +1,10 @@
-//! From where an appliance fetches a bundle, and when it may turn to what is farther away: so that one copy for each site crosses the
-//! wide area network, and the others come from it.
+//! From where an appliance fetches a bundle, and when it may turn to what is farther away: so that one copy
+//! for each site crosses the wide area network, and the others come from it.
 //!
-//! Of the appliances of a site that are to hold a bundle, rendezvous hashing elects one that has the next tier and the origin from
-//! the start. The others have their peers from the start, whether these have the bundle already or are about to, and what is farther after
-//! the escalation delay. Where a peer already serves the bundle, nobody needs to go far, and nobody is elected.
+//! Of the appliances of a site that are to hold a bundle, rendezvous hashing elects one that has the next
+//! tier and the origin from the start. The others have their peers from the start, whether these have the
+//! bundle already or are about to, and what is farther after the escalation delay. Where a peer already
+//! serves the bundle, nobody needs to go far, and nobody is elected.
 
 use control_client::content::BundleKey;
 use control_client::fleet::ApplianceName;
@@ -61,7 +62,8 @@ pub fn fill_sources(input: &FillSourcesInput<'_>) -> Vec<FillSource> {
     let is_first = first == Some(input.asker);
     let mut asked: Vec<&Neighbour<'_>> =
         peers.into_iter().filter(|peer| peer.holds || (peer.is_assigned && !is_first)).collect();
-    // Who has it, then who gets it first, then the others; among equals another order for each asker, so that not all ask the same.
+    // Who has it, then who gets it first, then the others; among equals another order for each asker, so that
+    // not all ask the same.
     let key = rendezvous::identity(input.bundle.path.as_str()) ^ rendezvous::identity(input.asker.as_str());
     asked.sort_by_cached_key(|peer| {
         let draw = rendezvous::draw(key, rendezvous::identity(peer.name.as_str()));
@@ -82,7 +84,8 @@ pub fn fill_sources(input: &FillSourcesInput<'_>) -> Vec<FillSource> {
     sources
 }
 
-/// The appliance of the site that goes far for the bundle: of those that are to hold it, the asker among them, and that answer.
+/// The appliance of the site that goes far for the bundle: of those that are to hold it, the asker among
+/// them, and that answer.
 fn origin_first<'a>(
     asker: &'a ApplianceName,
     bundle: &BundleKey,

@@ -1,8 +1,9 @@
-//! The fleet in memory: what [`steer`] reads. Readers never wait: they load a pointer to the sites and a pointer to the
-//! appliances of each site that matters. Writers (reports, polls, operators) take one lock, make one new value for the
-//! appliance that changed, and swap the list of its site.
+//! The fleet in memory: what [`steer`] reads. Readers never wait: they load a pointer to the sites and a
+//! pointer to the appliances of each site that matters. Writers (reports, polls, operators) take one lock,
+//! make one new value for the appliance that changed, and swap the list of its site.
 //!
-//! Inventories are bitmaps over the numbers of bundles, which are small, and never used for another bundle of one fleet. Appliances of one site that hold the same share one bitmap.
+//! Inventories are bitmaps over the numbers of bundles, which are small, and never used for another bundle of
+//! one fleet. Appliances of one site that hold the same share one bitmap.
 
 mod catalogue;
 mod inventory;
@@ -107,8 +108,8 @@ impl Fleet {
         self.steer_for(question, self.catalogue.bundle(question.path).as_slice())
     }
 
-    /// Answers a client that wants whatever lies in a directory or below it, such as a player that goes from one representation of a title to
-    /// another: only who holds all of it is named. Lock-free.
+    /// Answers a client that wants whatever lies in a directory or below it, such as a player that goes from
+    /// one representation of a title to another: only who holds all of it is named. Lock-free.
     pub fn steer_below(&self, question: &Question<'_>) -> SteeringAnswer {
         self.steer_for(question, &self.catalogue.bundles_below(question.path))
     }
@@ -129,8 +130,9 @@ impl Fleet {
         Ok(())
     }
 
-    /// Adds bundles to the catalogue, each with its number, which is below [`crate::limits::BUNDLE_NUMBERS_MAX`] and never used for
-    /// another. One that is there already stays as it is. How many were left out because their number is too high.
+    /// Adds bundles to the catalogue, each with its number, which is below
+    /// [`crate::limits::BUNDLE_NUMBERS_MAX`] and never used for another. One that is there already stays as
+    /// it is. How many were left out because their number is too high.
     pub fn add_bundles(&self, bundles: impl IntoIterator<Item = (BundleKey, u32)>) -> usize {
         self.catalogue.add(bundles)
     }
@@ -145,7 +147,8 @@ impl Fleet {
         self.catalogue.number_of(bundle)
     }
 
-    /// Adds an appliance, moves it to another site, or changes its URLs. Standing, load and inventory of one that is there stay.
+    /// Adds an appliance, moves it to another site, or changes its URLs. Standing, load and inventory of one
+    /// that is there stay.
     pub fn place(&self, name: &ApplianceName, site: &SiteName, urls: Vec<String>) -> Result<(), PlaceError> {
         let mut appliances = self.lock();
         let topology = self.topology.load();
@@ -199,8 +202,8 @@ impl Fleet {
         });
     }
 
-    /// Notes what an appliance says that it holds. A change that is not based on the revision that is known is refused: ask for
-    /// all of it. One that is not known is passed over.
+    /// Notes what an appliance says that it holds. A change that is not based on the revision that is known
+    /// is refused: ask for all of it. One that is not known is passed over.
     pub fn apply_inventory(
         &self,
         name: &ApplianceName,

@@ -1,10 +1,12 @@
 //! Whose network a client is in: longest prefix match on its address.
 //!
-//! An IPv4 address is written inside IPv6 in three ways that clients come with. A mapped one (`::ffff:0:0/96`, RFC 4291,
-//! section 2.5.5.2) *is* the IPv4 address, as a socket that takes both families shows it: only IPv4 prefixes match it. 6to4 (`2002::/16`,
-//! RFC 3056) and NAT64's well-known prefix (`64:ff9b::/96`, RFC 6052) are IPv6 addresses in their own right that lead to an
-//! IPv4 one: prefixes of both families match, and the longest wins, where an IPv4 prefix of length *n* counts as what it is inside the
-//! IPv6 address, 16 + *n* or 96 + *n*. Teredo is left out: the address in it is that of a home's router seen from one relay.
+//! An IPv4 address is written inside IPv6 in three ways that clients come with. A mapped one
+//! (`::ffff:0:0/96`, RFC 4291, section 2.5.5.2) *is* the IPv4 address, as a socket that takes both families
+//! shows it: only IPv4 prefixes match it. 6to4 (`2002::/16`, RFC 3056) and NAT64's well-known prefix
+//! (`64:ff9b::/96`, RFC 6052) are IPv6 addresses in their own right that lead to an IPv4 one: prefixes of
+//! both families match, and the longest wins, where an IPv4 prefix of length *n* counts as what it is inside
+//! the IPv6 address, 16 + *n* or 96 + *n*. Teredo is left out: the address in it is that of a home's router
+//! seen from one relay.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -51,8 +53,8 @@ pub struct Match {
 }
 
 impl Footprint {
-    /// Gives a prefix to a site. Bits behind the prefix's length are ignored; a prefix of mapped addresses becomes the IPv4 prefix that
-    /// it means. Giving it to the same site twice changes nothing.
+    /// Gives a prefix to a site. Bits behind the prefix's length are ignored; a prefix of mapped addresses
+    /// becomes the IPv4 prefix that it means. Giving it to the same site twice changes nothing.
     pub fn insert(&mut self, prefix: IpNet, site: u32) -> Result<(), PrefixConflict> {
         let prefix = unmapped(prefix.trunc());
         let taken = match prefix {

@@ -1,5 +1,6 @@
-//! How an appliance stands: whether clients are sent to it. One lost answer is no verdict: several misses in a row turn an
-//! appliance away, and several good answers in a row bring it back. A drain is an order, not a symptom: it holds at once.
+//! How an appliance stands: whether clients are sent to it. One lost answer is no verdict: several misses in
+//! a row turn an appliance away, and several good answers in a row bring it back. A drain is an order, not a
+//! symptom: it holds at once.
 
 use std::fmt;
 
@@ -94,7 +95,8 @@ impl fmt::Display for Standing {
     }
 }
 
-/// The standing of one appliance, and what was seen since it last turned. A value: [`StandingTrack::observe`] gives the next.
+/// The standing of one appliance, and what was seen since it last turned. A value: [`StandingTrack::observe`]
+/// gives the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StandingTrack {
     standing: Standing,

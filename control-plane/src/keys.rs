@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 use control_client::content::Sha256;
 use control_client::digest::sha256;
 use control_client::signature::{SigningKey, SigningKeyError, TrustedKey};
-
-use crate::registry::{RegistryError, Token};
+use control_client::token::Token;
 
 /// The state folder.
 #[derive(Clone, Debug)]
@@ -85,7 +84,9 @@ impl StateFolder {
             let path = entry.map_err(error)?.path();
             keys.extend(KeyRecord::of(path));
         }
-        keys.sort_by(|left, right| (left.is_retired, left.number, &left.id).cmp(&(right.is_retired, right.number, &right.id)));
+        keys.sort_by(|left, right| {
+            (left.is_retired, left.number, &left.id).cmp(&(right.is_retired, right.number, &right.id))
+        });
         Ok(keys)
     }
 
@@ -132,9 +133,9 @@ impl StateFolder {
         let path = self.operator_token_path();
         match read_secret(&path) {
             Err(KeyError::File(_, error)) if error.kind() == io::ErrorKind::NotFound => {
-                let token = Token::generate().map_err(|_: RegistryError| KeyError::Randomness)?;
-                write_secret(&path, &format!("{}\n", token.secret()))?;
-                Ok(token.digest())
+                let token = Token::generate().map_err(|_| KeyError::Randomness)?;
+                write_secret(&path, &format!("{}\n", token.as_str()))?;
+                Ok(token.sha256())
             }
             Err(error) => Err(error),
             Ok(text) if text.trim().is_empty() => Err(KeyError::NoToken(path)),
@@ -184,8 +185,7 @@ fn check_mode(path: &Path) -> Result<(), KeyError> {
 
 fn write_secret(path: &Path, text: &str) -> Result<(), KeyError> {
     let error = |error| KeyError::File(path.to_owned(), error);
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(error)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(error)
 }
 
@@ -201,14 +201,23 @@ impl fmt::Display for KeyError {
             Self::File(path, error) => write!(formatter, "{}: {error}", path.display()),
             Self::Exposed(path) => {
                 let path = path.display();
-                write!(formatter, "others can read {path}: chmod 600 {path}, and replace the secret if they may have")
+                write!(
+                    formatter,
+                    "others can read {path}: chmod 600 {path}, and replace the secret if they may have"
+                )
             }
             Self::Key(path, error) => write!(formatter, "{}: {error}", path.display()),
             Self::Unknown(id) => {
-                write!(formatter, "no key {id} signs or waits: \"control-plane keys list\" shows those that do")
+                write!(
+                    formatter,
+                    "no key {id} signs or waits: \"control-plane keys list\" shows those that do"
+                )
             }
             Self::Last => {
-                write!(formatter, "it is the only key: make the next one first, with \"control-plane keys new\"")
+                write!(
+                    formatter,
+                    "it is the only key: make the next one first, with \"control-plane keys new\""
+                )
             }
             Self::NoToken(path) => {
                 write!(formatter, "{} is empty: remove it, and the next start makes a token", path.display())
@@ -246,7 +255,8 @@ mod tests {
         assert_eq!(state.retire(&first).unwrap(), second);
         assert_eq!(state.signer().unwrap().id, second);
         assert!(matches!(state.retire(&first), Err(KeyError::Unknown(_))));
-        let listed: Vec<_> = state.keys().unwrap().into_iter().map(|key| (key.number, key.is_retired)).collect();
+        let listed: Vec<_> =
+            state.keys().unwrap().into_iter().map(|key| (key.number, key.is_retired)).collect();
         assert_eq!(listed, [(2, false), (1, true)]);
     }
 

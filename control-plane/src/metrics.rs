@@ -14,6 +14,8 @@ pub struct Metrics {
     pub reports: IntCounterVec,
     /// Inventories that were changes of another revision than the known one.
     pub wrong_bases: IntCounter,
+    /// What appliances could not keep until they could tell it.
+    pub dropped: IntCounterVec,
     /// Polls by what they showed.
     pub polls: IntCounterVec,
     /// Turns of standings, by the one that they led to.
@@ -50,6 +52,12 @@ impl Metrics {
             wrong_bases: register.counter(
                 "inventory_wrong_base_total",
                 "Inventory changes refused because they were based on another revision; all of it was asked for",
+            ),
+            dropped: register.counters(
+                "dropped_by_appliances_total",
+                "What appliances could not keep until they could report it: runs, results, requests, bytes, absent; was this control \
+                 plane away for long?",
+                &["what"],
             ),
             polls: register.counters("polls_total", "Polls of health, by what they showed", &["observation"]),
             turns: register.counters("standing_turns_total", "Turns of appliances' standings, by the new one", &["standing"]),
@@ -125,7 +133,8 @@ impl Register<'_> {
     }
 
     fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        let counters = IntCounterVec::new(Opts::new(full(name), help), labels).expect("the name is well formed");
+        let counters =
+            IntCounterVec::new(Opts::new(full(name), help), labels).expect("the name is well formed");
         self.0.register(Box::new(counters.clone())).expect("the name is used once");
         counters
     }
@@ -159,6 +168,10 @@ mod tests {
         assert!(text.contains("oca_control_plane_reports_total{novelty=\"new\"} 1"), "{text}");
         assert!(text.contains("oca_control_plane_appliances{standing=\"serving\"} 3"), "{text}");
         assert!(text.contains("oca_control_plane_fleet{of=\"sites\"} 2"), "{text}");
-        assert!(text.lines().filter(|line| !line.starts_with('#')).all(|line| line.starts_with("oca_control_plane_")));
+        assert!(
+            text.lines()
+                .filter(|line| !line.starts_with('#'))
+                .all(|line| line.starts_with("oca_control_plane_"))
+        );
     }
 }

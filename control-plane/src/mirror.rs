@@ -153,9 +153,9 @@ async fn read_appliances(database: &Database, fleet: &Fleet) -> Result<Vec<Appli
     let appliances = registry::appliances(database).await?;
     for appliance in &appliances {
         let placed = fleet.appliance(&appliance.name);
-        let is_same = placed
-            .as_ref()
-            .is_some_and(|(site, member)| *site == appliance.site && member.urls[..] == appliance.serve_urls[..]);
+        let is_same = placed.as_ref().is_some_and(|(site, member)| {
+            *site == appliance.site && member.urls[..] == appliance.serve_urls[..]
+        });
         if is_same {
             continue;
         }
@@ -168,7 +168,11 @@ async fn read_appliances(database: &Database, fleet: &Fleet) -> Result<Vec<Appli
     Ok(appliances)
 }
 
-async fn read_inventory(database: &Database, fleet: &Fleet, name: &ApplianceName) -> Result<(), DatabaseError> {
+async fn read_inventory(
+    database: &Database,
+    fleet: &Fleet,
+    name: &ApplianceName,
+) -> Result<(), DatabaseError> {
     let sql = "SELECT inventory_revision FROM appliances WHERE name = $1";
     // The revision first: if the rows are newer, the next look finds another revision, and reads once more.
     let row = database.read_one(sql, vec![name.as_str().into()]).await?;

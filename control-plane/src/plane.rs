@@ -1,33 +1,31 @@
 //! The control plane at work: what the API's routes and the loops in the background share, and what they do with it.
 
+mod planning_round;
+mod polling;
+mod sources;
+
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use control_client::config::ControlPlaneConfig;
-use control_client::content::{BundleKey, Sha256};
+use control_client::content::Sha256;
 use control_client::fleet::ApplianceName;
-use control_client::report::{Directive, Order, Report, ReportAnswer};
-use control_client::sources::{BundleSources, SourcesRequest};
+use control_client::report::{Directive, Dropped, Order, Report, ReportAnswer};
 use control_client::wire::DocumentVersion;
-use futures_util::StreamExt as _;
 use roaring::RoaringBitmap;
 use tokio::sync::Notify;
 
 use crate::database::{Database, DatabaseError};
-use crate::fill_sources::{FillSourcesInput, Neighbour, Origin, fill_sources};
 use crate::fleet::{Fleet, MemberUpdate};
-use crate::hysteresis::{Hysteresis, Observation};
+use crate::hysteresis::Hysteresis;
 use crate::keys::{KeyError, StateFolder};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::planning::{self, Facts, Issued, RegionDemand};
-use crate::poll::Poller;
 use crate::registry::{self, InventoryOutcome, Novelty, RegistryError};
 use crate::standings::{Standings, Turn};
-use crate::steering::Member;
 
 /// What everything in the process shares.
 pub struct ControlPlane {
@@ -138,7 +136,12 @@ impl ControlPlane {
     }
 
     /// Takes a report, and answers it.
-    pub async fn report(&self, name: &ApplianceName, report: &Report, now: u64) -> Result<ReportAnswer, RegistryError> {
+    pub async fn report(
+        &self,
+        name: &ApplianceName,
+        report: &Report,
+        now: u64,
+    ) -> Result<ReportAnswer, RegistryError> {
         let accepted = registry::accept(&self.database, name, report, now).await?;
         let word = match accepted.novelty {
             Novelty::New => "new",
@@ -149,6 +152,9 @@ impl ControlPlane {
         self.metrics.reports.with_label_values(&[word]).inc();
         if accepted.inventory == InventoryOutcome::WrongBase {
             self.metrics.wrong_bases.inc();
+        }
+        if matches!(accepted.novelty, Novelty::New | Novelty::NewInstance) && !report.dropped.is_empty() {
+            self.note_dropped(name, &report.dropped);
         }
         let fleet = self.fleet();
         if fleet.appliance(name).is_none() {
@@ -162,7 +168,9 @@ impl ControlPlane {
             let turn = self.standings.note_report(name, report.health.as_ref(), report.load.as_ref(), now);
             self.note(name, turn).await;
             if let (Some(inventory), InventoryOutcome::Taken(_)) = (&report.inventory, accepted.inventory) {
-                self.mirror.apply_inventory(&self.database, name, inventory, accepted.inventory_revision).await?;
+                self.mirror
+                    .apply_inventory(&self.database, name, inventory, accepted.inventory_revision)
+                    .await?;
             }
         }
         Ok(ReportAnswer {
@@ -171,7 +179,9 @@ impl ControlPlane {
             inventory_revision: accepted.inventory_revision,
             manifest_sequence: accepted.manifest_sequence,
             directives: accepted.directives,
-            next_report_seconds: u32::try_from(self.config.report_interval.as_secs()).unwrap_or(u32::MAX).max(1),
+            next_report_seconds: u32::try_from(self.config.report_interval.as_secs())
+                .unwrap_or(u32::MAX)
+                .max(1),
         })
     }
 
@@ -187,116 +197,15 @@ impl ControlPlane {
     }
 
     /// Orders something of an appliance. A drain holds for steering at once.
-    pub async fn order(&self, name: &ApplianceName, order: Order, now: u64) -> Result<Directive, RegistryError> {
+    pub async fn order(
+        &self,
+        name: &ApplianceName,
+        order: Order,
+        now: u64,
+    ) -> Result<Directive, RegistryError> {
         let directive = registry::order(&self.database, name, order, now).await?;
         self.refresh().await?;
         Ok(directive)
-    }
-
-    /// Where an appliance can fetch each bundle that it asks for; those that the catalogue has not are left out.
-    pub fn sources(&self, asker: &ApplianceName, request: &SourcesRequest) -> Vec<BundleSources> {
-        let fleet = self.fleet();
-        let Some((site, _)) = fleet.appliance(asker) else { return Vec::new() };
-        let own = fleet.appliances_of(&site);
-        let tiers = fleet.tiers_of(&site);
-        let upstream: Vec<Arc<Member>> = tiers.iter().skip(1).flat_map(|site| fleet.appliances_of(site)).collect();
-        let origins: Vec<Origin<'_>> =
-            self.config.origins.iter().map(|origin| Origin { name: &origin.name, url: &origin.url }).collect();
-        let escalation_seconds = u32::try_from(self.config.escalation.as_secs()).unwrap_or(u32::MAX);
-        let assigned = self.assigned.load();
-        let mut answer = Vec::with_capacity(request.bundles.len());
-        for bundle in &request.bundles {
-            let Some(number) = fleet.number_of(bundle) else { continue };
-            let site: Vec<_> = own.iter().map(|member| neighbour(member, number, &assigned)).collect();
-            let above: Vec<_> = upstream.iter().map(|member| neighbour(member, number, &assigned)).collect();
-            let sources = fill_sources(&FillSourcesInput {
-                asker,
-                bundle,
-                site: &site,
-                upstream: &above,
-                origins: &origins,
-                escalation_seconds,
-            });
-            answer.push(BundleSources { bundle: bundle.clone(), sources });
-        }
-        answer
-    }
-
-    /// Ranks every region, places its list in every site, and makes the manifests that differ. How many it made.
-    pub async fn plan(&self, now: u64) -> Result<u64, PlanError> {
-        planning::forget_old_days(&self.database, now).await?;
-        let facts = Arc::new(Facts::read(&self.database).await?);
-        let fleet = self.fleet();
-        let mut assigned = Assigned::new();
-        let mut made = 0;
-        for region in facts.regions() {
-            let demand = RegionDemand::read(&self.database, &facts, &region, now).await?;
-            let shares = planning::shares(&demand.served);
-            let (about, list_of) = (Arc::clone(&facts), region.clone());
-            let ranked = compute(move || planning::rank_region(&about.catalogue, &list_of, &demand, now)).await?;
-            let ranked = Arc::new(ranked);
-            for site in facts.sites.iter().filter(|site| site.region == region) {
-                let share = shares.get(&site.name).copied().unwrap_or_default();
-                let (about, list, name) = (Arc::clone(&facts), Arc::clone(&ranked), site.name.clone());
-                let plan = compute(move || {
-                    planning::plan_site(&about.catalogue, &list, &name, &about.appliances_of(&name), share)
-                })
-                .await?;
-                // For every site, so that a key that was retired signs nothing more.
-                let signer = self.state.signer().map_err(PlanError::Key)?;
-                for (place, appliance) in plan.appliances.iter().enumerate() {
-                    let entries = plan.entries(&facts.catalogue, &ranked, place);
-                    let held: RoaringBitmap = entries
-                        .iter()
-                        .filter_map(|entry| {
-                            let key = BundleKey { path: entry.path.clone(), generation: entry.generation };
-                            fleet.number_of(&key)
-                        })
-                        .collect();
-                    assigned.insert(appliance.clone(), held);
-                    let issued = planning::issue(&self.database, &signer, appliance, entries, now).await?;
-                    if let Issued::New(sequence) = issued {
-                        tracing::info!(%appliance, sequence, "a new fill manifest");
-                        self.metrics.manifests.inc();
-                        made += 1;
-                    }
-                }
-            }
-        }
-        self.assigned.store(Arc::new(assigned));
-        self.metrics.planned(now);
-        Ok(made)
-    }
-
-    /// Looks at the health of all appliances once.
-    pub async fn poll_all(&self, poller: &Poller) {
-        let started = Instant::now();
-        futures_util::stream::iter(self.standings.polled())
-            .for_each_concurrent(limits::POLLS_AT_ONCE, |(name, url)| async move {
-                self.poll(poller, &name, &url).await;
-            })
-            .await;
-        let patience = u64::from(limits::SILENT_INTERVALS) * self.config.report_interval.as_secs();
-        for name in self.standings.silent(now().saturating_sub(patience)) {
-            let observation = Observation::Missed("it has not reported for too long".to_owned());
-            let turn = self.standings.note_poll(&name, observation, None, now());
-            self.note(&name, turn).await;
-        }
-        self.metrics.polled(started.elapsed().as_millis());
-    }
-
-    /// Looks at the health of one appliance.
-    pub async fn poll(&self, poller: &Poller, name: &ApplianceName, admin_url: &str) {
-        let (observation, health) = poller.look(admin_url).await;
-        let word = match &observation {
-            Observation::Healthy => "healthy",
-            Observation::Unhealthy(_) => "unhealthy",
-            Observation::Draining => "draining",
-            Observation::Missed(_) => "missed",
-        };
-        self.metrics.polls.with_label_values(&[word]).inc();
-        let turn = self.standings.note_poll(name, observation, health, now());
-        self.note(name, turn).await;
     }
 
     /// Tells steering how an appliance stands; where that is another standing than before, the log and the database too.
@@ -312,24 +221,21 @@ impl ControlPlane {
         }
     }
 
+    fn note_dropped(&self, name: &ApplianceName, dropped: &Dropped) {
+        tracing::warn!(appliance = %name, ?dropped, "an appliance could not keep all that it had to tell");
+        for (what, count) in [
+            ("runs", dropped.runs),
+            ("results", dropped.results),
+            ("requests", dropped.requests),
+            ("bytes", dropped.bytes),
+            ("absent", dropped.absent),
+        ] {
+            self.metrics.dropped.with_label_values(&[what]).inc_by(count.min(limits::DEMAND_MAX));
+        }
+    }
+
     fn turned(&self, name: &ApplianceName, turn: &Turn) {
-        let update =
-            MemberUpdate { standing: Some(turn.to.clone()), utilisation: Some(turn.utilisation) };
+        let update = MemberUpdate { standing: Some(turn.to.clone()), utilisation: Some(turn.utilisation) };
         self.fleet().update(name, update);
     }
-}
-
-fn neighbour<'a>(member: &'a Member, number: u32, assigned: &Assigned) -> Neighbour<'a> {
-    Neighbour {
-        name: &member.name,
-        url: member.urls.first().map(String::as_str),
-        is_available: member.standing.is_serving(),
-        holds: member.held.contains(number),
-        is_assigned: assigned.get(&member.name).is_some_and(|bundles| bundles.contains(number)),
-    }
-}
-
-/// On a thread that may take its time.
-async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PlanError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| PlanError::Interrupted(error.to_string()))
 }

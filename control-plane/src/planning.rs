@@ -19,9 +19,9 @@ use crate::popularity::DayBytes;
 use crate::ranking::{Item, Ranking, RankingInput, rank};
 use crate::registry::Appliance;
 
+pub(crate) use facts::forget_old_days;
 pub use facts::{Facts, RegionDemand};
 pub use issue::{Issued, issue, newest, newest_list};
-pub(crate) use facts::forget_old_days;
 
 /// How long before its release a title is brought to the appliances: two whole nights, so that one that fails does not matter.
 pub const PREWARM_SECONDS: u64 = 48 * 3600;
@@ -54,19 +54,25 @@ pub struct SitePlan {
 }
 
 /// Ranks the catalogue for one region.
-pub fn rank_region(catalogue: &Catalogue, region: &RegionName, demand: &RegionDemand, now: u64) -> RankedRegion {
-    let titles: BTreeMap<_, _> = catalogue.titles.iter().map(|title| (&title.name, title)).collect();
+pub fn rank_region(
+    catalogue: &Catalogue,
+    region: &RegionName,
+    demand: &RegionDemand,
+    now: u64,
+) -> RankedRegion {
     let mut bundles = Vec::new();
     let mut facts: Vec<(&CataloguedBundle, &Title, Vec<DayBytes>)> = Vec::new();
     for (place, bundle) in catalogue.current_places() {
-        let Some(title) = titles.get(&bundle.title) else { continue };
+        let Some(title) = catalogue.title(&bundle.title) else { continue };
         if title.regions.is_empty() || title.regions.contains(region) {
             bundles.push(place);
             facts.push((bundle, title, demand.of(bundle)));
         }
     }
-    let items: Vec<Item<'_>> = facts.iter().map(|(bundle, title, demand)| item(bundle, title, demand)).collect();
-    let input = RankingInput { items: &items, reported: &demand.reported, prewarm_seconds: PREWARM_SECONDS, now };
+    let items: Vec<Item<'_>> =
+        facts.iter().map(|(bundle, title, demand)| item(bundle, title, demand)).collect();
+    let input =
+        RankingInput { items: &items, reported: &demand.reported, prewarm_seconds: PREWARM_SECONDS, now };
     let ranking = rank(&input);
     RankedRegion { region: region.clone(), bundles, ranking }
 }
@@ -88,7 +94,13 @@ fn item<'a>(bundle: &'a CataloguedBundle, title: &'a Title, demand: &'a [DayByte
 }
 
 /// Places the list of a region on the appliances of one of its sites. Appliances that have not enrolled hold nothing.
-pub fn plan_site(catalogue: &Catalogue, ranked: &RankedRegion, site: &SiteName, appliances: &[&Appliance], share: f64) -> SitePlan {
+pub fn plan_site(
+    catalogue: &Catalogue,
+    ranked: &RankedRegion,
+    site: &SiteName,
+    appliances: &[&Appliance],
+    share: f64,
+) -> SitePlan {
     let mut enrolled: Vec<&Appliance> =
         appliances.iter().copied().filter(|appliance| appliance.enrolled_at.is_some()).collect();
     enrolled.sort_unstable_by(|left, right| left.name.cmp(&right.name));
@@ -121,8 +133,6 @@ impl SitePlan {
     /// The entries of one appliance's manifest, the best first; `place` is its place in [`SitePlan::appliances`].
     pub fn entries(&self, catalogue: &Catalogue, ranked: &RankedRegion, place: usize) -> Vec<FillEntry> {
         let bundles = &self.assignment.bundles[place];
-        let expiries: BTreeMap<_, _> =
-            catalogue.titles.iter().filter_map(|title| Some((&title.name, title.expires_at?))).collect();
         bundles
             .iter()
             .take(control_client::limits::MANIFEST_ENTRIES_MAX)
@@ -140,7 +150,7 @@ impl SitePlan {
                     score: two_digits(score),
                     descriptor: bundle.descriptor,
                     class: entry.class,
-                    expires_at: expiries.get(&bundle.title).copied(),
+                    expires_at: catalogue.title(&bundle.title).and_then(|title| title.expires_at),
                 }
             })
             .collect()
@@ -197,14 +207,18 @@ mod tests {
     #[test]
     fn a_site_without_demand_gets_half_of_an_equal_share() {
         let site = |name: &str| SiteName::parse(name).unwrap();
-        let shares = shares(&BTreeMap::from([(site("a"), 300), (site("b"), 0), (site("c"), 100), (site("d"), 0)]));
+        let shares =
+            shares(&BTreeMap::from([(site("a"), 300), (site("b"), 0), (site("c"), 100), (site("d"), 0)]));
         assert_eq!(shares.values().copied().collect::<Vec<_>>(), [0.5, 0.125, 0.25, 0.125]);
     }
 
     #[test]
     fn without_any_demand_all_sites_are_equal() {
         let site = |name: &str| SiteName::parse(name).unwrap();
-        assert_eq!(shares(&BTreeMap::from([(site("a"), 0), (site("b"), 0)])).into_values().collect::<Vec<_>>(), [0.5, 0.5]);
+        assert_eq!(
+            shares(&BTreeMap::from([(site("a"), 0), (site("b"), 0)])).into_values().collect::<Vec<_>>(),
+            [0.5, 0.5]
+        );
         assert!(shares(&BTreeMap::new()).is_empty());
     }
 }

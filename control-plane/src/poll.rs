@@ -18,15 +18,21 @@ impl Poller {
     /// One exchange takes at most `timeout`, from connecting to the last byte. Connections are kept between polls; redirects are not
     /// followed, and no proxy is asked.
     pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .http1_only()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .timeout(timeout)
-            .connect_timeout(timeout)
-            .pool_max_idle_per_host(1)
-            .user_agent(concat!("oca-control-plane/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let builder = || {
+            Client::builder()
+                .http1_only()
+                .no_proxy()
+                .redirect(redirect::Policy::none())
+                .timeout(timeout)
+                .connect_timeout(timeout)
+                .pool_max_idle_per_host(1)
+                .user_agent(concat!("oca-control-plane/", env!("CARGO_PKG_VERSION")))
+        };
+        let client = builder().build().or_else(|error| {
+            // A machine that has none of the usual authorities can still poll over HTTP, as appliances are by default.
+            tracing::warn!(%error, "appliances whose admin_url is https cannot be polled");
+            builder().tls_certs_only([]).build()
+        })?;
         Ok(Self { client })
     }
 
@@ -53,7 +59,8 @@ impl Poller {
             }
             content.extend_from_slice(&chunk);
         }
-        serde_json::from_slice(&content).map_err(|error| format!("{url} did not answer with a health report: {error}"))
+        serde_json::from_slice(&content)
+            .map_err(|error| format!("{url} did not answer with a health report: {error}"))
     }
 }
 

@@ -1,9 +1,10 @@
-//! How much of something is served per day, from days of demand that are incomplete: smoothed over days, and not misled by days on which
-//! nobody reported.
+//! How much of something is served per day, from days of demand that are incomplete: smoothed over days, and
+//! not misled by days on which nobody reported.
 //!
-//! Every day has an exposure: the share of the region's appliances that reported it, and of today the part that has gone by.
-//! A level is the weighted sum of bytes divided by the weighted sum of exposures, the weights halving with age. So a day
-//! that is missing counts for nothing, half a day for half, and a silent day on which all reported for a true zero.
+//! Every day has an exposure: the share of the region's appliances that reported it, and of today the part
+//! that has gone by. A level is the weighted sum of bytes divided by the weighted sum of exposures, the
+//! weights halving with age. So a day that is missing counts for nothing, half a day for half, and a silent
+//! day on which all reported for a true zero.
 
 use std::collections::BTreeMap;
 
@@ -63,15 +64,16 @@ pub struct Popularity {
 }
 
 impl Popularity {
-    /// What the next day brings if the change from the long level to the short one goes on: a straight line, never below 0.
+    /// What the next day brings if the change from the long level to the short one goes on: a straight line,
+    /// never below 0.
     pub fn trend(&self) -> f64 {
         (2.0 * self.short - self.long).max(0.0)
     }
 }
 
 impl Calendar {
-    /// The days that were reported, at `now` in seconds since 1970. Days to come and days too long ago are left out; of a day that is
-    /// given twice the larger share counts.
+    /// The days that were reported, at `now` in seconds since 1970. Days to come and days too long ago are
+    /// left out; of a day that is given twice the larger share counts.
     pub fn new(reported: &[ReportedDay], now: u64) -> Self {
         let today = u32::try_from(now / DAY_SECONDS).unwrap_or(u32::MAX);
         let gone = (now % DAY_SECONDS) as f64 / DAY_SECONDS as f64;
@@ -103,8 +105,8 @@ impl Calendar {
         self.exposures.contains_key(&day)
     }
 
-    /// The popularity of something that could be asked for since `first_day`. Demand of days that nobody reported is left out;
-    /// of a day that is given twice both count.
+    /// The popularity of something that could be asked for since `first_day`. Demand of days that nobody
+    /// reported is left out; of a day that is given twice both count.
     pub fn popularity(&self, demand: &[DayBytes], first_day: u32) -> Popularity {
         let mut long = Level::default();
         let mut short = Level::default();

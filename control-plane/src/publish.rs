@@ -109,7 +109,8 @@ pub async fn enter(
             return Err(PublishError::Taken { path: directory.path, owner });
         }
         let (bundle, is_new) =
-            enter_bundle(&mut change, &title.name, directory, newest, publication.generation, now_micros).await?;
+            enter_bundle(&mut change, &title.name, directory, newest, publication.generation, now_micros)
+                .await?;
         unchanged += usize::from(!is_new);
         bundles.push(bundle);
     }
@@ -125,7 +126,8 @@ fn check(publication: &Publication, scanned: &scan::Scanned) -> Result<(), Publi
     if publication.tags.len() > limits::TITLE_TAGS_MAX || publication.seasons.len() > limits::TITLE_TAGS_MAX {
         return Err(PublishError::TooMany { what: "tags or seasons", most: limits::TITLE_TAGS_MAX });
     }
-    if publication.tags.iter().any(|tag| tag.len() > limits::TAG_BYTES_MAX || tag.contains(char::is_control)) {
+    if publication.tags.iter().any(|tag| tag.len() > limits::TAG_BYTES_MAX || tag.contains(char::is_control))
+    {
         return Err(PublishError::Tag);
     }
     if scanned.directories.is_empty() {
@@ -157,7 +159,9 @@ async fn enter_bundle(
 ) -> Result<(CataloguedBundle, bool), PublishError> {
     if let Some(newest) = newest {
         let same = described(title, &directory, newest.key.generation)?.0;
-        if same.descriptor == newest.descriptor && generation.is_none_or(|wanted| wanted == newest.key.generation) {
+        if same.descriptor == newest.descriptor
+            && generation.is_none_or(|wanted| wanted == newest.key.generation)
+        {
             return Ok((same, false));
         }
     }

@@ -1,11 +1,13 @@
-//! What each bundle of the catalogue is worth in one region: the bytes that clients are expected to ask of it per day.
+//! What each bundle of the catalogue is worth in one region: the bytes that clients are expected to ask of it
+//! per day.
 //!
-//! `0.5 × history + 0.3 × trend + 0.2 × prediction`. History is the level over weeks, trend what the change of the last days leads to
-//! (both of [`crate::popularity`]), prediction what its age, the season and similar titles would make one expect of it if it had never been
-//! seen. As far as it has not been seen, because it is new or nobody reported, prediction stands in for history and trend.
+//! `0.5 × history + 0.3 × trend + 0.2 × prediction`. History is the level over weeks, trend what the change
+//! of the last days leads to (both of [`crate::popularity`]), prediction what its age, the season and similar
+//! titles would make one expect of it if it had never been seen. As far as it has not been seen, because it
+//! is new or nobody reported, prediction stands in for history and trend.
 //!
-//! The order is by expected bytes per byte stored, after what an operator has pinned and what is released soon. Every part of the
-//! sum is kept, so that the list can be explained.
+//! The order is by expected bytes per byte stored, after what an operator has pinned and what is released
+//! soon. Every part of the sum is kept, so that the list can be explained.
 
 mod prediction;
 mod season;

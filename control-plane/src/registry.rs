@@ -9,15 +9,14 @@ mod error;
 mod inventory;
 mod reports;
 mod sites;
-mod token;
 
 pub use appliances::{
-    Appliance, add_appliance, appliance, appliance_of_token, appliances, holdings, renew_token, runs, set_standing, token_digest,
+    Appliance, add_appliance, appliance, appliance_of_token, appliances, holdings, renew_token, runs,
+    set_standing, token_digest,
 };
 pub use directives::{OrderedDirective, directives, order, waiting};
 pub use enrolment::enrol;
 pub use error::RegistryError;
-pub use inventory::{InventoryOutcome, Difference};
+pub use inventory::{Difference, InventoryOutcome};
 pub use reports::{Accepted, Novelty, accept, novelty};
 pub use sites::{add_prefix, add_site, remove_prefix, site_facts};
-pub use token::Token;

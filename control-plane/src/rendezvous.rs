@@ -1,10 +1,12 @@
-//! Rendezvous hashing (Thaler and Ravishankar, 1998): every key draws a number for every candidate, and the highest draw
-//! wins. Where a candidate comes or goes, only the keys that it wins or won move. Weighted as by Schindelhauer and Schomaker (2005):
-//! a candidate wins keys in proportion to its weight, and a weight that changes moves no more keys than it must.
+//! Rendezvous hashing (Thaler and Ravishankar, 1998): every key draws a number for every candidate, and the
+//! highest draw wins. Where a candidate comes or goes, only the keys that it wins or won move. Weighted as by
+//! Schindelhauer and Schomaker (2005): a candidate wins keys in proportion to its weight, and a weight that
+//! changes moves no more keys than it must.
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What a key or a candidate is known by in [`draw`]. It is the same on every machine and in every release: what is stored follows it.
+/// What a key or a candidate is known by in [`draw`]. It is the same on every machine and in every release:
+/// what is stored follows it.
 pub fn identity(name: &str) -> u64 {
     xxh3_64(name.as_bytes())
 }

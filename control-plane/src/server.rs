@@ -48,7 +48,8 @@ pub async fn serve(
     bounds: ServerLimits,
     stop: watch::Receiver<bool>,
 ) {
-    let server = Arc::new(Server { router, plane, bounds, places: Arc::new(Semaphore::new(bounds.connections)) });
+    let server =
+        Arc::new(Server { router, plane, bounds, places: Arc::new(Semaphore::new(bounds.connections)) });
     let mut accepting = JoinSet::new();
     for listener in listeners {
         accepting.spawn(Arc::clone(&server).accept(listener, stop.clone()));

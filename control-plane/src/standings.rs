@@ -70,7 +70,9 @@ impl Tracked {
             "serving" => Some(Observation::Healthy),
             "draining" => Some(Observation::Draining),
             "unhealthy" => Some(Observation::Unhealthy("it was when it was last looked at".to_owned())),
-            "unreachable" => Some(Observation::Missed("it did not answer when it was last looked at".to_owned())),
+            "unreachable" => {
+                Some(Observation::Missed("it did not answer when it was last looked at".to_owned()))
+            }
             _ => None,
         };
         let mut track = StandingTrack::default();

@@ -1,9 +1,10 @@
 //! Where a client is sent: a ranked list of appliances that hold what it asks for and want clients.
 //!
-//! Appliances are taken tier by tier from the client's own site outwards. Who lacks the content, drains, is unhealthy or is not heard of
-//! is never in the list. The rest is ordered by: room before none; nearer before farther; the newest edition before older
-//! ones; and among equals by rendezvous hashing of the path, weighted by what each has left. So one title is warm in the memory of few appliances,
-//! load follows headroom, and a change of load moves only the clients that it has to. A title's clients are split into
+//! Appliances are taken tier by tier from the client's own site outwards. Who lacks the content, drains, is
+//! unhealthy or is not heard of is never in the list. The rest is ordered by: room before none; nearer before
+//! farther; the newest edition before older ones; and among equals by rendezvous hashing of the path,
+//! weighted by what each has left. So one title is warm in the memory of few appliances, load follows
+//! headroom, and a change of load moves only the clients that it has to. A title's clients are split into
 //! [`CLIENT_GROUPS`], so that no premiere falls on one machine.
 
 mod utilisation;
@@ -27,8 +28,8 @@ pub use utilisation::Utilisation;
 /// Groups of clients, by network, that may see the appliances of one tier in different orders.
 pub const CLIENT_GROUPS: u64 = 4;
 
-/// How long an answer holds, in seconds, by the tier of the first place in it: the farther, the sooner to ask again. The last is for all
-/// tiers beyond, the origin, and nothing at all.
+/// How long an answer holds, in seconds, by the tier of the first place in it: the farther, the sooner to ask
+/// again. The last is for all tiers beyond, the origin, and nothing at all.
 pub const TTL_SECONDS: [u32; 3] = [300, 60, 30];
 
 /// What a client asks.
@@ -248,7 +249,8 @@ fn wire_tier(tier: usize) -> u8 {
     u8::try_from(tier).unwrap_or(u8::MAX)
 }
 
-/// The group of a client: clients of one /24 or /48 are in one, so that a household or an office sees one order whatever address it has today.
+/// The group of a client: clients of one /24 or /48 are in one, so that a household or an office sees one
+/// order whatever address it has today.
 fn client_group(client: IpAddr) -> u64 {
     let network = match footprint::canonical(client) {
         IpAddr::V4(client) => u64::from(u32::from(client) >> 8),

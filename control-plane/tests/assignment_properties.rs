@@ -115,8 +115,8 @@ fn where_an_appliance_comes_only_what_it_takes_moves() {
     let six = made.shelves(&roomy);
     let before = by_name(&assign(&list, &five, 2), &five);
     let after = by_name(&assign(&list, &six, 2), &six);
-    // Copies that are on an appliance now and were not before. Where the new one takes a copy over, the old one has room for another third
-    // one of the head.
+    // Copies that are on an appliance now and were not before. Where the new one takes a copy over, the old
+    // one has room for another third one of the head.
     let fetched_by = |name: &str| {
         (0..sizes.len())
             .filter(|&bundle| after[bundle].contains(name) && !before[bundle].contains(name))
@@ -130,7 +130,8 @@ fn where_an_appliance_comes_only_what_it_takes_moves() {
     assert!(after.iter().all(|holders| holders.len() >= 2), "nobody lacks a copy");
 }
 
-/// One of four appliances goes, and the other three have just room for one copy of everything: second copies of the head make room.
+/// One of four appliances goes, and the other three have just room for one copy of everything: second copies
+/// of the head make room.
 #[test]
 fn where_an_appliance_goes_the_bundles_of_the_others_stay() {
     let sizes = vec![100; 900];

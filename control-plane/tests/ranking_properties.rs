@@ -1,4 +1,5 @@
-//! Ranking, whatever the demand: never negative, never not a number, more demand never means less, and the same every time.
+//! Ranking, whatever the demand: never negative, never not a number, more demand never means less, and the
+//! same every time.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,5 +1,5 @@
-//! Steering, whatever the fleet looks like: nobody is sent where he cannot be served, every place is named once, nearer comes first,
-//! and the answer holds as long as its tier says.
+//! Steering, whatever the fleet looks like: nobody is sent where he cannot be served, every place is named
+//! once, nearer comes first, and the answer holds as long as its tier says.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 

@@ -1,8 +1,12 @@
 //! Catalogue, registry, reports and manifests, the same on both databases.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+#[path = "support/fleet.rs"]
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use control_client::content::Generation;
 use control_client::descriptor::Descriptor;
@@ -17,7 +21,7 @@ use control_plane::limits;
 use control_plane::mirror::Mirror;
 use control_plane::planning::{self, Facts, Issued, RegionDemand};
 use control_plane::publish::{PublishError, publish};
-use control_plane::registry::{self, InventoryOutcome, Novelty, RegistryError, Token};
+use control_plane::registry::{self, InventoryOutcome, Novelty, RegistryError};
 use control_plane::steering::Question;
 
 use support::*;
@@ -32,14 +36,23 @@ async fn small_fleet(database: &Database) {
         registry::enrol(database, &appliance(name), &enrolment, NOW).await.unwrap();
     }
     let files = tree(&[("high/1.m4s", "first"), ("high/2.m4s", "second"), ("low/1.m4s", "one")]);
-    publish(database, files.path(), &path("/film"), publication("film", Some(1)), NOW * 1_000_000).await.unwrap();
+    publish(database, files.path(), &path("/film"), publication("film", Some(1)), NOW * 1_000_000)
+        .await
+        .unwrap();
 }
 
 async fn demand_of(database: &Database, at: &str) -> Vec<(u64, u64, u64, u64)> {
     let sql = "SELECT day, requests, bytes, absent FROM demand WHERE path = $1 ORDER BY day";
     let rows = database.read(sql, vec![at.into()]).await.unwrap();
     rows.iter()
-        .map(|row| (number(row, 0).unwrap(), number(row, 1).unwrap(), number(row, 2).unwrap(), number(row, 3).unwrap()))
+        .map(|row| {
+            (
+                number(row, 0).unwrap(),
+                number(row, 1).unwrap(),
+                number(row, 2).unwrap(),
+                number(row, 3).unwrap(),
+            )
+        })
         .collect()
 }
 
@@ -160,14 +173,15 @@ on_every_database! {
         let again = registry::add_appliance(database, &appliance("oca-1"), &site("a")).await;
         assert!(matches!(again, Err(RegistryError::ApplianceTaken(_))));
         let digest = registry::token_digest(database, &appliance("oca-1")).await.unwrap().unwrap();
-        assert!(Token::matches(token.secret(), &digest));
+        assert_eq!(digest, token.sha256());
         let kept = database.read("SELECT token_sha256 FROM appliances", vec![]).await.unwrap();
-        assert_ne!(text(&kept[0], 0).unwrap(), token.secret());
+        assert_ne!(text(&kept[0], 0).unwrap(), token.as_str());
         let new = registry::renew_token(database, &appliance("oca-1")).await.unwrap();
         let digest = registry::token_digest(database, &appliance("oca-1")).await.unwrap().unwrap();
-        assert!(Token::matches(new.secret(), &digest) && !Token::matches(token.secret(), &digest));
-        assert_eq!(registry::appliance_of_token(database, &new.digest()).await.unwrap(), Some(appliance("oca-1")));
-        assert_eq!(registry::appliance_of_token(database, &token.digest()).await.unwrap(), None);
+        assert_eq!(digest, new.sha256());
+        assert_ne!(new, token);
+        assert_eq!(registry::appliance_of_token(database, &new.sha256()).await.unwrap(), Some(appliance("oca-1")));
+        assert_eq!(registry::appliance_of_token(database, &token.sha256()).await.unwrap(), None);
     }
 
     async fn each_number_counts_once(test: &TestDatabase) {
@@ -382,7 +396,7 @@ on_every_database! {
         let mut told = report("oca-1", "one", 2);
         told.directives = vec![DirectiveResult { id: drain.id, failure: None }, DirectiveResult { id: 999, failure: None }];
         let second = registry::accept(database, &name, &told, NOW).await.unwrap();
-        assert_eq!(second.directives, [purge.clone()]);
+        assert_eq!(second.directives, std::slice::from_ref(&purge));
         told.sequence = 3;
         told.directives = vec![DirectiveResult { id: purge.id, failure: Some("the disk is full".to_owned()) }];
         assert_eq!(registry::accept(database, &name, &told, NOW + 5).await.unwrap().directives, []);
@@ -413,7 +427,7 @@ on_every_database! {
         small_fleet(database).await;
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
-        let signer = state.signer().unwrap();
+        let signer = Arc::new(state.signer().unwrap());
         let name = appliance("oca-1");
         let plan = async |now| {
             let facts = Facts::read(database).await.unwrap();
@@ -441,7 +455,7 @@ on_every_database! {
         // After the key was changed, the same list is signed anew.
         state.new_key().unwrap();
         state.retire(&signer.id).unwrap();
-        let next = state.signer().unwrap();
+        let next = Arc::new(state.signer().unwrap());
         let rotated = planning::issue(database, &next, &name, entries[..1].to_vec(), NOW).await.unwrap();
         assert_eq!(rotated, Issued::New(NOW + 2));
     }
@@ -550,4 +564,21 @@ async fn a_url_of_no_database_is_refused_with_what_to_write() {
     assert!(refused.contains("sqlite:///path/of/state.db"), "{refused}");
     let refused = Database::open("sqlite:///nonexistent/folder/state.db").await.unwrap_err().to_string();
     assert!(refused.contains("does its folder or server exist"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn programs_that_make_a_new_database_at_the_same_time_all_find_it_whole() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("state.db").display());
+        let opening = (0..4).map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move { Database::open(&url).await.unwrap() })
+        });
+        for opened in futures_util::future::join_all(opening).await {
+            let database = opened.unwrap();
+            assert_eq!(catalogue::counts(&database).await.unwrap(), (0, 0));
+            database.close().await;
+        }
+    }
 }

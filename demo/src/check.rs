@@ -50,7 +50,7 @@ async fn check(program: &Path, options: &NightOptions, began: Instant) -> Result
             compared.bytes = played.bytes;
             compared.problems.extend(played.problems);
             all.push(compared);
-            if let Some(title) = night::day(&system, &evening, night).await? {
+            if let Some(title) = night::day(&mut system, &evening, night).await? {
                 say(format!("day {night}: {} appears in a new edition", system.titles[title].name));
             }
         }

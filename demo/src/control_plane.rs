@@ -48,6 +48,8 @@ impl ControlPlaneProcess {
     pub async fn prepare(folder: &Path, program: &Path, origin: &str) -> Result<Self, Failure> {
         fs::create_dir(folder).step("making the control plane's folder")?;
         let database = Database::open(&database_url(folder)).await.step("making the database")?;
+        // Before anybody is invited, who has to be told of the key: the control plane itself makes it when it first plans.
+        StateFolder::open(&folder.join("state")).and_then(|state| state.signer()).step("making the key")?;
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().step("making an operator")?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -123,15 +125,17 @@ level = \"warn\"
 
     /// Makes an appliance of a site known, and gives what it has to be told.
     pub async fn invite(&self, appliance: &str, site: &str) -> Result<Invitation, Failure> {
-        let (name, site) = (ApplianceName::parse(appliance).step(appliance)?, SiteName::parse(site).step(site)?);
-        let token = registry::add_appliance(&self.database, &name, &site).await.step("adding the appliance")?;
+        let (name, site) =
+            (ApplianceName::parse(appliance).step(appliance)?, SiteName::parse(site).step(site)?);
+        let token =
+            registry::add_appliance(&self.database, &name, &site).await.step("adding the appliance")?;
         let state = StateFolder::open(&self.state_folder()).step("the control plane's keys")?;
         let keys = state.keys().step("the control plane's keys")?;
         let trusted: Vec<String> = keys
             .iter()
             .map(|key| key.trusted_key().step("the control plane's keys").map(|key| trusted_key(&key)))
             .collect::<Result<_, _>>()?;
-        let (url, token) = (self.url(), token.secret().to_owned());
+        let (url, token) = (self.url(), token.as_str().to_owned());
         Ok(Invitation { url, token, trusted_keys: format!("[{}]", trusted.join(", ")) })
     }
 
@@ -175,7 +179,8 @@ level = \"warn\"
     /// What it knows of the appliances.
     pub async fn appliances(&self) -> Result<Vec<ApplianceView>, Failure> {
         let request = self.client.get(format!("{}/v1/appliances", self.url()));
-        let response = request.bearer_auth(self.operator_token()?).send().await.step("asking for appliances")?;
+        let response =
+            request.bearer_auth(self.operator_token()?).send().await.step("asking for appliances")?;
         let status = response.status();
         let text = response.text().await.step("asking for appliances")?;
         if status != StatusCode::OK {

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use control_client::health::Readiness;
 use control_client::inventory::{BundleState, InventoryEntry};
@@ -49,6 +50,7 @@ impl Member {
         let mut premises = Premises::new(folder);
         premises.add_certificate(certificate);
         premises.set("log", "level = \"warn\"");
+        premises.set("serve", "connections = 2000");
         cache_store::Volume::init(&premises.volumes()[0]).step("making the volume")?;
         invite(&mut premises, name, invitation, fill)?;
         premises.write_config()?;
@@ -122,6 +124,17 @@ impl Member {
         Ok(())
     }
 
+    /// Another night begins, with a budget of its own: the agent is started again with another window.
+    pub async fn begin_night(&mut self, night: u32) -> Result<(), Failure> {
+        if let Some(agent) = self.agent.take() {
+            agent.stop().await?;
+        }
+        self.premises.set("fill", format!("window = {:?}", window_far_away(night)));
+        self.premises.write_config()?;
+        self.agent = Some(AgentProcess::start(&self.premises, &self.program, Stdio::inherit()).await?);
+        Ok(())
+    }
+
     /// Stops the agent, then the daemon; whether both ended well.
     pub async fn stop(&mut self) -> Result<bool, Failure> {
         let mut is_well = true;
@@ -158,7 +171,7 @@ fn invite(
         format!("state = {state:?}"),
         format!("socket = {socket:?}"),
         "time_zone = \"UTC\"".to_owned(),
-        format!("window = {:?}", window_far_away()),
+        format!("window = {:?}", window_far_away(0)),
         "jitter = \"0 s\"".to_owned(),
         "rate = \"10 Gbit/s\"".to_owned(),
         "keep_free = \"64 MiB\"".to_owned(),
@@ -173,12 +186,13 @@ fn invite(
     Ok(())
 }
 
-/// A window of an hour that opens in twelve.
-fn window_far_away() -> String {
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let hour = (now / 3600 + 12) % 24;
-    format!("{hour:02}:00-{:02}:00", if hour == 23 { 24 } else { hour + 1 })
+/// A window of half an hour that opens in twelve hours or a little later: another one for each night of the demo, each of which has
+/// its own budget.
+fn window_far_away(night: u32) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let opens = (now / 3600 + 12) * 60 + u64::from(night % 30);
+    let clock = |minute: u64| format!("{:02}:{:02}", minute / 60 % 24, minute % 60);
+    format!("{}-{}", clock(opens), clock(opens + 30))
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), Failure> {

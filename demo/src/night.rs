@@ -72,7 +72,10 @@ impl NightOptions {
 
 /// The day after an evening: the title that was watched most appears in another edition, so that the night has something to replace
 /// and to retire. Its index.
-pub async fn day(system: &System, evening: &Evening, night: u32) -> Result<Option<usize>, Failure> {
+pub async fn day(system: &mut System, evening: &Evening, night: u32) -> Result<Option<usize>, Failure> {
+    for member in &mut system.members {
+        member.begin_night(night).await?;
+    }
     let Some(title) = evening.popularity.order().first().copied() else { return Ok(None) };
     system.publish_edition(title, night).await?;
     Ok(Some(title))
@@ -92,7 +95,7 @@ pub async fn wait_for_manifests(system: &System) -> Result<(), Failure> {
     eventually("every appliance has a newer manifest", MANIFEST_PATIENCE, async || {
         for member in &system.members {
             let last = member.agent()?.last_run().await?.map_or(0, |run| run.manifest_sequence);
-            if member.agent()?.manifest_sequence().await? <= last {
+            if member.agent()?.progress().await?.manifest_sequence <= last {
                 return Ok(None);
             }
         }

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Step};
 use crate::process::RoleProcess;
 
-pub use service::run;
 pub(crate) use service::publish_address;
+pub use service::run;
 
 /// Where the switches are: `GET` and `PUT` of a list of [`OriginFault`].
 pub const FAULTS_PATH: &str = "/.control/faults";

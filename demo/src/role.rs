@@ -86,7 +86,7 @@ pub enum AgentTask {
 
 /// The life of one role. It ends with whoever started it, even where that was killed and could not see to it.
 pub fn play(StartedAs::Role(role): StartedAs) -> ExitCode {
-    if let Err(error) = set_parent_process_death_signal(Some(Signal::TERM)) {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         eprintln!("{error}");
     }
     match role {

@@ -102,8 +102,7 @@ impl System {
             let name = format!("oca-{index}");
             let invitation = control_plane.invite(&name, SITE).await?;
             let member =
-                Member::start(&name, &folder_of(&name), program, &certificate, &invitation, &fill)
-                    .await?;
+                Member::start(&name, &folder_of(&name), program, &certificate, &invitation, &fill).await?;
             say(format!("{name:<14} http://{}, health http://{}/health", member.http(), member.admin()));
             members.push(member);
         }
@@ -134,7 +133,8 @@ impl System {
     async fn wait_until_known(&self) -> Result<(), Failure> {
         eventually("every appliance has enrolled and is healthy", ENROLMENT_PATIENCE, async || {
             let known = self.control_plane.appliances().await?;
-            let is_known = |name: &str| known.iter().any(|one| one.name.as_str() == name && one.standing == "serving");
+            let is_known =
+                |name: &str| known.iter().any(|one| one.name.as_str() == name && one.standing == "serving");
             Ok(self.members.iter().all(|member| is_known(member.name())).then_some(()))
         })
         .await

@@ -37,7 +37,7 @@ async fn show(
     options: &NightOptions,
     say: &mut dyn FnMut(String),
 ) -> Result<System, Failure> {
-    let system = System::start(program, &options.system(), say).await?;
+    let mut system = System::start(program, &options.system(), say).await?;
     for night in 0..options.nights.max(1) {
         if night > 0 {
             say(format!("evening {night}: viewers ask the control plane where to go, and watch"));
@@ -48,7 +48,7 @@ async fn show(
             for problem in played.problems.iter().take(5) {
                 say(problem.clone());
             }
-            if let Some(title) = night::day(&system, &evening, night).await? {
+            if let Some(title) = night::day(&mut system, &evening, night).await? {
                 say(format!("day {night}: {} appears in a new edition", system.titles[title].name));
             }
         }

@@ -100,8 +100,8 @@ impl Agent {
     pub fn new(config: Config, clock: ClockTrust, state: StateFolder) -> Result<Self, AgentError> {
         let (control, fill) = (&config.control, &config.fill);
         let name = control.appliance.as_ref().map_or("", |name| name.as_str());
-        let window = FillWindow::new(fill.window, &fill.time_zone, fill.jitter, name)
-            .map_err(AgentError::TimeZone)?;
+        let window =
+            FillWindow::new(fill.window, &fill.time_zone, fill.jitter, name).map_err(AgentError::TimeZone)?;
         let outbox = Outbox::open(state.path()).map_err(AgentError::Outbox)?;
         if let Some(damage) = outbox.damage() {
             tracing::error!(damage, "what the control plane had not heard yet is lost");

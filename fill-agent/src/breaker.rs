@@ -32,7 +32,8 @@ enum State {
     HalfOpen,
 }
 
-/// Failures in a row that open it: as many as one lost packet burst takes down of the requests that are under way at once.
+/// Failures in a row that open it: as many as one lost packet burst takes down of the requests that are under
+/// way at once.
 pub const FAILURES_TO_OPEN: u32 = 5;
 
 /// How long it stays open: for a restart of the source at first, then longer.
@@ -59,8 +60,8 @@ impl Breaker {
         }
     }
 
-    /// A request is sent. After an open period it is the probe. Each one ends in [`Breaker::succeeded`], [`Breaker::failed`] or
-    /// [`Breaker::ended`].
+    /// A request is sent. After an open period it is the probe. Each one ends in [`Breaker::succeeded`],
+    /// [`Breaker::failed`] or [`Breaker::ended`].
     pub fn begin(&mut self, now: Duration) {
         if let State::Open { until } = self.state
             && now >= until
@@ -74,8 +75,8 @@ impl Breaker {
         *self = Self::default();
     }
 
-    /// The source could not be reached, stalled, or answered 5xx. `retry_after` is what it asked for; `jitter` is evenly
-    /// spread over 0 to 1.
+    /// The source could not be reached, stalled, or answered 5xx. `retry_after` is what it asked for;
+    /// `jitter` is evenly spread over 0 to 1.
     pub fn failed(&mut self, now: Duration, retry_after: Option<Duration>, jitter: f64) {
         let failures = match self.state {
             // It was opened already: this one was under way.

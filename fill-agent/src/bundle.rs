@@ -111,7 +111,8 @@ async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
     if let Some(volume) = published_already(run, work).await {
         return adopt(run, work, &volume).await;
     }
-    let volume = run.volume(work.planned.volume).map_err(|why| End::Failed(FailureReason::VolumeLost, why))?;
+    let volume =
+        run.volume(work.planned.volume).map_err(|why| End::Failed(FailureReason::VolumeLost, why))?;
     let descriptor = descriptor(run, work).await?;
     if work.was_begun && work.space.is_none() {
         open_space(run, work, &volume, &descriptor).await?;
@@ -250,7 +251,9 @@ async fn adopt(run: &Run, work: &mut Work, volume: &OpenVolume) -> Result<(), En
 
 fn not_adopted(error: &AdminError) -> String {
     if error.is_unreachable() {
-        return format!("it is published, and the daemon does not answer: {error}; the next run has it adopted");
+        return format!(
+            "it is published, and the daemon does not answer: {error}; the next run has it adopted"
+        );
     }
     format!("the daemon would not adopt it: {error}")
 }

@@ -74,14 +74,13 @@ impl Daemon {
 
     /// Takes a bundle out of service, and waits a while for its space.
     pub async fn retire(&self, key: &BundleKey) -> Result<Retired, AdminError> {
-        let retire = Retire {
-            version: DocumentVersion,
-            path: key.path.clone(),
-            generation: Some(key.generation),
-        };
+        let retire =
+            Retire { version: DocumentVersion, path: key.path.clone(), generation: Some(key.generation) };
         match self.retirements.retire(retire).await {
             Ok(retired) => Ok(Retired::Gone(retired.freed_bytes)),
-            Err(AdminError::TimedOut { .. } | AdminError::Refused { status: 504, .. }) => Ok(Retired::Leaving),
+            Err(AdminError::TimedOut { .. } | AdminError::Refused { status: 504, .. }) => {
+                Ok(Retired::Leaving)
+            }
             // On its way out already.
             Err(AdminError::Refused { status: 409, .. }) => Ok(Retired::Leaving),
             Err(AdminError::Refused { status: 404, .. }) => Ok(Retired::Absent),
@@ -122,4 +121,3 @@ async fn patiently<T, F: Future<Output = Result<T, AdminError>>>(
 fn is_starting(error: &AdminError) -> bool {
     matches!(error, AdminError::Refused { status: 503, .. })
 }
-

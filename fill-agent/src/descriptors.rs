@@ -24,11 +24,12 @@ pub async fn descriptor(
     if let Some(bytes) = state.read_bytes(&name, DESCRIPTOR_BYTES_MAX) {
         match Descriptor::parse(&bytes, digest, key) {
             Ok(descriptor) => return Ok(descriptor),
-            Err(error) => tracing::warn!(%digest, %error, "a descriptor that was kept is damaged; it is asked for again"),
+            Err(error) => {
+                tracing::warn!(%digest, %error, "a descriptor that was kept is damaged; it is asked for again")
+            }
         }
     }
-    let control_plane =
-        control_plane.ok_or("no descriptor was kept, and control.url names nobody to ask")?;
+    let control_plane = control_plane.ok_or("no descriptor was kept, and control.url names nobody to ask")?;
     let bytes = control_plane.descriptor(digest).await.map_err(|error| error.to_string())?;
     let descriptor = Descriptor::parse(&bytes, digest, key).map_err(|error| error.to_string())?;
     keep(state, &name, &bytes);

@@ -84,8 +84,7 @@ impl DiskThread {
             let mut ring = tokio_uring::uring_builder();
             ring.setup_single_issuer().setup_coop_taskrun();
             let mut builder = tokio_uring::builder();
-            let runtime =
-                tokio_uring::Runtime::new(builder.entries(RING_ENTRIES).uring_builder(&ring));
+            let runtime = tokio_uring::Runtime::new(builder.entries(RING_ENTRIES).uring_builder(&ring));
             match runtime {
                 Ok(runtime) => {
                     let _ = started.send(Ok(()));

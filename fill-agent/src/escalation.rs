@@ -8,8 +8,8 @@ use control_client::sources::{FillSource, SourceKind};
 
 use crate::breaker::Admission;
 
-/// The sources of one bundle, and what became of asking them. Moments are times since any fixed moment by a clock that never
-/// goes back.
+/// The sources of one bundle, and what became of asking them. Moments are times since any fixed moment by a
+/// clock that never goes back.
 #[derive(Clone, Debug)]
 pub struct Escalation {
     began: Duration,

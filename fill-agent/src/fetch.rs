@@ -33,7 +33,8 @@ pub use tls::connector;
 
 use crate::disk::DiskError;
 use crate::limits::{
-    OBJECT_FAILURES_MAX, OBJECT_PROGRESS_BYTES, OBJECT_RESTARTS_MAX, OBJECT_RETRY, SOURCE_BYTES_PER_SECOND_MIN,
+    OBJECT_FAILURES_MAX, OBJECT_PROGRESS_BYTES, OBJECT_RESTARTS_MAX, OBJECT_RETRY,
+    SOURCE_BYTES_PER_SECOND_MIN,
 };
 use crate::random::jitter;
 use crate::tally::SourceTally;
@@ -145,11 +146,12 @@ impl Fetcher {
         let from = object.writer.received();
         let validator = object.validator.take().filter(|_| from > 0);
         let asked = Asked { bytes: object.wanted.bytes, from, validator: validator.as_deref() };
-        let (connection, response) = self.ask(&object.wanted, Method::GET, &asked).await.map_err(|fault| {
-            // What could not be asked has not said that it is another one.
-            object.validator = validator.clone();
-            Failed::Source(fault)
-        })?;
+        let (connection, response) =
+            self.ask(&object.wanted, Method::GET, &asked).await.map_err(|fault| {
+                // What could not be asked has not said that it is another one.
+                object.validator = validator.clone();
+                Failed::Source(fault)
+            })?;
         let promised =
             judge(&asked, response.status().as_u16(), response.headers()).map_err(Failed::Source)?;
         if promised.from < from {

@@ -134,6 +134,9 @@ pub const REPORTER_TURN_MAX: Duration = Duration::from_secs(3600 + 600 + 300);
 /// How long `fill-agent run` waits for the control plane to take its report; what is not taken is reported by the service.
 pub const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Directives whose results are remembered, as many as the outbox keeps.
+pub const DIRECTIVES_REMEMBERED_MAX: usize = 1_000;
+
 /// A capacity that has changed by less than this part is not worth an enrolment.
 pub const CAPACITY_CHANGE_PART: u64 = 100;
 

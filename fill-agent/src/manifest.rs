@@ -72,13 +72,8 @@ impl Manifests {
     /// Reads what was kept, and verifies it again: a key that is trusted no longer takes its manifests with it.
     pub fn load(state: &StateFolder, audience: Option<ApplianceName>, trusted: &[TrustedKey]) -> Self {
         let newest_sequence = state.read(SEQUENCE).unwrap_or(0);
-        let mut manifests = Self {
-            audience,
-            trusted: trusted.to_vec(),
-            newest_sequence,
-            in_force: None,
-            refused: None,
-        };
+        let mut manifests =
+            Self { audience, trusted: trusted.to_vec(), newest_sequence, in_force: None, refused: None };
         let signed: Option<SignedManifest> = state
             .read_bytes(MANIFEST, 3 * MANIFEST_BYTES_MAX)
             .and_then(|bytes| serde_json::from_slice(&bytes).ok());

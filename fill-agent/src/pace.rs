@@ -1,7 +1,9 @@
-//! The rate cap: how many bytes may be taken from the sockets now, so that over any one second they are at most the rate.
+//! The rate cap: how many bytes may be taken from the sockets now, so that over any one second they are at
+//! most the rate.
 //!
-//! A token bucket lets through its depth and a second's refill in the worst second. So the bucket is shallow, and the refill
-//! is less than the rate by that depth, and by what the kernel's receive buffers take in before anybody reads.
+//! A token bucket lets through its depth and a second's refill in the worst second. So the bucket is shallow,
+//! and the refill is less than the rate by that depth, and by what the kernel's receive buffers take in
+//! before anybody reads.
 
 use std::time::Duration;
 
@@ -30,7 +32,8 @@ pub enum Grant {
 
 const SECOND_NANOS: u128 = 1_000_000_000;
 
-/// The bucket holds a fiftieth of a second: deep enough for a reader that a busy core makes late, and it costs 2 % of the rate.
+/// The bucket holds a fiftieth of a second: deep enough for a reader that a busy core makes late, and it
+/// costs 2 % of the rate.
 const DEPTH_PART: u64 = 50;
 
 /// Less than this part of the bucket is not worth a wake-up.
@@ -50,8 +53,8 @@ impl Pace {
         self.rate
     }
 
-    /// Another rate from now on. What was granted under the earlier one stays granted: over the second around the change
-    /// the higher of both holds.
+    /// Another rate from now on. What was granted under the earlier one stays granted: over the second around
+    /// the change the higher of both holds.
     pub fn set_rate(&mut self, rate: BitRate, now: Duration) {
         self.refill_until(now);
         self.rate = rate;
@@ -59,8 +62,8 @@ impl Pace {
         self.tokens = self.tokens.min(u128::from(self.depth) * SECOND_NANOS);
     }
 
-    /// Asks for `wanted` bytes of a socket that has some to read. Fewer may be granted. Read them at once: a grant kept for
-    /// later falls into another second.
+    /// Asks for `wanted` bytes of a socket that has some to read. Fewer may be granted. Read them at once: a
+    /// grant kept for later falls into another second.
     pub fn take(&mut self, wanted: u64, now: Duration) -> Grant {
         self.refill_until(now);
         let least = wanted.min((self.depth / GRANT_PART).max(1));
@@ -81,7 +84,8 @@ impl Pace {
         self.tokens = returned.min(u128::from(self.depth) * SECOND_NANOS);
     }
 
-    /// Refill, depth and unread bytes together are the rate, as far as whole bytes allow; the refill is never nothing.
+    /// Refill, depth and unread bytes together are the rate, as far as whole bytes allow; the refill is never
+    /// nothing.
     fn divide(&mut self) {
         let bytes = self.rate.bytes_per_second();
         let unread = self.unread_bytes.min(bytes / 2);

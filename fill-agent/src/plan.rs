@@ -2,17 +2,18 @@
 //!
 //! The plan makes the most of two things that are scarce, room on the volumes and the night's bytes:
 //!
-//! 1. Pinned bundles come first, pre-warmed ones next, then the ranked ones. One of a higher class is never left out for one of a
-//!    lower class. Within a class the best value per byte that is to be fetched comes first, so that a run that is cut
-//!    short has done the best part.
-//! 2. A bundle is worth what it serves to clients within `churn_days`, or until its licence expires where that is sooner. One that is
-//!    held is worth besides what it would cost to fetch again: so within a class it gives way only to what serves
-//!    so much more that it pays for the bytes. One that is not in the manifest serves nothing, but
-//!    costs as much to fetch again, and stays until room is needed.
+//! 1. Pinned bundles come first, pre-warmed ones next, then the ranked ones. One of a higher class is never left
+//!    out for one of a lower class. Within a class the best value per byte that is to be fetched comes first, so
+//!    that a run that is cut short has done the best part.
+//! 2. A bundle is worth what it serves to clients within `churn_days`, or until its licence expires where that is
+//!    sooner. One that is held is worth besides what it would cost to fetch again: so within a class it gives way
+//!    only to what serves so much more that it pays for the bytes. One that is not in the manifest serves nothing,
+//!    but costs as much to fetch again, and stays until room is needed.
 //! 3. What goes, goes when the fetch that needs its room begins, and only for a fetch that the night's bytes allow.
 //!
-//! [`survey`](self) sorts the input, a greedy pass selects, an exact search over the bundles at the margin improves on it, and the
-//! schedule says in which order. The cost is O(n log n) for n bundles, times the few volumes that are looked at for each.
+//! The modules, in the order of the work: `survey` sorts the input; `selection` chooses greedily; `improvement`
+//! searches exactly over the bundles at the margin; `schedule` puts the steps in order. The cost is O(n log n) for
+//! n bundles, and a look at each volume for each bundle that finds no free room.
 
 use control_client::content::BundleKey;
 use control_client::fill_manifest::FillEntry;
@@ -57,7 +58,8 @@ pub struct Held {
     pub volume: u8,
     /// The length of its file.
     pub file_bytes: u64,
-    /// When its licence expires, in seconds since 1970, as far as an earlier manifest said; the one in force overrides it.
+    /// When its licence expires, in seconds since 1970, as far as an earlier manifest said; the one in force
+    /// overrides it.
     pub expires_at: Option<u64>,
 }
 
@@ -183,7 +185,7 @@ impl Skipped {
         match self {
             Self::Expired => "its licence has expired",
             Self::ExpiresSoon => "its licence expires before it serves what it costs to fetch",
-            Self::NoRoom => "no room: everything held is worth more",
+            Self::NoRoom => "no room beside what is worth more",
             Self::Churn => {
                 "within fill.churn_days it would not serve so much more than what it replaces that it pays"
             }

@@ -43,9 +43,8 @@ pub async fn make(
 ) -> Planned {
     let serving = serving_volumes(agent).await;
     let (looking, listed) = (Arc::clone(agent), Arc::clone(manifest));
-    let (volumes, rooms, begun, unwanted) = tokio::task::spawn_blocking(move || look(&looking, &listed))
-        .await
-        .unwrap_or_default();
+    let (volumes, rooms, begun, unwanted) =
+        tokio::task::spawn_blocking(move || look(&looking, &listed)).await.unwrap_or_default();
     let rooms: Vec<VolumeRoom> = rooms
         .into_iter()
         .map(|room| VolumeRoom {
@@ -54,20 +53,38 @@ pub async fn make(
         })
         .collect();
     let held = held(agent, Some(manifest), inventory);
+    let (planning, listed) = (Arc::clone(agent), Arc::clone(manifest));
+    let made = tokio::task::spawn_blocking(move || {
+        let plan = make_from(&planning, &listed, &held, &begun, &rooms, night);
+        (plan, begun)
+    });
+    let (plan, begun) = made.await.unwrap_or_default();
+    Planned { plan, volumes, begun, unwanted }
+}
+
+/// A plan of a large manifest takes a processor a while.
+fn make_from(
+    agent: &Agent,
+    manifest: &FillManifest,
+    held: &[Held],
+    begun: &[Partial],
+    rooms: &[VolumeRoom],
+    night: Timestamp,
+) -> Plan {
     let night_bytes = agent.config.fill.night_bytes.bytes();
-    let plan = plan(&PlanInput {
+    let night_bytes_left = locked(&agent.budget).left(night, night_bytes);
+    plan(&PlanInput {
         entries: &manifest.entries,
-        held: &held,
-        partial: &begun,
-        volumes: &rooms,
+        held,
+        partial: begun,
+        volumes: rooms,
         keep_free_bytes: agent.config.fill.keep_free.bytes(),
         night_bytes,
-        night_bytes_left: locked(&agent.budget).left(night, night_bytes),
+        night_bytes_left,
         churn_days: agent.config.fill.churn_days,
         now: clock::now(),
         clock_is_synchronised: agent.clock.is_synchronised(),
-    });
-    Planned { plan, volumes, begun, unwanted }
+    })
 }
 
 /// What the daemon serves, with what is known of its licences.
@@ -102,11 +119,9 @@ pub fn held(agent: &Agent, manifest: Option<&FillManifest>, inventory: &Inventor
 /// What the daemon says of its volumes; nothing where it does not answer.
 async fn serving_volumes(agent: &Agent) -> HashMap<u8, bool> {
     match agent.daemon.client().health().await {
-        Ok(health) => health
-            .volumes
-            .iter()
-            .map(|volume| (volume.index, volume.state == VolumeState::Serving))
-            .collect(),
+        Ok(health) => {
+            health.volumes.iter().map(|volume| (volume.index, volume.state == VolumeState::Serving)).collect()
+        }
         Err(_) => HashMap::new(),
     }
 }

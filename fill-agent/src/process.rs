@@ -119,7 +119,10 @@ async fn run_once(agent: &Arc<Agent>, now: bool) -> u8 {
         _ if now => Occasion { night: agent.window.night_of(at), is_by_hand: true },
         WindowState::Open { night, .. } => Occasion { night, is_by_hand: false },
         WindowState::Closed { opens_at } => {
-            return complain(FAILED, &format_args!("the window is closed until {opens_at}; --now runs at any time"));
+            return complain(
+                FAILED,
+                &format_args!("the window is closed until {opens_at}; --now runs at any time"),
+            );
         }
     };
     let door = match Door::bind(&agent.config.fill.socket) {
@@ -171,7 +174,10 @@ fn print_plan(report: &FillPlanReport, json: bool) -> u8 {
     let print = |word: &str, bundles: &[PlannedBundle]| {
         for bundle in bundles {
             let bytes = ByteCount::new(bundle.bytes);
-            println!("{word:<7} {bytes:>10}  {} generation {}  {}", bundle.path, bundle.generation, bundle.why);
+            println!(
+                "{word:<7} {bytes:>10}  {} generation {}  {}",
+                bundle.path, bundle.generation, bundle.why
+            );
         }
     };
     print("fetch", &report.fetches);

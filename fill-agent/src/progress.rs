@@ -188,7 +188,8 @@ impl Progress {
 
 impl Inner {
     fn rate(&self) -> u64 {
-        let (Some((from, before)), Some((until, after))) = (self.received.front(), self.received.back()) else {
+        let (Some((from, before)), Some((until, after))) = (self.received.front(), self.received.back())
+        else {
             return 0;
         };
         let micros = until.saturating_sub(*from).as_micros();

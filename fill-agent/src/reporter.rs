@@ -4,7 +4,7 @@
 mod directives;
 mod held;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneError
 use control_client::fleet::ApplianceName;
 use control_client::inventory::Inventory;
 use control_client::outbox::OutboxError;
-use control_client::report::{Enrolment, Report, ReportAnswer};
+use control_client::report::{Directive, DirectiveResult, Enrolment, Report, ReportAnswer};
 use control_client::wire::DocumentVersion;
 
 use crate::agent::{Agent, locked};
 use crate::clock;
-use crate::limits::{CAPACITY_CHANGE_PART, REPORT_RETRY};
+use crate::limits::{CAPACITY_CHANGE_PART, DIRECTIVES_REMEMBERED_MAX, REPORT_RETRY};
 use crate::manifest::NoManifest;
 use crate::random::jitter;
 
@@ -31,8 +31,8 @@ pub struct Reporter {
     held: HeldReports,
     /// The capacity that was enrolled.
     enrolled_bytes: Option<u64>,
-    /// Directives that were carried out since the agent started; their results are in the outbox.
-    carried_out: HashSet<u64>,
+    /// What became of the directives that were carried out since the agent started, the newest ones: none is carried out twice.
+    results: BTreeMap<u64, DirectiveResult>,
     /// The sequence of a manifest that was refused: it is not asked for again with every report.
     refused_sequence: Option<u64>,
 }
@@ -55,7 +55,7 @@ impl Reporter {
             appliance: agent.config.control.appliance.clone()?,
             held: HeldReports::new(clock::now()),
             enrolled_bytes: None,
-            carried_out: HashSet::new(),
+            results: BTreeMap::new(),
             refused_sequence: None,
         })
     }
@@ -108,6 +108,10 @@ impl Reporter {
             let instance = outbox.instance().to_owned();
             (outbox.next().map_err(NotReported::Outbox)?.clone(), instance)
         };
+        let (manifest_sequence, manifest_refused) = {
+            let manifests = locked(&self.agent.manifests);
+            (manifests.sequence(), manifests.refused().map(str::to_owned))
+        };
         let report = Report {
             version: DocumentVersion,
             appliance: self.appliance.clone(),
@@ -119,8 +123,8 @@ impl Reporter {
             inventory: held.flatten(),
             demand: delivery.demand,
             runs: delivery.runs,
-            manifest_sequence: locked(&self.agent.manifests).sequence(),
-            manifest_refused: locked(&self.agent.manifests).refused().map(str::to_owned),
+            manifest_sequence,
+            manifest_refused,
             directives: delivery.directives,
             dropped: delivery.dropped,
         };
@@ -136,18 +140,7 @@ impl Reporter {
             outbox.has_more()
         };
         self.held.acknowledged(answer.inventory_revision);
-        let mut has_results = false;
-        for directive in &answer.directives {
-            if self.carried_out.insert(directive.id) {
-                let result = directives::carry_out(&self.agent, directive).await;
-                has_results = true;
-                if let Err(error) = locked(&self.agent.outbox).add_result(result) {
-                    tracing::warn!(%error, "the result of a directive could not be kept yet");
-                }
-            }
-        }
-        // What the control plane does not give any more has been told of.
-        self.carried_out.retain(|id| answer.directives.iter().any(|directive| directive.id == *id));
+        let has_results = self.carry_out(&answer.directives).await;
         self.renew_manifest(answer.manifest_sequence).await;
         let interval = answer.next_report();
         if has_more || has_results || self.held.is_asked_for_all() {
@@ -155,6 +148,28 @@ impl Reporter {
         }
         // A little less each time another part, so that a thousand appliances spread out.
         interval - interval.mul_f64(jitter() / 10.0)
+    }
+
+    /// Does what was not done yet, and has the results told; of what was done before, once more. Whether anything was done.
+    async fn carry_out(&mut self, directives: &[Directive]) -> bool {
+        let mut has_results = false;
+        for directive in directives {
+            let result = match self.results.get(&directive.id) {
+                Some(result) => result.clone(),
+                None => {
+                    has_results = true;
+                    directives::carry_out(&self.agent, directive).await
+                }
+            };
+            self.results.insert(directive.id, result.clone());
+            if let Err(error) = locked(&self.agent.outbox).add_result(result) {
+                tracing::warn!(%error, "the result of a directive could not be kept yet");
+            }
+        }
+        while self.results.len() > DIRECTIVES_REMEMBERED_MAX {
+            self.results.pop_first();
+        }
+        has_results
     }
 
     /// Asks for the manifest of which the control plane speaks, where it is another than the one in force.
@@ -169,7 +184,9 @@ impl Reporter {
                 self.refused_sequence = Some(newest);
                 self.agent.calls.report.notify_one();
             }
-            Err(error) => tracing::warn!(%error, "there is no newer manifest; the last good one stays in force"),
+            Err(error) => {
+                tracing::warn!(%error, "there is no newer manifest; the last good one stays in force")
+            }
         }
     }
 

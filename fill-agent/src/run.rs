@@ -179,10 +179,8 @@ async fn clear_away(run: &Arc<Run>, planned: &Planned) {
 
 fn works(planned: &Planned, manifest: &FillManifest, sources: &Sources) -> Vec<Work> {
     let work = |fetch: &crate::plan::PlannedFetch| {
-        let was_begun = planned
-            .begun
-            .iter()
-            .any(|begun| begun.key == fetch.key && begun.volume == fetch.volume);
+        let was_begun =
+            planned.begun.iter().any(|begun| begun.key == fetch.key && begun.volume == fetch.volume);
         let entry = manifest.entries[fetch.entry].clone();
         Work::new(fetch.clone(), entry, sources.of(&fetch.key), was_begun)
     };
@@ -264,7 +262,11 @@ impl Run {
 
     /// From now on, nothing is written to that volume.
     pub fn lose(&self, index: u8, why: &str) {
-        tracing::error!(volume = index, why, "a volume was lost; its bundles are planned anew by the next run");
+        tracing::error!(
+            volume = index,
+            why,
+            "a volume was lost; its bundles are planned anew by the next run"
+        );
         locked(&self.lost).insert(index, why.to_owned());
     }
 

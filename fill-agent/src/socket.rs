@@ -100,9 +100,7 @@ async fn answer(agent: &Arc<Agent>, request: Request<Incoming>) -> Response<Full
     let method = request.method();
     match request.uri().path() {
         "/fill" if *method == Method::GET => document(StatusCode::OK, &agent.progress()),
-        "/history" if *method == Method::GET => {
-            document(StatusCode::OK, &locked(&agent.history).document())
-        }
+        "/history" if *method == Method::GET => document(StatusCode::OK, &locked(&agent.history).document()),
         "/plan" if *method == Method::GET => plan(agent).await,
         "/run" if *method == Method::POST => run(agent).await,
         "/fill" | "/history" | "/plan" => not_allowed("GET"),
@@ -130,8 +128,9 @@ pub async fn make_plan(
         tracing::warn!(%error, "there is no newer manifest; the plan is of the one in force");
     }
     let manifest = locked(&agent.manifests).in_force();
-    let manifest = manifest
-        .ok_or_else(|| ("no_manifest", "there is no manifest to make a plan of; see `oca fill`".to_owned()))?;
+    let manifest = manifest.ok_or_else(|| {
+        ("no_manifest", "there is no manifest to make a plan of; see `oca fill`".to_owned())
+    })?;
     let inventory = agent
         .daemon
         .client()
@@ -170,11 +169,8 @@ fn failure(status: StatusCode, error: &str, detail: &str) -> Response<Full<Bytes
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
-    let mut response = failure(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        &format!("this path takes {allowed}"),
-    );
+    let mut response =
+        failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &format!("this path takes {allowed}"));
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }

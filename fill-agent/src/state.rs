@@ -134,8 +134,7 @@ impl StateFolder {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let beside = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&beside)?;
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&beside)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)?;

@@ -85,13 +85,13 @@ impl Volumes {
     pub fn stop(&self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
-        let stopped = disks.drain(..).flatten().map(|disk| {
+        let mut have_all_stopped = true;
+        for disk in disks.iter_mut().filter_map(Option::take) {
             // Somebody who still works with it has been left behind; so is the thread.
-            Arc::into_inner(disk).is_some_and(|disk| {
-                disk.stop(deadline.saturating_duration_since(Instant::now()))
-            })
-        });
-        stopped.fold(true, |all, one| all && one)
+            let left = deadline.saturating_duration_since(Instant::now());
+            have_all_stopped &= Arc::into_inner(disk).is_some_and(|disk| disk.stop(left));
+        }
+        have_all_stopped
     }
 }
 
@@ -150,7 +150,9 @@ impl OpenVolume {
     /// Removes what was begun and is not wanted. Blocks.
     pub fn remove_begun(&self, id: &BundleId) {
         match remove_partial(&self.volume, id) {
-            Ok(is_removed) => tracing::info!(volume = self.index, bundle = %id, is_removed, "what was begun is no longer wanted"),
+            Ok(is_removed) => {
+                tracing::info!(volume = self.index, bundle = %id, is_removed, "what was begun is no longer wanted")
+            }
             Err(error) => {
                 tracing::warn!(volume = self.index, bundle = %id, %error, "what was begun is no longer wanted, and cannot be removed");
             }
@@ -169,8 +171,6 @@ pub struct Begun {
 
 /// The volume on which a bundle is published already, adopted or not. Blocks.
 pub fn find_published(volumes: &[OpenVolume], key: &BundleKey) -> Option<OpenVolume> {
-    let has = |volume: &&OpenVolume| {
-        matches!(volume.volume.newest_generation(&key.path), Ok(Some(newest)) if newest == key.generation)
-    };
+    let has = |volume: &&OpenVolume| matches!(volume.volume.newest_generation(&key.path), Ok(Some(newest)) if newest == key.generation);
     volumes.iter().find(has).cloned()
 }

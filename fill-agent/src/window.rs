@@ -1,9 +1,9 @@
 //! When the agent may fill: a span of every day in the site's local time.
 //!
-//! The window of a date goes from the first moment at which the local clock shows its beginning to the first at which it shows
-//! its end, and is one piece. Where daylight saving time begins, a boundary that the clock skips is the moment
-//! of the skip. Where it ends, a boundary that the clock shows twice is taken so that the window is never open
-//! while the clock shows a time outside of it.
+//! The window of a date goes from the first moment at which the local clock shows its beginning to the first
+//! at which it shows its end, and is one piece. Where daylight saving time begins, a boundary that the clock
+//! skips is the moment of the skip. Where it ends, a boundary that the clock shows twice is taken so that the
+//! window is never open while the clock shows a time outside of it.
 
 use std::fmt;
 use std::time::Duration;
@@ -49,8 +49,8 @@ pub struct TimeZoneError {
 /// The name that stands for the system's own time zone.
 const SYSTEM: &str = "system";
 
-/// Dates before and after today that are looked at: a window over midnight began yesterday, and in one of two days that follow
-/// each other the clock may have skipped it.
+/// Dates before and after today that are looked at: a window over midnight began yesterday, and in one of two
+/// days that follow each other the clock may have skipped it.
 const DAYS_AROUND: i64 = 3;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -66,9 +66,9 @@ struct Night {
 }
 
 impl FillWindow {
-    /// A window. `time_zone` is `system`, or a name of the IANA time zone database. Each night it opens later by a part of
-    /// `jitter` that follows from the appliance's name and the date, so that a region's appliances do not all
-    /// ask the same origin in the same second; a window of the whole day has none.
+    /// A window. `time_zone` is `system`, or a name of the IANA time zone database. Each night it opens later
+    /// by a part of `jitter` that follows from the appliance's name and the date, so that a region's
+    /// appliances do not all ask the same origin in the same second; a window of the whole day has none.
     pub fn new(
         daily: DailyWindow,
         time_zone: &str,
@@ -95,7 +95,8 @@ impl FillWindow {
         WindowState::Closed { opens_at }
     }
 
-    /// When the latest window began, before jitter: the night that a run belongs to which is begun by hand at any time.
+    /// When the latest window began, before jitter: the night that a run belongs to which is begun by hand at
+    /// any time.
     pub fn night_of(&self, now: Timestamp) -> Timestamp {
         self.nights_around(now).rev().map(|night| night.began).find(|began| *began <= now).unwrap_or(now)
     }
@@ -125,7 +126,8 @@ impl FillWindow {
         Some(Night { began, opens, closes })
     }
 
-    /// When the clock shows `local`, for the first time where it does so twice; where it never does, when it jumps past it.
+    /// When the clock shows `local`, for the first time where it does so twice; where it never does, when it
+    /// jumps past it.
     fn shows(&self, local: DateTime) -> Option<Timestamp> {
         match self.time_zone.to_ambiguous_timestamp(local).offset() {
             AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok(),
@@ -191,7 +193,8 @@ fn at_minute(date: Date, minute: u16) -> Option<DateTime> {
     Some(DateTime::from_parts(date, Time::new(hours, minutes, 0, 0).ok()?))
 }
 
-/// A number that looks evenly spread and is the same in every release: FNV-1a, then the finishing steps of SplitMix64.
+/// A number that looks evenly spread and is the same in every release: FNV-1a, then the finishing steps of
+/// SplitMix64.
 fn spread(bytes: impl Iterator<Item = u8>) -> u64 {
     let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -5,7 +5,8 @@ use std::time::Duration;
 use control_client::load::Load;
 use control_client::units::BitRate;
 
-/// The rate that fill may have beside service. `now` is the time since any fixed moment by a clock that never goes back.
+/// The rate that fill may have beside service. `now` is the time since any fixed moment by a clock that never
+/// goes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Yielding {
     full: BitRate,
@@ -21,6 +22,9 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// Fill is never stopped: a sixty-fourth of the rate does no harm to a disk, and a peer's connection stays alive.
 const LEAST_PART: u64 = 64;
 
+/// However high the cap is, the rate may go down to this many bits per second.
+const LEAST_ALWAYS: u64 = 10_000_000;
+
 /// Percentiles of fewer reads than these per second say nothing about a disk.
 const READS_MIN: u64 = 5;
 
@@ -35,11 +39,12 @@ impl Yielding {
         self.rate
     }
 
-    /// Takes in what the daemon tells of its load, `None` where it does not answer, and the rate at which fill received
-    /// meanwhile; gives the rate from now on. Call about once a second.
+    /// Takes in what the daemon tells of its load, `None` where it does not answer, and the rate at which
+    /// fill received meanwhile; gives the rate from now on. Call about once a second.
     ///
-    /// Halved is what was received where that is less than the rate, or a cap far above the link's speed would never be felt.
-    /// It comes back by a quarter at a time once reads take less than four fifths of the latency.
+    /// Halved is what was received where that is less than the rate, or a cap far above the link's speed
+    /// would never be felt. It comes back by a quarter at a time once reads take less than four fifths of the
+    /// latency.
     pub fn observe(&mut self, load: Option<&Load>, received: BitRate, now: Duration) -> BitRate {
         let Some(load) = load else { return self.rate };
         if now < self.settled_at {
@@ -48,6 +53,10 @@ impl Yielding {
         let p99 = Duration::from_micros(load.read_latency_p99_micros);
         let told = load.reads_per_second >= READS_MIN;
         if told && p99 > self.latency {
+            if received.bits_per_second() < self.least() {
+                // Whatever makes them slow, it is not fill.
+                return self.rate;
+            }
             let felt = self.rate.bits_per_second().min(received.bits_per_second());
             self.change((felt / 2).max(self.least()), now);
         } else if self.rate < self.full && !(told && p99 > self.latency * 4 / 5) {
@@ -66,9 +75,6 @@ impl Yielding {
         self.settled_at = now.saturating_add(SETTLE);
     }
 }
-
-/// However high the cap is, the rate may go down to this.
-const LEAST_ALWAYS: u64 = 10_000_000;
 
 #[cfg(test)]
 mod tests;

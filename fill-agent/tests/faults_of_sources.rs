@@ -1,6 +1,8 @@
 //! Everything that a source can do wrong, over a real socket. Each time the bundle is not published from it, the run's
 //! report says why, another source is asked where there is one, and the rest of the night goes on.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use control_client::fill::{FailureReason, RunOutcome};
@@ -24,10 +26,7 @@ fn spoil(act: Act) -> impl Fn(&Asked) -> Act + Send + Sync {
 async fn alone(act: Act, reason: FailureReason, words: &str) {
     let (spoilt, sound) = bundles();
     let bad = ScriptedSource::start(&[&spoilt, &sound], spoil(act));
-    let appliance = Appliance::new(&[
-        (&spoilt, vec![origin(bad.url())]),
-        (&sound, vec![origin(bad.url())]),
-    ]);
+    let appliance = Appliance::new(&[(&spoilt, vec![origin(bad.url())]), (&sound, vec![origin(bad.url())])]);
     let run = appliance.run().await;
     assert_eq!(failures(&run), [("/titles/spoilt/1080p".to_owned(), reason)], "{run:?}");
     assert!(run.failures[0].detail.contains(words), "{}", run.failures[0].detail);
@@ -42,14 +41,27 @@ async fn with_another(act: Act) {
     let (spoilt, sound) = bundles();
     let bad = ScriptedSource::start(&[&spoilt, &sound], spoil(act));
     let good = ScriptedSource::right(&[&spoilt, &sound]);
-    let sources = vec![source(SourceKind::Peer, "peer", bad.url(), 0), source(SourceKind::Origin, "origin", good.url(), 1)];
+    let sources = vec![
+        source(SourceKind::Peer, "peer", bad.url(), 0),
+        source(SourceKind::Origin, "origin", good.url(), 1),
+    ];
     let appliance = Appliance::new(&[(&spoilt, sources.clone()), (&sound, sources)]);
     let run = appliance.run().await;
     assert_eq!((run.outcome, failures(&run)), (RunOutcome::Completed, Vec::new()), "{run:?}");
     assert_eq!(appliance.daemon.held(), [sound.key(), spoilt.key()]);
-    let from = |kind| run.sources.iter().find(|source| source.kind == kind).map_or((0, 0), |source| (source.bytes, source.wasted_bytes));
+    let from = |kind| {
+        run.sources
+            .iter()
+            .find(|source| source.kind == kind)
+            .map_or((0, 0), |source| (source.bytes, source.wasted_bytes))
+    };
     let ((peer, wasted), (origin, _)) = (from(SourceKind::Peer), from(SourceKind::Origin));
-    assert_eq!(peer + origin - wasted, spoilt.bytes() + sound.bytes(), "each byte has its source: {:?}", run.sources);
+    assert_eq!(
+        peer + origin - wasted,
+        spoilt.bytes() + sound.bytes(),
+        "each byte has its source: {:?}",
+        run.sources
+    );
     assert!(origin > 0, "{:?}", run.sources);
 }
 
@@ -85,7 +97,12 @@ fault!(status_416, Act::Status(416, ""), Refused, "status 416");
 fault!(status_500, Act::Status(500, ""), Refused, "status 500");
 fault!(status_503, Act::Status(503, "retry-after: 1\r\n"), Refused, "Retry-After 1 s");
 fault!(it_redirects, Act::Status(302, "location: http://192.0.2.1/\r\n"), Refused, "never followed");
-fault!(the_object_changes_in_the_middle, Act::ChangeAfter(200_000), Changed, "changed while it was being received");
+fault!(
+    the_object_changes_in_the_middle,
+    Act::ChangeAfter(200_000),
+    Changed,
+    "changed while it was being received"
+);
 fault!(it_sends_wrong_bytes, Act::WrongBytes, WrongBytes, "not the descriptor's");
 fault!(it_sends_another_range, Act::OtherRange, Changed, "another range");
 fault!(its_head_is_too_large, Act::HugeHead, Refused, "cannot be used");

@@ -1,8 +1,9 @@
-//! Nights as data: each file in `nights/` tells an appliance, what is on its disks and in its manifest, what happens, and, line by
-//! line, what the night has to look like.
+//! Nights as data: each file in `nights/` tells an appliance, what is on its disks and in its manifest, what
+//! happens, and, line by line, what the night has to look like.
 //!
-//! Plan, window, pace, breaker, escalation, yielding and night budget are the real ones. Simulated are the clock, the disks
-//! and the sources, and the loop around them; while it runs, every second is held against what no night may do.
+//! Plan, window, pace, breaker, escalation, yielding and night budget are the real ones. Simulated are the
+//! clock, the disks and the sources, and the loop around them; while it runs, every second is held against
+//! what no night may do.
 //!
 //! With `OCA_WRITE_NIGHTS` set, a night that differs is written into its file, for a reader to judge.
 

@@ -1,6 +1,8 @@
 //! Whole runs of an agent, in this process, against a source over a real socket: what is resumed, what is left out, what is
 //! retired, and what ends a run early.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use std::sync::Arc;
@@ -56,7 +58,10 @@ async fn an_agent_that_is_told_to_stop_ends_at_once_and_the_next_one_goes_on_wit
     let is_dead = Arc::new(AtomicBool::new(false));
     let dead = Arc::clone(&is_dead);
     let source = ScriptedSource::start(&[&content], move |asked| {
-        if asked.method == "GET" && counting.fetch_add(1, Ordering::SeqCst) >= 6 && !dead.load(Ordering::SeqCst) {
+        if asked.method == "GET"
+            && counting.fetch_add(1, Ordering::SeqCst) >= 6
+            && !dead.load(Ordering::SeqCst)
+        {
             return Act::Slow(100);
         }
         Act::Right
@@ -163,7 +168,8 @@ async fn a_newer_generation_takes_the_place_of_the_older() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_expired_is_retired_first_and_not_fetched() {
-    let (held, listed) = (Content::new("/titles/held", 1, &[100_000]), Content::new("/titles/new", 1, &[100_000]));
+    let (held, listed) =
+        (Content::new("/titles/held", 1, &[100_000]), Content::new("/titles/new", 1, &[100_000]));
     let source = ScriptedSource::right(&[&listed]);
     let appliance = Appliance::with(
         &[(&held, vec![origin(source.url())]), (&listed, vec![origin(source.url())])],
@@ -172,13 +178,18 @@ async fn what_has_expired_is_retired_first_and_not_fetched() {
     );
     appliance.daemon.hold(&held.key(), 110_592);
     let run = appliance.run().await;
-    assert_eq!((run.outcome, run.retired_bundles, run.planned_bundles), (RunOutcome::Completed, 1, 0), "{run:?}");
+    assert_eq!(
+        (run.outcome, run.retired_bundles, run.planned_bundles),
+        (RunOutcome::Completed, 1, 0),
+        "{run:?}"
+    );
     assert_eq!(appliance.daemon.held(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_held_gives_way_only_when_a_source_has_what_takes_its_place() {
-    let (absent, present) = (Content::new("/titles/absent", 1, &[4 * MIB]), Content::new("/titles/present", 1, &[4 * MIB]));
+    let (absent, present) =
+        (Content::new("/titles/absent", 1, &[4 * MIB]), Content::new("/titles/present", 1, &[4 * MIB]));
     let source = ScriptedSource::right(&[&present]);
     let mut appliance = Appliance::in_memory(
         &[(&absent, vec![origin(source.url())]), (&present, vec![origin(source.url())])],
@@ -228,7 +239,8 @@ async fn a_volume_that_is_isolated_in_the_middle_is_lost_for_the_run_and_told_of
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_begun_and_is_no_longer_wanted_is_removed() {
-    let (gone, wanted) = (Content::new("/titles/gone", 1, &[MIB; 4]), Content::new("/titles/wanted", 1, &[100_000]));
+    let (gone, wanted) =
+        (Content::new("/titles/gone", 1, &[MIB; 4]), Content::new("/titles/wanted", 1, &[100_000]));
     let source = ScriptedSource::start(&[&gone, &wanted], |asked| match asked.target.contains("gone") {
         true if asked.method == "GET" && asked.target.ends_with("0002.m4s") => Act::WrongBytes,
         _ => Act::Right,
@@ -247,11 +259,8 @@ async fn what_was_begun_and_is_no_longer_wanted_is_removed() {
 async fn a_descriptor_that_does_not_fit_the_manifest_is_not_fetched() {
     let content = Content::new("/titles/a", 1, &[100_000]);
     let source = ScriptedSource::right(&[&content]);
-    let appliance = Appliance::with(
-        &[(&content, vec![origin(source.url())])],
-        |entries| entries[0].bytes += 1,
-        |_| {},
-    );
+    let appliance =
+        Appliance::with(&[(&content, vec![origin(source.url())])], |entries| entries[0].bytes += 1, |_| {});
     let run = appliance.run().await;
     assert_eq!(failures(&run), [("/titles/a".to_owned(), FailureReason::Descriptor)]);
     assert_eq!(source.asked(), []);
@@ -306,5 +315,8 @@ async fn the_rate_is_held_over_every_second_measured_at_the_sources_socket() {
     let allowed = rate.bytes_per_second() as usize;
     assert!(worst <= allowed + unsent, "{worst} bytes in one second, {allowed} are allowed");
     let received = content.bytes() as f64 / took;
-    assert!(received > 0.6 * allowed as f64, "{received} bytes per second, of {allowed}: the cap is not a brake");
+    assert!(
+        received > 0.6 * allowed as f64,
+        "{received} bytes per second, of {allowed}: the cap is not a brake"
+    );
 }

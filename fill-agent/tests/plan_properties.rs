@@ -1,5 +1,5 @@
-//! What holds of every plan, tried on plans for small, crowded appliances by the thousand: each is carried out on a model of the
-//! disks, and its worth compared with the best of all choices that there are.
+//! What holds of every plan, tried on plans for small, crowded appliances by the thousand: each is carried
+//! out on a model of the disks, and its worth compared with the best of all choices that there are.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 

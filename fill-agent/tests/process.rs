@@ -1,5 +1,7 @@
 //! The program itself: its lock, its socket, its signals, and a source over TLS.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use std::io::Read;
@@ -20,7 +22,8 @@ use support::scripted_source::{Act, ScriptedSource};
 fn write_config(appliance: &Appliance, more: &str) -> std::path::PathBuf {
     let path = appliance.folder.path().join("config.toml");
     let config = &appliance.agent.config;
-    let key: String = config.control.trusted_keys[0].public_key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key: String =
+        config.control.trusted_keys[0].public_key.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = format!(
         "[store]\nvolumes = [{{ path = {:?}, mount_required = false }}]\n\
          [admin]\nsocket = {:?}\n\
@@ -111,11 +114,18 @@ async fn the_service_keeps_the_window_answers_its_socket_and_ends_soon_when_told
     let child = program(&config, &["serve"]).spawn().unwrap();
     let client = AgentClient::new(appliance.agent.config.fill.socket.clone());
     until("the window is open, so a run begins", async || {
-        client.progress().await.is_ok_and(|progress| progress.state == FillState::Filling && progress.done_bytes > 0)
+        client
+            .progress()
+            .await
+            .is_ok_and(|progress| progress.state == FillState::Filling && progress.done_bytes > 0)
     })
     .await;
     let progress = client.run().await.unwrap();
-    assert_eq!((progress.state, progress.planned_bundles), (FillState::Filling, 1), "it is the one under way");
+    assert_eq!(
+        (progress.state, progress.planned_bundles),
+        (FillState::Filling, 1),
+        "it is the one under way"
+    );
     assert_eq!(progress.active[0].bundle, content.key());
     assert_eq!(progress.active[0].source.as_deref(), Some("origin"));
     let plan = client.plan().await.unwrap();
@@ -124,7 +134,10 @@ async fn the_service_keeps_the_window_answers_its_socket_and_ends_soon_when_told
     assert_eq!(second.status.code(), Some(69), "one agent works at a time");
     assert!(String::from_utf8_lossy(&second.stderr).contains("another agent works"));
     let asked = program(&config, &["plan", "--json"]).output().unwrap();
-    assert!(String::from_utf8_lossy(&asked.stdout).contains("\"/titles/a\""), "the agent that works is asked");
+    assert!(
+        String::from_utf8_lossy(&asked.stdout).contains("\"/titles/a\""),
+        "the agent that works is asked"
+    );
 
     signal(&child, rustix::process::Signal::HUP);
     signal(&child, rustix::process::Signal::TERM);
@@ -182,7 +195,11 @@ async fn a_source_over_tls_is_believed_by_the_roots_of_the_system_alone() {
     std::fs::write(&strangers, other.cert.pem()).unwrap();
     let refused = run(&strangers);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("no TLS"), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("no TLS"),
+        "{}",
+        String::from_utf8_lossy(&refused.stderr)
+    );
     assert_eq!(plain.asked(), []);
     let taken = run(&roots);
     assert_eq!(taken.status.code(), Some(0), "{}", String::from_utf8_lossy(&taken.stderr));

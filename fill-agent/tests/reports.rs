@@ -1,9 +1,12 @@
 //! What the agent tells the control plane and does for it, over a real socket; and what it does where the control plane is gone,
 //! slow, wrong, or rolled back.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,24 +31,24 @@ fn answer(told: &Told, directives: &[Directive], manifest_sequence: u64) -> (u16
         return (404, br#"{"error":"no_manifest","detail":"scripted"}"#.to_vec());
     }
     let report: Report = serde_json::from_slice(&told.content).unwrap();
-    let inventory_revision = match &report.inventory {
-        Some(InventoryReport::Full { revision, .. } | InventoryReport::Delta { revision, .. }) => Some(*revision),
-        None => LAST_REVISION.load(Ordering::SeqCst).checked_sub(0),
-    };
-    LAST_REVISION.store(inventory_revision.unwrap_or(0), Ordering::SeqCst);
-    let done: Vec<u64> = report.directives.iter().map(|result| result.id).collect();
+    static KNOWN: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap();
+    if let Some(InventoryReport::Full { revision, .. } | InventoryReport::Delta { revision, .. }) =
+        &report.inventory
+    {
+        known.insert(report.instance.clone(), *revision);
+    }
+    let inventory_revision = known.get(&report.instance).copied();
     let answer = ReportAnswer {
         version: DocumentVersion,
         sequence: report.sequence,
         inventory_revision,
         manifest_sequence,
-        directives: directives.iter().filter(|directive| !done.contains(&directive.id)).cloned().collect(),
+        directives: directives.to_vec(),
         next_report_seconds: 1,
     };
     (200, serde_json::to_vec(&answer).unwrap())
 }
-
-static LAST_REVISION: AtomicU64 = AtomicU64::new(0);
 
 fn appliance(plane: &ScriptedPlane) -> Appliance {
     let url = plane.url.clone();
@@ -57,7 +60,8 @@ fn appliance(plane: &ScriptedPlane) -> Appliance {
             config.control.token_file = config.fill.state.with_file_name("token");
             std::fs::write(&config.control.token_file, "0123456789abcdef0123456789abcdef").unwrap();
             use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&config.control.token_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::set_permissions(&config.control.token_file, std::fs::Permissions::from_mode(0o600))
+                .unwrap();
         },
     )
 }
@@ -74,10 +78,21 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 async fn a_report_tells_what_is_held_asked_for_and_done_and_directives_are_carried_out_once() {
     let directives = [
         Directive { id: 7, order: Order::Drain },
-        Directive { id: 8, order: Order::Purge { path: BundlePath::parse("/titles/a").unwrap(), prefix: false } },
+        Directive {
+            id: 8,
+            order: Order::Purge { path: BundlePath::parse("/titles/a").unwrap(), prefix: false },
+        },
         Directive { id: 9, order: Order::FillNow },
     ];
-    let plane = ScriptedPlane::start(move |told| answer(told, &directives, 0));
+    let done = Mutex::new(Vec::new());
+    let plane = ScriptedPlane::start(move |told| {
+        if let Ok(report) = serde_json::from_slice::<Report>(&told.content) {
+            done.lock().unwrap().extend(report.directives.iter().map(|result| result.id));
+        }
+        let done = done.lock().unwrap();
+        let open: Vec<_> = directives.iter().filter(|one| !done.contains(&one.id)).cloned().collect();
+        answer(told, &open, 0)
+    });
     let appliance = appliance(&plane);
     let content = Content::new("/titles/a", 1, &[100]);
     appliance.daemon.hold(&content.key(), 8192);
@@ -111,11 +126,10 @@ async fn a_report_tells_what_is_held_asked_for_and_done_and_directives_are_carri
         "{changes:?}"
     );
     let results: Vec<_> = reports.iter().flat_map(|report| report.directives.clone()).collect();
-    assert_eq!(results.iter().map(|result| (result.id, result.failure.clone())).collect::<Vec<_>>(), [
-        (7, None),
-        (8, None),
-        (9, None)
-    ]);
+    assert_eq!(
+        results.iter().map(|result| (result.id, result.failure.clone())).collect::<Vec<_>>(),
+        [(7, None), (8, None), (9, None)]
+    );
     let asked = appliance.daemon.asked();
     assert_eq!(asked.iter().filter(|asked| *asked == "post /drain").count(), 1);
     // FillNow has called for a run.
@@ -195,7 +209,9 @@ async fn a_run_asks_for_manifest_descriptors_and_sources() {
             let bundles = request.bundles.into_iter().map(sources).collect();
             (200, serde_json::to_vec(&SourcesAnswer { version: DocumentVersion, bundles }).unwrap())
         }
-        path if path == format!("/v1/descriptors/{}", offered.digest()) => (200, offered.descriptor.to_bytes()),
+        path if path == format!("/v1/descriptors/{}", offered.digest()) => {
+            (200, offered.descriptor.to_bytes())
+        }
         _ => answer(told, &[], 1),
     });
     let appliance = appliance(&plane);
@@ -212,7 +228,11 @@ async fn nonsense_from_the_control_plane_stops_neither_the_run_nor_the_reports()
     let source = ScriptedSource::right(&[&content]);
     appliance.obey(5, vec![content.entry()], &[(&content, vec![origin(source.url())])]);
     let run = appliance.run().await;
-    assert_eq!((run.outcome, run.published_bundles), (RunOutcome::Completed, 1), "what was kept is enough: {run:?}");
+    assert_eq!(
+        (run.outcome, run.published_bundles),
+        (RunOutcome::Completed, 1),
+        "what was kept is enough: {run:?}"
+    );
     assert!(appliance.agent.progress().detail.contains("cannot be read"));
     let reporting = tokio::spawn(Reporter::new(&appliance.agent).unwrap().keep());
     until("a report", || !plane.told().is_empty()).await;

@@ -153,7 +153,8 @@ impl Bench<'_> {
         let site = self.site(catalogue, "throughput", &origin, &titles, UNCAPPED, Side::Everywhere).await?;
         let bytes = catalogue.bytes();
         let per_second = |took: Duration| bytes as f64 / took.as_secs_f64();
-        let (mut sources, mut writes, mut verified, mut slower) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut sources, mut writes, mut verified, mut slower) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         println!("\nMB/s    source alone   disk alone: written   read back   written and read back   fill");
         for _ in 0..self.scale.rounds {
             let source =
@@ -183,7 +184,8 @@ impl Bench<'_> {
         }
         site.stop().await?;
         let scenario = format!("fill of {}", ByteCount::new(bytes));
-        let figure = |peer, pairs: &[(f64, f64)]| Figure::of_pairs(&scenario, "bytes_per_second", peer, pairs);
+        let figure =
+            |peer, pairs: &[(f64, f64)]| Figure::of_pairs(&scenario, "bytes_per_second", peer, pairs);
         Ok(vec![
             figure("source alone", &sources),
             figure("disk alone, written", &writes),
@@ -212,7 +214,12 @@ impl Bench<'_> {
             through.most_in_a_second as f64 / 1e6
         );
         Ok(vec![
-            Figure::of_pairs(&scenario, "most_bytes_in_a_second", "cap", &[(through.most_in_a_second as f64, cap)]),
+            Figure::of_pairs(
+                &scenario,
+                "most_bytes_in_a_second",
+                "cap",
+                &[(through.most_in_a_second as f64, cap)],
+            ),
             Figure::of_pairs(&scenario, "mean_bytes_per_second", "cap", &[(mean, cap)]),
         ])
     }

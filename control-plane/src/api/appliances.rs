@@ -27,7 +27,6 @@ use crate::{catalogue, limits, planning};
         (status = 400, description = "It says what cannot be.", body = Failure),
         (status = 401, description = "The token is not this appliance's.", body = Failure),
         (status = 413, description = "The content is too large.", body = Failure),
-        (status = 503, description = "Come again later.", body = Failure),
     )
 )]
 pub(super) async fn enrol(
@@ -78,9 +77,7 @@ pub(super) async fn appliance(
         (status = 200, description = "It is taken, now or before.", body = ReportAnswer),
         (status = 400, description = "It says what cannot be.", body = Failure),
         (status = 401, description = "The token is not this appliance's.", body = Failure),
-        (status = 408, description = "The content did not come in time.", body = Failure),
         (status = 413, description = "The content is too large.", body = Failure),
-        (status = 503, description = "Come again later.", body = Failure),
     )
 )]
 pub(super) async fn report(

@@ -22,15 +22,18 @@ impl Api {
         body: Body,
         bytes_max: usize,
     ) -> Result<Content<'_, T>, Problem> {
-        let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let told = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if told.is_some_and(|bytes| bytes > bytes_max) {
             return Err(too_large(bytes_max));
         }
         let reserved = u32::try_from(told.unwrap_or(bytes_max)).unwrap_or(u32::MAX);
         let memory = self.contents.acquire_many(reserved).await.map_err(|_| Problem::busy("stopping"))?;
         let bytes = read(body, bytes_max).await?;
-        let document = serde_json::from_slice(&bytes)
-            .map_err(|error| Problem::refused(format!("the content is not the document that belongs here: {error}")))?;
+        let document = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::refused(format!("the content is not the document that belongs here: {error}"))
+        })?;
         Ok(Content { document, _memory: memory })
     }
 }

@@ -24,7 +24,6 @@ use crate::plane::now;
         (status = 404, description = "There is no such appliance.", body = Failure),
         (status = 409, description = "Too many orders wait for this appliance.", body = Failure),
         (status = 413, description = "The content is too large.", body = Failure),
-        (status = 503, description = "Come again later.", body = Failure),
     )
 )]
 pub(super) async fn order(
@@ -34,7 +33,8 @@ pub(super) async fn order(
     body: Body,
 ) -> Result<Response, Problem> {
     api.operator(&headers)?;
-    let name = ApplianceName::parse(&name).map_err(|_| Problem::absent(format!("there is no appliance {name:?}")))?;
+    let name = ApplianceName::parse(&name)
+        .map_err(|_| Problem::absent(format!("there is no appliance {name:?}")))?;
     let content = api.content::<Order>(&headers, body, limits::CONTENT_BYTES_MAX).await?;
     json(&api.plane.order(&name, content.document, now()).await?)
 }

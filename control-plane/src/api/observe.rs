@@ -3,7 +3,6 @@
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
-use control_client::admin::Failure;
 use serde::{Deserialize, Serialize};
 
 use super::{Problem, Shared, json, json_text};
@@ -23,8 +22,6 @@ pub struct Alive {
     get, path = "/healthz", tag = "anyone",
     responses(
         (status = 200, description = "It works.", body = Alive),
-        (status = 500, description = "It does not.", body = Failure),
-        (status = 503, description = "Its database is busy.", body = Failure),
     )
 )]
 pub(super) async fn healthz(State(api): Shared) -> Result<Response, Problem> {

@@ -69,12 +69,12 @@ impl From<RegistryError> for Problem {
         match error {
             RegistryError::Database(error) => error.into(),
             RegistryError::Randomness => Self::internal(&error),
-            RegistryError::UnknownAppliance(_) | RegistryError::UnknownSite(_) | RegistryError::UnknownPrefix(_) => {
-                Self::absent(error)
-            }
-            RegistryError::ApplianceTaken(_) | RegistryError::SiteTaken(_) | RegistryError::TooManyDirectives => {
-                Self::new(StatusCode::CONFLICT, "conflict", error)
-            }
+            RegistryError::UnknownAppliance(_)
+            | RegistryError::UnknownSite(_)
+            | RegistryError::UnknownPrefix(_) => Self::absent(error),
+            RegistryError::ApplianceTaken(_)
+            | RegistryError::SiteTaken(_)
+            | RegistryError::TooManyDirectives => Self::new(StatusCode::CONFLICT, "conflict", error),
             RegistryError::Topology(_) | RegistryError::Refused(_) => Self::refused(error),
         }
     }

@@ -104,8 +104,12 @@ fn player(
     base: &str,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::refused(error.body_text()))?;
-    let base = Base::new(query.base.as_deref().unwrap_or(base), query.scheme.as_deref())
-        .ok_or_else(|| Problem::refused("base is a pathway of letters, digits, \".\", \"-\" and \"_\"; scheme is http or https"))?;
+    let base =
+        Base::new(query.base.as_deref().unwrap_or(base), query.scheme.as_deref()).ok_or_else(|| {
+            Problem::refused(
+                "base is a pathway of letters, digits, \".\", \"-\" and \"_\"; scheme is http or https",
+            )
+        })?;
     let client = client(query.client.as_deref(), peer, headers)?;
     // A player goes from one representation of the title to another.
     let answer = answer(api, client, &query.path, false, Fleet::steer_below)?;

@@ -79,9 +79,14 @@ impl fmt::Display for DatabaseError {
                 "the database cannot be opened: {error}; does its folder or server exist, and may this user write there?"
             ),
             Self::Migrate(why) => {
-                write!(formatter, "the database's tables cannot be brought up to date: {why}; was it made by a newer release?")
+                write!(
+                    formatter,
+                    "the database's tables cannot be brought up to date: {why}; was it made by a newer release?"
+                )
             }
-            Self::Busy => write!(formatter, "the database is busy: another program holds its lock, try again"),
+            Self::Busy => {
+                write!(formatter, "the database is busy: another program holds its lock, try again")
+            }
             Self::Query(error) => write!(formatter, "the database refused: {error}"),
             Self::Shape(what) => write!(formatter, "the database is not as this program left it: {what}"),
             Self::Row(what) => write!(formatter, "the database holds what it cannot hold: {what}"),

@@ -1,5 +1,5 @@
-//! Which bundles there are, by path, and which lie below a directory: asked at every steering decision, changed at every publication.
-//! Divided, so that a change copies a small part.
+//! Which bundles there are, by path, and which lie below a directory: asked at every steering decision,
+//! changed at every publication. Divided, so that a change copies a small part.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,7 +52,8 @@ impl Catalogue {
         self.part(path).load().bundles.get(path).map(Arc::clone)
     }
 
-    /// The bundle of a path, and all that lie below it; of a directory with more than [`BUNDLES_BELOW_MAX`] only its own.
+    /// The bundle of a path, and all that lie below it; of a directory with more than [`BUNDLES_BELOW_MAX`]
+    /// only its own.
     pub(super) fn bundles_below(&self, path: &BundlePath) -> Vec<Arc<Wanted>> {
         let part = self.part(path).load();
         let below: &[BundlePath] = match part.below.get(path) {
@@ -126,7 +127,8 @@ impl Catalogue {
         if let Some(wanted) = next.bundles.remove(&bundle.path) {
             let editions = wanted.editions.iter().filter(|edition| edition.generation != bundle.generation);
             let editions: Vec<Edition> = editions.copied().collect();
-            // Where none is left, the path stays in the lists of the directories above: it is found to be no bundle when these are asked for.
+            // Where none is left, the path stays in the lists of the directories above: it is found to be no
+            // bundle when these are asked for.
             if !editions.is_empty() {
                 next.bundles
                     .insert(bundle.path.clone(), Arc::new(Wanted { path: bundle.path.clone(), editions }));

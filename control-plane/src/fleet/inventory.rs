@@ -15,7 +15,8 @@ const CONTAINER_BYTES: u64 = 40;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inventory {
     revision: Option<u64>,
-    /// Whether it has bundles that the catalogue had not when they were told, and how often had been added to the catalogue by then.
+    /// Whether it has bundles that the catalogue had not when they were told, and how often had been added to
+    /// the catalogue by then.
     unknown_at: Option<u64>,
 }
 
@@ -46,7 +47,8 @@ impl Inventory {
         Self { revision: Some(revision), unknown_at: None }
     }
 
-    /// The revision that is known; `None` where it is not, or where bundles that were unknown then may be known by now.
+    /// The revision that is known; `None` where it is not, or where bundles that were unknown then may be
+    /// known by now.
     pub(super) fn revision(&self, catalogue: &Catalogue) -> Option<u64> {
         self.revision.filter(|_| self.unknown_at.is_none_or(|additions| additions == catalogue.additions()))
     }
@@ -91,8 +93,8 @@ impl Inventory {
     }
 }
 
-/// What a bitmap takes in memory, in bytes, without the allocator's own: a container has up to 65,536 numbers, as 2 bytes each, as a
-/// bit each, or as runs.
+/// What a bitmap takes in memory, in bytes, without the allocator's own: a container has up to 65,536
+/// numbers, as 2 bytes each, as a bit each, or as runs.
 pub(super) fn memory_bytes(held: &RoaringBitmap) -> u64 {
     let statistics = held.statistics();
     u64::from(statistics.n_values_array_containers) * 2

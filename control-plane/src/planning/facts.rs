@@ -64,17 +64,27 @@ impl Facts {
 
 impl RegionDemand {
     /// Reads the last days of one region.
-    pub async fn read(database: &Database, facts: &Facts, region: &RegionName, now: u64) -> Result<Self, DatabaseError> {
+    pub async fn read(
+        database: &Database,
+        facts: &Facts,
+        region: &RegionName,
+        now: u64,
+    ) -> Result<Self, DatabaseError> {
         let today = now / DAY_SECONDS;
         let first = today.saturating_sub(u64::from(DAYS));
         let mut demand = Self::default();
         let sql = "SELECT path, day, bytes, absent FROM demand WHERE region = $1 AND day >= $2";
         for row in database.read(sql, vec![region.as_str().into(), first.into()]).await? {
             let path = parsed("a bundle's path", BundlePath::parse(&text(&row, 0)?))?;
-            let day = DirectoryDay { day: day(number(&row, 1)?), bytes: number(&row, 2)?, absent: number(&row, 3)? };
+            let day = DirectoryDay {
+                day: day(number(&row, 1)?),
+                bytes: number(&row, 2)?,
+                absent: number(&row, 3)?,
+            };
             demand.by_path.entry(path).or_default().push(day);
         }
-        let enrolled = facts.appliances.iter().filter(|one| one.region == *region && one.enrolled_at.is_some()).count();
+        let enrolled =
+            facts.appliances.iter().filter(|one| one.region == *region && one.enrolled_at.is_some()).count();
         let sql = "SELECT reported_days.day, COUNT(*) FROM reported_days \
                    JOIN appliances ON appliances.name = reported_days.appliance JOIN sites ON sites.name = appliances.site \
                    WHERE sites.region = $1 AND reported_days.day >= $2 GROUP BY reported_days.day";

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use control_client::digest::sha256;
 use control_client::fill_manifest::{FillEntry, FillManifest, SignedManifest};
 use control_client::fleet::ApplianceName;
@@ -22,12 +24,17 @@ pub enum Issued {
 /// the database is lost, or put back from a copy.
 pub async fn issue(
     database: &Database,
-    signer: &Signer,
+    signer: &Arc<Signer>,
     appliance: &ApplianceName,
     entries: Vec<FillEntry>,
     now: u64,
 ) -> Result<Issued, DatabaseError> {
-    let digest = sha256(&serde_json::to_vec(&entries).map_err(|error| DatabaseError::row("a manifest", error))?);
+    let (entries, digest) = compute(move || {
+        let bytes =
+            serde_json::to_vec(&entries).expect("entries hold only texts and numbers, which JSON can say");
+        (entries, sha256(&bytes))
+    })
+    .await?;
     let sql = "SELECT sequence, key_id, entries_sha256 FROM manifests WHERE appliance = $1";
     let mut last = 0;
     if let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? {
@@ -37,10 +44,19 @@ pub async fn issue(
         }
     }
     let sequence = now.max(last + 1);
-    let manifest =
-        FillManifest { version: DocumentVersion, audience: appliance.clone(), sequence, issued_at: now, entries };
-    let signed = SignedManifest::sign(&manifest, &signer.id, &signer.key);
-    let document = serde_json::to_string(&signed).map_err(|error| DatabaseError::row("a manifest", error))?;
+    let manifest = FillManifest {
+        version: DocumentVersion,
+        audience: appliance.clone(),
+        sequence,
+        issued_at: now,
+        entries,
+    };
+    let signing = Arc::clone(signer);
+    let document = compute(move || {
+        let signed = SignedManifest::sign(&manifest, &signing.id, &signing.key);
+        serde_json::to_string(&signed).expect("a signed manifest holds only texts, which JSON can say")
+    })
+    .await?;
     let mut change = database.change().await?;
     // Of two control planes that do the same at the same time, the higher sequence stays.
     let sql = "INSERT INTO manifests (appliance, sequence, issued_at, key_id, entries_sha256, document) \
@@ -58,6 +74,11 @@ pub async fn issue(
     let written = change.execute(sql, arguments).await?;
     change.commit().await?;
     Ok(if written == 0 { Issued::Unchanged(sequence) } else { Issued::New(sequence) })
+}
+
+/// A list of 200,000 bundles takes a while: not on a thread that answers requests.
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, DatabaseError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| DatabaseError::row("a manifest", error))
 }
 
 /// The newest manifest of an appliance, with its sequence; nothing where `known` is that one.

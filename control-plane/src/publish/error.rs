@@ -82,7 +82,9 @@ impl fmt::Display for PublishError {
                 formatter,
                 "{path} is published with generation {newest} and other bytes: give a higher one, or leave --generation out"
             ),
-            Self::Times => write!(formatter, "the licence ends before the release, or a time is beyond the year 9999"),
+            Self::Times => {
+                write!(formatter, "the licence ends before the release, or a time is beyond the year 9999")
+            }
             Self::Tag => write!(
                 formatter,
                 "a tag has at most {} bytes and no control character",

@@ -38,7 +38,8 @@ pub fn scan(root: &Path, as_path: &BundlePath) -> Result<Scanned, PublishError> 
     let mut waiting = vec![(root.to_owned(), as_path.as_str().to_owned(), 0_usize)];
     while let Some((directory, path, depth)) = waiting.pop() {
         let mut objects = Vec::new();
-        let entries = fs::read_dir(&directory).map_err(|error| PublishError::Source(directory.clone(), error))?;
+        let entries =
+            fs::read_dir(&directory).map_err(|error| PublishError::Source(directory.clone(), error))?;
         for entry in entries {
             let entry = entry.map_err(|error| PublishError::Source(directory.clone(), error))?;
             let kind = entry.file_type().map_err(|error| PublishError::Source(entry.path(), error))?;
@@ -53,14 +54,19 @@ pub fn scan(root: &Path, as_path: &BundlePath) -> Result<Scanned, PublishError> 
             } else if kind.is_file() {
                 objects.push(describe(&entry.path(), name)?);
             } else {
-                scanned.skipped.push((entry.path(), "neither a file nor a directory, or too deep".to_owned()));
+                scanned
+                    .skipped
+                    .push((entry.path(), "neither a file nor a directory, or too deep".to_owned()));
             }
         }
         if objects.is_empty() {
             continue;
         }
         if scanned.directories.len() == limits::TITLE_BUNDLES_MAX {
-            return Err(PublishError::TooMany { what: "directories with files", most: limits::TITLE_BUNDLES_MAX });
+            return Err(PublishError::TooMany {
+                what: "directories with files",
+                most: limits::TITLE_BUNDLES_MAX,
+            });
         }
         objects.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         let path = BundlePath::parse(&path).map_err(|error| PublishError::Path(directory, error))?;
@@ -80,7 +86,8 @@ fn describe(path: &Path, name: ObjectName) -> Result<DescribedObject, PublishErr
     let before = file.metadata().map_err(source)?;
     let (bytes, sha256) = digest(&mut file).map_err(source)?;
     let after = file.metadata().map_err(source)?;
-    if bytes != before.len() || before.len() != after.len() || before.modified().ok() != after.modified().ok() {
+    if bytes != before.len() || before.len() != after.len() || before.modified().ok() != after.modified().ok()
+    {
         return Err(PublishError::Changing(path.to_owned()));
     }
     let modified = after.modified().ok().and_then(|moment| moment.duration_since(UNIX_EPOCH).ok());

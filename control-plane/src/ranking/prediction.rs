@@ -1,8 +1,9 @@
-//! What one would expect of a bundle that was never seen: what similar bundles brought when they were released, at its age, on such a
-//! weekday.
+//! What one would expect of a bundle that was never seen: what similar bundles brought when they were
+//! released, at its age, on such a weekday.
 //!
-//! Similar are bundles that share a tag, the title, or the representation; the rarer what they share, the more it counts. All is
-//! reckoned per byte stored, so that bundles of different sizes can be compared, and as if each were released today.
+//! Similar are bundles that share a tag, the title, or the representation; the rarer what they share, the
+//! more it counts. All is reckoned per byte stored, so that bundles of different sizes can be compared, and
+//! as if each were released today.
 
 use std::collections::HashMap;
 

@@ -7,7 +7,8 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-/// The largest factor: a title that is watched a hundred times more in December than in June is as good as not there in June.
+/// The largest factor: a title that is watched a hundred times more in December than in June is as good as
+/// not there in June.
 const FACTOR_MAX: f64 = 100.0;
 
 /// A day of every year.

@@ -198,7 +198,8 @@ fn a_season_raises_what_is_expected() {
 
 #[test]
 fn what_is_alike_is_watched_on_the_same_weekdays() {
-    // The list is for the evening of day 20,000; what is for children is watched on that weekday only, twice in the last two weeks.
+    // The list is for the evening of day 20,000; what is for children is watched on that weekday only, twice
+    // in the last two weeks.
     let weekly = |title: &str, tag: &str| Made {
         tags: vec![tag.to_owned()],
         demand: [19_986, 19_993].into_iter().map(|day| DayBytes { day, bytes: 2 * GB }).collect(),

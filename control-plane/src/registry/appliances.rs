@@ -4,9 +4,10 @@ use control_client::fleet::{ApplianceName, RegionName, SiteName};
 use control_client::health::HealthReport;
 use control_client::load::Load;
 use control_client::report::HeldBundle;
+use control_client::token::Token;
 use sqlx::any::AnyRow;
 
-use super::{RegistryError, Token};
+use super::RegistryError;
 use crate::catalogue::parsed;
 use crate::database::{Database, DatabaseError, maybe_number, maybe_text, number, text};
 use crate::limits;
@@ -60,11 +61,11 @@ pub async fn add_appliance(
     name: &ApplianceName,
     site: &SiteName,
 ) -> Result<Token, RegistryError> {
-    let token = Token::generate()?;
+    let token = Token::generate().map_err(|_| RegistryError::Randomness)?;
     let mut change = database.change().await?;
     change.count("fleet").await?;
     let sql = "INSERT INTO appliances (name, site, token_sha256) VALUES ($1, $2, $3)";
-    let arguments = vec![name.as_str().into(), site.as_str().into(), token.digest().to_string().into()];
+    let arguments = vec![name.as_str().into(), site.as_str().into(), token.sha256().to_string().into()];
     match change.execute(sql, arguments).await {
         Ok(_) => {}
         Err(error) if error.is_duplicate() => return Err(RegistryError::ApplianceTaken(name.clone())),
@@ -77,10 +78,10 @@ pub async fn add_appliance(
 
 /// Makes a new token for an appliance; the old one is none from now on.
 pub async fn renew_token(database: &Database, name: &ApplianceName) -> Result<Token, RegistryError> {
-    let token = Token::generate()?;
+    let token = Token::generate().map_err(|_| RegistryError::Randomness)?;
     let mut change = database.change().await?;
     let sql = "UPDATE appliances SET token_sha256 = $1 WHERE name = $2";
-    if change.execute(sql, vec![token.digest().to_string().into(), name.as_str().into()]).await? == 0 {
+    if change.execute(sql, vec![token.sha256().to_string().into(), name.as_str().into()]).await? == 0 {
         return Err(RegistryError::UnknownAppliance(name.clone()));
     }
     change.commit().await?;
@@ -100,7 +101,10 @@ pub async fn token_digest(
 }
 
 /// Whose token has this digest.
-pub async fn appliance_of_token(database: &Database, digest: &Sha256) -> Result<Option<ApplianceName>, DatabaseError> {
+pub async fn appliance_of_token(
+    database: &Database,
+    digest: &Sha256,
+) -> Result<Option<ApplianceName>, DatabaseError> {
     let sql = "SELECT name FROM appliances WHERE token_sha256 = $1";
     match database.read_one(sql, vec![digest.to_string().into()]).await? {
         Some(row) => Ok(Some(parsed("an appliance's name", ApplianceName::parse(&text(&row, 0)?))?)),

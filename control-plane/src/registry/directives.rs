@@ -51,7 +51,8 @@ pub async fn order(
     if waiting >= limits::DIRECTIVES_WAITING_MAX {
         return Err(RegistryError::TooManyDirectives);
     }
-    let document = serde_json::to_string(&order).expect("an order holds only texts and booleans, which JSON can say");
+    let document =
+        serde_json::to_string(&order).expect("an order holds only texts and booleans, which JSON can say");
     let sql = "INSERT INTO directives (id, appliance, document, ordered_at) VALUES ($1, $2, $3, $4)";
     change.execute(sql, vec![id.into(), appliance.as_str().into(), document.into(), now.into()]).await?;
     change.commit().await?;
@@ -59,13 +60,19 @@ pub async fn order(
 }
 
 /// What an appliance has still to do, in that order.
-pub async fn waiting(change: &mut Change<'_>, appliance: &ApplianceName) -> Result<Vec<Directive>, DatabaseError> {
+pub async fn waiting(
+    change: &mut Change<'_>,
+    appliance: &ApplianceName,
+) -> Result<Vec<Directive>, DatabaseError> {
     let sql = "SELECT id, document FROM directives WHERE appliance = $1 AND done_at IS NULL ORDER BY id";
     change.rows(sql, vec![appliance.as_str().into()]).await?.iter().map(directive).collect()
 }
 
 /// The last orders of an appliance, the newest first.
-pub async fn directives(database: &Database, appliance: &ApplianceName) -> Result<Vec<OrderedDirective>, DatabaseError> {
+pub async fn directives(
+    database: &Database,
+    appliance: &ApplianceName,
+) -> Result<Vec<OrderedDirective>, DatabaseError> {
     let sql = "SELECT id, document, ordered_at, done_at, failure FROM directives WHERE appliance = $1 ORDER BY id DESC";
     let rows = database.read(sql, vec![appliance.as_str().into()]).await?;
     rows.iter()

@@ -76,7 +76,9 @@ pub(super) async fn apply(
 fn check_count(bundles: usize) -> Result<(), RegistryError> {
     if bundles > limits::INVENTORY_BUNDLES_MAX {
         let most = limits::INVENTORY_BUNDLES_MAX;
-        return Err(RegistryError::Refused(format!("the inventory has {bundles} bundles; {most} are possible")));
+        return Err(RegistryError::Refused(format!(
+            "the inventory has {bundles} bundles; {most} are possible"
+        )));
     }
     Ok(())
 }
@@ -94,7 +96,8 @@ async fn write(
 ) -> Result<(), DatabaseError> {
     for key in difference.removed {
         let sql = "DELETE FROM holdings WHERE appliance = $1 AND path = $2 AND generation = $3";
-        let arguments = vec![appliance.as_str().into(), key.path.as_str().into(), key.generation.number().into()];
+        let arguments =
+            vec![appliance.as_str().into(), key.path.as_str().into(), key.generation.number().into()];
         change.execute(sql, arguments).await?;
     }
     let rows = difference

@@ -5,9 +5,9 @@ use control_client::fleet::ApplianceName;
 use control_client::report::{DayDemand, Directive, Report};
 use control_client::wire::DocumentVersion;
 
+use super::RegistryError;
 use super::directives;
 use super::inventory::{self, InventoryOutcome};
-use super::RegistryError;
 use crate::database::{Change, Database, DatabaseError, Value, maybe_number, maybe_text, number, text};
 use crate::limits;
 use crate::popularity::DAY_SECONDS;
@@ -67,7 +67,8 @@ pub async fn accept(
     let (instance, newest) = (maybe_text(&row, 0)?, number(&row, 1)?);
     let known_revision = maybe_number(&row, 2)?;
     let site = text(&row, 3)?;
-    let novelty = novelty(instance.as_deref().map(|known| (known, newest)), &report.instance, report.sequence);
+    let novelty =
+        novelty(instance.as_deref().map(|known| (known, newest)), &report.instance, report.sequence);
 
     if matches!(novelty, Novelty::New | Novelty::NewInstance) {
         count(&mut change, appliance, &site, report, now).await?;
@@ -90,7 +91,10 @@ fn check(appliance: &ApplianceName, report: &Report) -> Result<(), String> {
         return Err(format!("the report is of {}, and came from {appliance}", report.appliance));
     }
     if !is_token(&report.instance) || report.runs.iter().any(|run| !is_token(&run.run)) {
-        return Err(format!("instance and run have 1 to {} bytes without control characters", limits::TEXT_BYTES_MAX));
+        return Err(format!(
+            "instance and run have 1 to {} bytes without control characters",
+            limits::TEXT_BYTES_MAX
+        ));
     }
     if report.sequence == 0 || i64::try_from(report.sequence).is_err() {
         return Err("reports are numbered from 1".to_owned());
@@ -151,7 +155,8 @@ async fn count(
                ON CONFLICT (site, day) DO UPDATE SET bytes = site_demand.bytes + excluded.bytes";
     change.execute_many(sql, 3, rows).await?;
     let rows = days.iter().map(|day| vec![appliance.as_str().into(), u64::from(*day).into()]).collect();
-    let sql = "INSERT INTO reported_days (appliance, day) VALUES {rows} ON CONFLICT (appliance, day) DO NOTHING";
+    let sql =
+        "INSERT INTO reported_days (appliance, day) VALUES {rows} ON CONFLICT (appliance, day) DO NOTHING";
     change.execute_many(sql, 2, rows).await?;
     keep_runs(change, appliance, report).await?;
     let sql = "UPDATE appliances SET instance = $1, report_sequence = $2 WHERE name = $3";
@@ -183,9 +188,14 @@ fn add_up(demand: &[DayDemand], today: u32) -> BTreeMap<(u32, &BundlePath), Told
     sums
 }
 
-async fn keep_runs(change: &mut Change<'_>, appliance: &ApplianceName, report: &Report) -> Result<(), RegistryError> {
+async fn keep_runs(
+    change: &mut Change<'_>,
+    appliance: &ApplianceName,
+    report: &Report,
+) -> Result<(), RegistryError> {
     for run in &report.runs {
-        let document = serde_json::to_string(run).expect("a run holds only texts and numbers, which JSON can say");
+        let document =
+            serde_json::to_string(run).expect("a run holds only texts and numbers, which JSON can say");
         if document.len() > limits::RUN_BYTES_MAX {
             return Err(RegistryError::Refused("a run is larger than any can be".to_owned()));
         }

@@ -11,8 +11,8 @@ pub struct Utilisation(u8);
 impl Utilisation {
     /// Taken for an appliance that has not told its load: neither preferred nor avoided.
     pub const UNKNOWN: Self = Self(50);
-    /// From here on, an appliance comes after all that have room, wherever they are: a client who is refused has lost more than one
-    /// who is served from the next tier.
+    /// From here on, an appliance comes after all that have room, wherever they are: a client who is refused
+    /// has lost more than one who is served from the next tier.
     pub const FULL: Self = Self(90);
 
     /// So many percent; more than 100 are 100.
@@ -20,8 +20,8 @@ impl Utilisation {
         if percent > 100 { Self(100) } else { Self(percent) }
     }
 
-    /// Of what an appliance tells: connections against those that are still free, and egress against what its links carry where an
-    /// operator said how much that is.
+    /// Of what an appliance tells: connections against those that are still free, and egress against what its
+    /// links carry where an operator said how much that is.
     pub fn of(load: Option<&Load>, headroom: Option<&Headroom>, egress: Option<BitRate>) -> Self {
         let Some(load) = load else { return Self::UNKNOWN };
         let connections = headroom.map(|headroom| {

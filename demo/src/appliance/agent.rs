@@ -49,12 +49,6 @@ impl AgentProcess {
         Ok(history.runs.into_iter().next())
     }
 
-    /// The newest manifest: it is asked for.
-    pub async fn manifest_sequence(&self) -> Result<u64, Failure> {
-        // Without a manifest there is no plan.
-        Ok(self.client.plan().await.map_or(0, |plan| plan.manifest_sequence))
-    }
-
     /// Has it begin a run, whatever its window says.
     pub async fn begin_run(&self) -> Result<(), Failure> {
         self.client.run().await.step("having the agent begin a run").map(|_| ())

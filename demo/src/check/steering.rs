@@ -17,6 +17,9 @@ use crate::viewer::{Played, name_of};
 /// How long the control plane may take to see what has happened.
 const NOTICE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Another one than those before it.
+const NIGHT_AFTER_EVICTION: u32 = 29;
+
 /// What each scene is about, and where the client was sent.
 pub(super) struct Scene {
     /// What happened.
@@ -102,7 +105,7 @@ async fn all_is_well(system: &System) -> Result<Scene, Failure> {
 }
 
 /// The first appliance evicts the bundle; the window is closed, so it does not come back by itself.
-async fn lacking(system: &System) -> Result<Scene, Failure> {
+async fn lacking(system: &mut System) -> Result<Scene, Failure> {
     let (first, second) = (&system.members[0], &system.members[1]);
     let path = stage(system)?.path;
     let path = control_client::content::BundlePath::parse(&path).step("the path")?;
@@ -112,7 +115,10 @@ async fn lacking(system: &System) -> Result<Scene, Failure> {
     let scene =
         scene(system, "one appliance lacks the title", |names| names[0] == has && !names.contains(&lacks))
             .await?;
-    // The next night brings it back; so that the following scenes have two appliances, this is a night.
+    // Another night brings it back.
+    for member in &mut system.members {
+        member.begin_night(NIGHT_AFTER_EVICTION).await?;
+    }
     let filled = crate::night::fill(system).await?;
     match crate::night::problems(&filled).first() {
         Some(problem) => Err(Failure::new(format!("filling again what was evicted: {problem}"))),

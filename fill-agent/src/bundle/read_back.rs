@@ -31,7 +31,11 @@ impl ReadBack {
 }
 
 /// Reads all of it. Several reads are under way at once, and they are looked at in their order.
-pub(super) async fn read_back(disk: &DiskThread, file: &DiskFile, layout: &Layout) -> Result<ReadBack, DiskError> {
+pub(super) async fn read_back(
+    disk: &DiskThread,
+    file: &DiskFile,
+    layout: &Layout,
+) -> Result<ReadBack, DiskError> {
     let data_bytes = layout.data_bytes();
     let mut objects = ObjectDigests::new(layout);
     let mut checksums = ChunkChecksums::new();

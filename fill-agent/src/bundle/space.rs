@@ -4,8 +4,8 @@ use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use cache_store::{IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
 use cache_store::BundleId;
+use cache_store::{IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
 use control_client::descriptor::Descriptor;
 use control_client::fill::FailureReason;
 
@@ -77,7 +77,8 @@ pub(super) async fn open(
     let is_leaving = make_room(run, work, volume).await?;
     let (opening, keep_free) = (volume.clone(), run.agent.config.fill.keep_free.bytes());
     let opened = run.blocking(move || open_file(&opening, layout, keep_free)).await;
-    let opened = opened.ok_or_else(|| NoSpace::Never(FailureReason::DiskFailed, "a thread panicked".to_owned()))?;
+    let opened =
+        opened.ok_or_else(|| NoSpace::Never(FailureReason::DiskFailed, "a thread panicked".to_owned()))?;
     let (incoming, opened) = match opened {
         Err(PublishError::Full { .. }) if is_leaving => {
             let why = "readers still hold the space of what was retired for it".to_owned();

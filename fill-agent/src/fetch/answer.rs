@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RETRY_AFTER};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RETRY_AFTER,
+};
 
 use super::fault::Fault;
 use crate::limits::ETAG_BYTES_MAX;
@@ -96,7 +98,8 @@ fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Fault> {
 /// An entity tag that is not weak (RFC 9110, section 8.8.1): only that may be used in `If-Range`.
 fn strong_validator(fields: &HeaderMap) -> Option<String> {
     let tag = fields.get(ETAG)?.to_str().ok()?;
-    let is_strong = tag.len() >= 2 && tag.len() <= ETAG_BYTES_MAX && tag.starts_with('"') && tag.ends_with('"');
+    let is_strong =
+        tag.len() >= 2 && tag.len() <= ETAG_BYTES_MAX && tag.starts_with('"') && tag.ends_with('"');
     is_strong.then(|| tag.to_owned())
 }
 
@@ -119,9 +122,7 @@ mod tests {
     fn fields(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| {
-                (hyper::header::HeaderName::from_static(name), value.parse().unwrap())
-            })
+            .map(|(name, value)| (hyper::header::HeaderName::from_static(name), value.parse().unwrap()))
             .collect()
     }
 

@@ -155,7 +155,9 @@ mod tests {
     fn only_what_the_way_there_did_is_resumed() {
         let broken = Fault::Broken { received: 1, detail: String::new() };
         assert!(broken.is_resumable() && broken.is_of_the_source());
-        for fault in [Fault::Changed, Fault::WrongBytes(Sha256::new([0; 32])), Fault::Status(416), Fault::Absent(404)] {
+        for fault in
+            [Fault::Changed, Fault::WrongBytes(Sha256::new([0; 32])), Fault::Status(416), Fault::Absent(404)]
+        {
             assert!(!fault.is_resumable() && !fault.is_of_the_source(), "{fault}");
         }
         assert!(Fault::Status(500).is_of_the_source());

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn what_is_no_source_is_refused() {
-        for url in ["", "/titles", "ftp://o", "http://", "http://u:p@o", "http://o/?a", "http://o/#a", "o:80"] {
+        for url in ["", "/titles", "ftp://o", "http://", "http://u:p@o", "http://o/?a", "http://o/#a", "o:80"]
+        {
             assert!(SourceUrl::parse(url).is_err(), "{url}");
         }
     }

@@ -1,6 +1,7 @@
-//! The exact part: over the bundles at the margin, the last ones that were selected and the first ones that were not, every
-//! choice is looked at, or excluded by a bound. What the greedy pass gets wrong lies there: one large bundle that keeps out
-//! two, a night's bytes that are not quite used, a volume that is full by a little.
+//! The exact part: over the bundles at the margin, the last ones that were selected and the first ones that
+//! were not, every choice is looked at, or excluded by a bound. What the greedy pass gets wrong lies there:
+//! one large bundle that keeps out two, a night's bytes that are not quite used, a volume that is full by a
+//! little.
 
 use control_client::fill_manifest::FillClass;
 
@@ -8,8 +9,8 @@ use super::Skipped;
 use super::selection::{Fate, Selection, Stay};
 use super::worth::Worth;
 
-/// Candidates at the margin, half of them selected and half not. Each more makes the search several times as long, and a large
-/// plan better by less than one bundle's worth.
+/// Candidates at the margin, half of them selected and half not. Each more makes the search several times as
+/// long, and a large plan better by less than one bundle's worth.
 const CANDIDATES_MAX: usize = 12;
 
 /// Volumes among which they are moved about.
@@ -129,7 +130,8 @@ fn take_back<'v>(
 /// What it costs to free some room on one volume.
 struct Cover {
     victims: Vec<usize>,
-    /// Bytes freed, cost, and which victims as bits: from the fewest bytes to the most, each the cheapest that frees so many.
+    /// Bytes freed, cost, and which victims as bits: from the fewest bytes to the most, each the cheapest
+    /// that frees so many.
     sets: Vec<(i128, Worth, u32)>,
 }
 
@@ -251,7 +253,8 @@ impl<'v> Search<'v> {
         }
     }
 
-    /// Decides about the candidates from that place on. `worth` is what the ones before it gain, less what their ties cost.
+    /// Decides about the candidates from that place on. `worth` is what the ones before it gain, less what
+    /// their ties cost.
     fn decide(&mut self, place: usize, worth: Worth) {
         self.steps += 1;
         if self.steps > STEPS_MAX {

@@ -53,8 +53,8 @@ fn ledgers(survey: &Survey<'_>, selection: &Selection<'_>) -> Vec<Ledger> {
     let ledger = |(available, leaving)| Ledger { available, leaving };
     let shelves = survey.volumes.iter().map(|shelf| (shelf.available, Vec::new()));
     let mut ledgers: Vec<Ledger> = shelves.map(ledger).collect();
-    // Earlier generations serve until their successors do, if that can be: they go last, and first among them those whose
-    // successors come first.
+    // Earlier generations serve until their successors do, if that can be: they go last, and first among them
+    // those whose successors come first.
     for candidate in survey.candidates.iter().rev() {
         let predecessor =
             candidate.predecessor.filter(|victim| selection.stay[*victim] == Stay::WithCandidate);

@@ -49,8 +49,8 @@ struct Opening {
     victims: Vec<usize>,
 }
 
-/// Victims that are looked at for one candidate on one volume. Bundles differ in size by a hundred times or so; where thousands
-/// of small ones would have to go for one, that one is left out.
+/// Victims that are looked at for one candidate on one volume. Bundles differ in size by a hundred times or
+/// so; where thousands of small ones would have to go for one, that one is left out.
 const VICTIMS_MAX: usize = 1024;
 
 impl<'a> Selection<'a> {

@@ -200,7 +200,8 @@ impl<'a> Surveyor<'a> {
                 });
                 self.newest.insert(&bundle.key.path, (place, Some(victim)));
             }
-            // Else it is the same bundle once more, on another volume: retiring is by key, and it goes with the first.
+            // Else it is the same bundle once more, on another volume: retiring is by key, and it goes with
+            // the first.
         }
     }
 

@@ -4,8 +4,8 @@ use std::ops::{Add, AddAssign, Sub};
 
 use control_client::fill_manifest::FillClass;
 
-/// Bytes served within the horizon, by class. Compared class by class, the highest first: no amount of a lower class makes up for
-/// anything of a higher one.
+/// Bytes served within the horizon, by class. Compared class by class, the highest first: no amount of a
+/// lower class makes up for anything of a higher one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Worth([i128; 3]);
 

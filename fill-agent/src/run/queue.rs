@@ -45,11 +45,7 @@ fn next(run: &Run, fresh: &mut VecDeque<Placed>, waiting: &mut Vec<(Duration, Pl
     best.map(|index| waiting.swap_remove(index).1).or_else(|| fresh.pop_front())
 }
 
-fn take_in(
-    run: &Run,
-    ended: Result<(Placed, Outcome), JoinError>,
-    waiting: &mut Vec<(Duration, Placed)>,
-) {
+fn take_in(run: &Run, ended: Result<(Placed, Outcome), JoinError>, waiting: &mut Vec<(Duration, Placed)>) {
     let ((place, work), outcome) = match ended {
         Ok(ended) => ended,
         Err(error) => {

@@ -71,7 +71,8 @@ pub(super) fn keep_checkpoint(run: &Run) {
     let report = run.record.end(clock::now(), RunOutcome::Interrupted, "under way");
     let checkpoint = Checkpoint { run: report, begun: run.agent.progress.begun() };
     history::keep_checkpoint(&checkpoint, &run.agent.state);
-    or_warn(run.agent.state.write(BUDGET, &*locked(&run.agent.budget)));
+    let budget = locked(&run.agent.budget).clone();
+    or_warn(run.agent.state.write(BUDGET, &budget));
 }
 
 /// Halves the rate while the daemon's reads are slow. Never ends by itself.
@@ -87,7 +88,10 @@ pub(super) async fn yield_to_viewers(run: &Run) -> Infallible {
         let before = yielding.rate();
         let rate = yielding.observe(load.as_ref(), BitRate::new(received), run.agent.pace.now());
         if rate != before {
-            tracing::info!(bits_per_second = rate.bits_per_second(), "the rate was changed for the daemon's sake");
+            tracing::info!(
+                bits_per_second = rate.bits_per_second(),
+                "the rate was changed for the daemon's sake"
+            );
             run.agent.pace.set_rate(rate);
         }
     }

@@ -125,7 +125,11 @@ impl fmt::Display for DoorError {
                 write!(formatter, "{}: another process answers there; stop it first", path.display())
             }
             Self::Io(path, error) => {
-                write!(formatter, "{}: {error}; fill.socket has to lie in a folder of the agent", path.display())
+                write!(
+                    formatter,
+                    "{}: {error}; fill.socket has to lie in a folder of the agent",
+                    path.display()
+                )
             }
         }
     }

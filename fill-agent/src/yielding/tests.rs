@@ -63,3 +63,10 @@ fn a_handful_of_reads_or_a_silent_daemon_says_nothing() {
     yielding.observe(Some(&load(100, 80)), FULL, seconds(2));
     assert_eq!(yielding.observe(None, FULL, seconds(60)), BitRate::new(600_000_000));
 }
+
+#[test]
+fn reads_that_are_slow_while_nothing_comes_are_not_fills_fault() {
+    let mut yielding = Yielding::new(FULL, LATENCY);
+    assert_eq!(yielding.observe(Some(&load(100, 80)), BitRate::new(0), seconds(0)), FULL);
+    assert_eq!(yielding.observe(Some(&load(100, 80)), FULL, seconds(1)), BitRate::new(600_000_000));
+}

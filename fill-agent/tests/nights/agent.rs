@@ -38,7 +38,8 @@ struct Run {
     failures: u32,
 }
 
-/// Bundles that are received at once: many objects of one bundle are, which here are one stream, so that the best is whole first.
+/// Bundles that are received at once: many objects of one bundle are, which here are one stream, so that the
+/// best is whole first.
 const AT_ONCE: usize = 1;
 
 /// A second is divided so finely that the bucket of the pace is never full for long.

@@ -84,7 +84,8 @@ impl Appliance {
         (i128::from(entry.score) * i128::from(self.life(entry.expires_at)) / i128::from(DAY)).max(1)
     }
 
-    /// A full appliance with yesterday's list, and today's: a twentieth of the titles are others, and scores have drifted.
+    /// A full appliance with yesterday's list, and today's: a twentieth of the titles are others, and scores
+    /// have drifted.
     pub(crate) fn of_a_large_site(entries: usize, volumes: u8) -> Self {
         let gib = 1 << 30;
         let bytes = |number: usize| (1 + number as u64 * 7919 % 5) * gib / 10;

@@ -1,4 +1,5 @@
-//! The best of all choices, by trying every one; written from the rules in the documentation of `plan`, not from its code.
+//! The best of all choices, by trying every one; written from the rules in the documentation of `plan`, not
+//! from its code.
 
 use cache_store::Layout;
 use control_client::fill_manifest::{FillClass, FillEntry};

@@ -1,5 +1,6 @@
-//! What no plan can pass, for appliances that are too large to try everything: bundles may be divided, all volumes are one, and
-//! room and bytes have prices. Whatever the prices, the sum is a bound (Lagrangian duality); the lowest one is looked for.
+//! What no plan can pass, for appliances that are too large to try everything: bundles may be divided, all
+//! volumes are one, and room and bytes have prices. Whatever the prices, the sum is a bound (Lagrangian
+//! duality); the lowest one is looked for.
 
 use control_client::fill_manifest::FillEntry;
 use fill_agent::plan::Plan;

@@ -50,7 +50,10 @@ impl Appliance {
     }
 
     /// The same, on memory: what is free there does not change with what others build.
-    pub fn in_memory(bundles: &[(&Content, Vec<FillSource>)], change_entries: impl FnOnce(&mut Vec<FillEntry>)) -> Self {
+    pub fn in_memory(
+        bundles: &[(&Content, Vec<FillSource>)],
+        change_entries: impl FnOnce(&mut Vec<FillEntry>),
+    ) -> Self {
         Self::at(tempfile::tempdir_in("/dev/shm").unwrap(), bundles, change_entries, |_| {})
     }
 
@@ -129,8 +132,10 @@ impl Appliance {
 /// Quick where the defaults are patient.
 fn agent(config: Config, state: StateFolder) -> Arc<Agent> {
     let mut agent = Agent::new(config, ClockTrust::Trusted, state).unwrap();
-    let quick = |millis| Backoff { first: Duration::from_millis(millis), longest: Duration::from_millis(millis) };
-    agent.patience = Patience { tries: 2, pause: quick(100), not_yet: quick(200), wait: Duration::from_secs(2) };
+    let quick =
+        |millis| Backoff { first: Duration::from_millis(millis), longest: Duration::from_millis(millis) };
+    agent.patience =
+        Patience { tries: 2, pause: quick(100), not_yet: quick(200), wait: Duration::from_secs(2) };
     Arc::new(agent)
 }
 

@@ -127,7 +127,8 @@ impl Shared {
             "post /purge" => {
                 let purge: Purge = serde_json::from_slice(content).unwrap();
                 let mut held = self.held.lock().unwrap();
-                let bundles: Vec<BundleKey> = held.keys().filter(|key| key.path == purge.path).cloned().collect();
+                let bundles: Vec<BundleKey> =
+                    held.keys().filter(|key| key.path == purge.path).cloned().collect();
                 held.retain(|key, _| key.path != purge.path);
                 document(&Purged { version: DocumentVersion, bundles, not_reached: Vec::new() })
             }
@@ -177,8 +178,11 @@ impl Shared {
             state: BundleState::Published,
         };
         let mut held = self.held.lock().unwrap();
-        let older: Vec<BundleKey> =
-            held.keys().filter(|held| held.path == key.path && held.generation < key.generation).cloned().collect();
+        let older: Vec<BundleKey> = held
+            .keys()
+            .filter(|held| held.path == key.path && held.generation < key.generation)
+            .cloned()
+            .collect();
         for older in &older {
             held.remove(older);
             let _ = fs::remove_file(self.file(older));
@@ -205,5 +209,8 @@ fn document(document: &impl Serialize) -> (u16, String) {
 }
 
 fn failure(status: u16, error: &str) -> (u16, String) {
-    (status, serde_json::to_string(&Failure { error: error.to_owned(), detail: "scripted".to_owned() }).unwrap())
+    (
+        status,
+        serde_json::to_string(&Failure { error: error.to_owned(), detail: "scripted".to_owned() }).unwrap(),
+    )
 }

@@ -154,7 +154,13 @@ impl Shared {
             let line = lines.find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
             line.map(|line| line.split_once(':').unwrap().1.trim().to_owned())
         };
-        let times = self.asked.lock().unwrap().iter().filter(|asked| asked.target == target && asked.method == "GET").count();
+        let times = self
+            .asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| asked.target == target && asked.method == "GET")
+            .count();
         Some(Asked { range: field("range"), if_range: field("if-range"), method, target, times })
     }
 
@@ -239,7 +245,8 @@ impl Shared {
                 None
             }
             Act::ChangeAfter(_) => {
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\netag: \"another\"\r\n\r\n");
+                let head =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\netag: \"another\"\r\n\r\n");
                 self.send(stream, head.as_bytes())?;
                 self.send(stream, &vec![7; length])
             }

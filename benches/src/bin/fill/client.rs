@@ -69,5 +69,7 @@ fn head(bytes: &[u8]) -> io::Result<Option<(usize, u64)>> {
     }
     let length = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
     let length = length.and_then(|field| std::str::from_utf8(field.value).ok()?.trim().parse().ok());
-    length.map(|length| Some((head_bytes, length))).ok_or_else(|| io::Error::other("the answer has no length"))
+    length
+        .map(|length| Some((head_bytes, length)))
+        .ok_or_else(|| io::Error::other("the answer has no length"))
 }

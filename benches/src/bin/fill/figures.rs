@@ -68,10 +68,17 @@ pub(crate) fn write(figures: &[Figure], path: &Path) -> Result<(), Failure> {
 
 /// Prints them.
 pub(crate) fn print(figures: &[Figure]) {
-    println!("\n{:<30} {:<28} {:>14}   {:<38} {:>14} {:>7}", "scenario", "metric", "ours", "against", "its value", "ratio");
+    println!(
+        "\n{:<30} {:<28} {:>14}   {:<38} {:>14} {:>7}",
+        "scenario", "metric", "ours", "against", "its value", "ratio"
+    );
     for figure in figures {
         let Figure { scenario, metric, ours, peer, peer_value, ratio } = figure;
-        println!("{scenario:<30} {metric:<28} {:>14}   {peer:<38} {:>14} {ratio:>7.3}", shown(*ours), shown(*peer_value));
+        println!(
+            "{scenario:<30} {metric:<28} {:>14}   {peer:<38} {:>14} {ratio:>7.3}",
+            shown(*ours),
+            shown(*peer_value)
+        );
     }
 }
 

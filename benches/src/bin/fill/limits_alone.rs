@@ -55,7 +55,12 @@ pub(crate) struct DiskTook {
 
 /// Writes so many files of so many bytes each, past the page cache, with so many pieces under way at once; then reads them back. They
 /// are removed afterwards.
-pub(crate) fn disk(folder: &Path, files: usize, file_bytes: u64, at_once: usize) -> Result<DiskTook, Failure> {
+pub(crate) fn disk(
+    folder: &Path,
+    files: usize,
+    file_bytes: u64,
+    at_once: usize,
+) -> Result<DiskTook, Failure> {
     std::fs::create_dir(folder).step("making the folder of the disk alone")?;
     let took = write_and_read(folder, files, file_bytes, at_once).step("the disk alone");
     std::fs::remove_dir_all(folder).step("removing the files of the disk alone")?;
@@ -77,8 +82,7 @@ fn write_and_read(folder: &Path, files: usize, file_bytes: u64, at_once: usize) 
 
 fn make(path: PathBuf, bytes: u64) -> io::Result<File> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
-    let file =
-        OpenOptions::new().read(true).write(true).create_new(true).custom_flags(direct).open(path)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).custom_flags(direct).open(path)?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
     Ok(file)
 }
@@ -112,6 +116,8 @@ fn for_each_piece(
 fn in_parallel(threads: usize, work: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
-        running.into_iter().try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked"))?)
+        running
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| io::Error::other("a thread panicked"))?)
     })
 }

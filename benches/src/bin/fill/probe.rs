@@ -65,7 +65,13 @@ impl Probe {
     }
 
     /// What one connection does.
-    fn ask(&self, mut client: Client, number: u32, first: Instant, is_over: &AtomicBool) -> io::Result<Vec<f64>> {
+    fn ask(
+        &self,
+        mut client: Client,
+        number: u32,
+        first: Instant,
+        is_over: &AtomicBool,
+    ) -> io::Result<Vec<f64>> {
         placement::be_the_outside(true);
         let mut latencies = Vec::new();
         for request in (u64::from(number)..).step_by(self.connections as usize) {
@@ -76,7 +82,10 @@ impl Probe {
             }
             let length = client.get(&self.targets[request as usize % self.targets.len()])?;
             if length != self.object_bytes {
-                return Err(io::Error::other(format!("an object has {length} bytes, not {}", self.object_bytes)));
+                return Err(io::Error::other(format!(
+                    "an object has {length} bytes, not {}",
+                    self.object_bytes
+                )));
             }
             latencies.push(intended.elapsed().as_secs_f64() * 1e6);
         }

@@ -8,7 +8,7 @@ use control_client::fill::{FillRun, RunOutcome};
 use control_client::wire::DocumentVersion;
 use demo::catalogue::Title;
 use demo::certificate;
-use demo::control_plane::{ControlPlanePremises, ControlPlaneProcess};
+use demo::control_plane::ControlPlaneProcess;
 use demo::failure::{Failure, Step};
 use demo::member::Member;
 use demo::process::eventually;
@@ -19,7 +19,7 @@ use super::placement::{Side, processor_seconds, stand};
 const SITE: &str = "site-1";
 const APPLIANCE: &str = "oca-1";
 
-/// How long the control plane may take to know the appliance, and to rank for it.
+/// How long the control plane may take to know the appliance, and to plan for it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often the agent is asked whether it has ended.
@@ -79,19 +79,21 @@ impl Site {
         let folder = folder.join(options.name);
         std::fs::create_dir(&folder).step("making the site's folder")?;
         stand(options.control_plane_side)?;
-        let premises = ControlPlanePremises::new(&folder.join("control-plane"), program, options.origin)?;
-        let control_plane = ControlPlaneProcess::start(premises).await?;
-        control_plane.add_site(SITE, "north", &["127.0.0.0/8"])?;
+        let mut control_plane =
+            ControlPlaneProcess::prepare(&folder.join("control-plane"), program, options.origin).await?;
+        control_plane.add_site(SITE, "north", &["127.0.0.0/8"]).await?;
         for title in options.titles {
-            control_plane.publish(title, &catalogue.tree, true)?;
+            control_plane.publish(title, &catalogue.tree, true).await?;
         }
+        control_plane.start().await?;
         stand(options.appliance_side)?;
         let certificate = certificate::make(&folder, "bench", &["localhost", "127.0.0.1"])?;
-        let invitation = control_plane.invite(APPLIANCE, SITE)?;
+        let invitation = control_plane.invite(APPLIANCE, SITE).await?;
         // The default, where the demo's members do not yield.
         let fill = [format!("rate = {:?}", options.rate), "yield_latency = \"50 ms\"".to_owned()];
         let member =
-            Member::start(APPLIANCE, &folder.join(APPLIANCE), program, &certificate, &invitation, &fill).await?;
+            Member::start(APPLIANCE, &folder.join(APPLIANCE), program, &certificate, &invitation, &fill)
+                .await?;
         stand(Side::Everywhere)?;
         let bundles = options.titles.iter().map(|title| title.bundles.len() as u64).sum();
         let site = Self { member, control_plane, bundles };
@@ -100,12 +102,22 @@ impl Site {
     }
 
     async fn wait_for_plan(&self) -> Result<(), Failure> {
-        eventually("the appliance's plan has every title", PATIENCE, async || {
-            self.control_plane.rank()?;
+        let mut said = String::new();
+        let planned = eventually("the appliance's plan has every title", PATIENCE, async || {
+            let known = self.control_plane.appliances().await?;
+            if known.iter().all(|appliance| appliance.manifest_sequence == 0) {
+                said = "the appliance has no manifest".to_owned();
+                return Ok(None);
+            }
             let plan = self.member.agent()?.client().plan().await.step("asking the agent for its plan")?;
+            said = format!("{} bundles to fetch, {} left out", plan.fetches.len(), plan.skipped.len());
+            if let Some(skipped) = plan.skipped.first() {
+                said.push_str(&format!(", the first because {}", skipped.why));
+            }
             Ok((plan.fetches.len() as u64 == self.bundles).then_some(()))
-        })
-        .await
+        });
+        let planned = planned.await;
+        planned.map_err(|failure| Failure::new(format!("{failure}; {said}")))
     }
 
     /// Orders a run.
@@ -137,7 +149,8 @@ impl Site {
             tokio::time::sleep(GLANCE).await;
         };
         let took = filling.began.elapsed();
-        let (agent_now, origin_now) = (processor_seconds(agent.id()), processor_seconds(catalogue.origin.id()));
+        let (agent_now, origin_now) =
+            (processor_seconds(agent.id()), processor_seconds(catalogue.origin.id()));
         is_whole(&run, bytes)?;
         Ok(Filled {
             took,

@@ -1,10 +1,13 @@
-//! How large a fleet one control plane bears: steering decisions on one core, and reports through the HTTP API into SQLite.
+//! How large a fleet one control plane bears: steering decisions on one core, plans, and reports through the HTTP
+//! API into SQLite.
 //!
-//! `cargo run --release -p benches --bin fleet`: 10,000 appliances with 40,000 bundles each are steered among, and 10,000 appliances report.
-//! With `-- --quick` the fleet is small and each part takes a second, which is what CI does: that it runs, never how fast.
-//! Everything runs in this process, clients of the HTTP API too, so what is printed is a lower bound. The last line is all figures as JSON.
+//! `cargo run --release -p benches --bin fleet`: 10,000 appliances with 40,000 bundles each are steered
+//! among, and 10,000 appliances report. With `-- --quick` the fleet is small and each part takes a second,
+//! which is what CI does: that it runs, never how fast. Everything runs in this process, clients of the HTTP
+//! API too, so what is printed is a lower bound. The last line is all figures as JSON.
 
 mod memory;
+mod planning;
 mod random;
 mod reports;
 mod steering;
@@ -41,8 +44,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let steering = steering::measure(&scale)?;
     steering.print();
+    let planning = planning::measure(&scale)?;
+    planning.print();
     let reports = reports::measure(&scale)?;
     reports.print();
-    println!("{}", serde_json::json!({ "steering": steering.to_json(), "reports": reports.to_json() }));
+    println!(
+        "{}",
+        serde_json::json!({ "steering": steering.to_json(), "planning": planning.to_json(), "reports": reports.to_json() })
+    );
     Ok(())
 }

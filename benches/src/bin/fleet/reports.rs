@@ -1,7 +1,8 @@
-//! Reports through the control plane's own HTTP API into SQLite: as fast as sixteen connections send them, and at the pace of 10,000 appliances
-//! that report every minute.
+//! Reports through the control plane's own HTTP API into SQLite: as fast as sixteen connections send them,
+//! and at the pace of 10,000 appliances that report every minute.
 //!
-//! The clients share the machine with the server; the server's processor time is told apart, because it runs on threads of its own.
+//! The clients share the machine with the server; the server's processor time is told apart, because it runs
+//! on threads of its own.
 
 mod client;
 mod setup;
@@ -22,11 +23,15 @@ const CONNECTIONS: usize = 16;
 /// Reports per second of 10,000 appliances that report every minute.
 const PACE: f64 = 10_000.0 / 60.0;
 
-/// Bundles that each appliance holds here. The tables have a row for each, and ten million rows for 1,000 each would be most of the time.
+/// Bundles that each appliance holds here. The tables have a row for each, and ten million rows for 1,000
+/// each would be most of the time.
 const HELD: u32 = 100;
 
 /// Bundles of the largest inventory: those of 20 TB.
 const LARGEST: u32 = 40_000;
+
+/// Enrolments that are timed.
+const ENROLMENTS: usize = 20;
 
 /// One report of so many tells that a bundle came and another went.
 const CHANGES_EVERY: u64 = 10;
@@ -75,6 +80,7 @@ pub(crate) fn measure(scale: &Scale) -> Result<Table, Box<dyn Error>> {
         figures.largest.as_secs_f64() * 1e3,
         "ms",
     );
+    table.add("enrolment_millis", "an enrolment, on average", figures.enrolment.as_secs_f64() * 1e3, "ms");
     let database: u64 = std::fs::read_dir(folder.path())?
         .map(|file| file.and_then(|file| file.metadata()).map(|metadata| metadata.len()))
         .sum::<Result<u64, _>>()?;
@@ -87,6 +93,7 @@ pub(crate) fn measure(scale: &Scale) -> Result<Table, Box<dyn Error>> {
 
 struct Figures {
     phases: [Phase; 3],
+    enrolment: Duration,
     largest: Duration,
 }
 
@@ -107,8 +114,13 @@ async fn run(server: &Server, scale: &Scale, bundles: u32) -> Result<Figures, Bo
     let paced = phase(server, &clients, bundles, Sending::Paced { reports: reports.min(all) }).await?;
     let mut connection = Connection::open(server.address).await?;
     let began = Instant::now();
+    for client in clients.iter().take(ENROLMENTS) {
+        client.enrol(&mut connection).await?;
+    }
+    let enrolment = began.elapsed() / ENROLMENTS.min(clients.len()) as u32;
+    let began = Instant::now();
     clients[0].report(&mut connection, bundles, Inventory::All(bundles)).await?;
-    Ok(Figures { phases: [first, fastest, paced], largest: began.elapsed() })
+    Ok(Figures { phases: [first, fastest, paced], enrolment, largest: began.elapsed() })
 }
 
 /// How reports are sent.

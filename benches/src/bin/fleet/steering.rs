@@ -23,7 +23,8 @@ use crate::table::{Table, per_mille};
 /// Prefixes of each site: so many of IPv4, and a quarter as many of IPv6.
 const PREFIXES_PER_SITE: u32 = 16;
 
-/// Questions that are made before the clock runs, and asked over and over: more than any cache of the processor holds.
+/// Questions that are made before the clock runs, and asked over and over: more than any cache of the
+/// processor holds.
 const QUESTIONS: usize = 1 << 17;
 
 /// One decision of so many is timed alone.

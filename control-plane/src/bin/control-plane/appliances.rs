@@ -1,8 +1,9 @@
 use control_client::content::BundlePath;
 use control_client::fleet::{ApplianceName, SiteName};
 use control_client::report::Order;
+use control_client::token::Token;
 use control_plane::plane::now;
-use control_plane::registry::{self, Token};
+use control_plane::registry;
 use serde::Serialize;
 
 use crate::Session;
@@ -45,7 +46,7 @@ fn show(session: &Session, appliance: &ApplianceName, token: &Token) -> Result<(
     if !session.output.json {
         eprintln!("the token of {appliance}, for its control.token_file; it is not shown again:");
     }
-    session.output.write(&NewToken { appliance, token: token.secret() }, |new| vec![new.token.to_owned()])
+    session.output.write(&NewToken { appliance, token: token.as_str() }, |new| vec![new.token.to_owned()])
 }
 
 pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
@@ -69,10 +70,12 @@ pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
 }
 
 fn lines(listed: &[Listed], explain: bool) -> Vec<String> {
-    let mut rows = vec![row(["appliance", "site", "standing", "last report", "manifest in force", "release"])];
+    let mut rows =
+        vec![row(["appliance", "site", "standing", "last report", "manifest in force", "release"])];
     let or_never = |moment: Option<u64>| moment.map_or_else(|| "never".to_owned(), written);
     for one in listed {
-        let standing = if one.withdrawn { format!("{} (withdrawn)", one.standing) } else { one.standing.clone() };
+        let standing =
+            if one.withdrawn { format!("{} (withdrawn)", one.standing) } else { one.standing.clone() };
         rows.push(vec![
             one.name.clone(),
             one.site.clone(),
@@ -114,6 +117,9 @@ pub(crate) async fn fill_now(session: &Session, appliance: &ApplianceName) -> Re
 async fn order(session: &Session, appliance: &ApplianceName, order: Order) -> Result<(), Failure> {
     let directive = registry::order(&session.database().await?, appliance, order, now()).await?;
     session.output.write(&directive, |directive| {
-        vec![format!("directive {}: {appliance} hears of it with the answer to its next report", directive.id)]
+        vec![format!(
+            "directive {}: {appliance} hears of it with the answer to its next report",
+            directive.id
+        )]
     })
 }

@@ -48,7 +48,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let config = Config::load(&arguments.config)?;
     let session = Session { config, output: Output { json: arguments.json, explain: arguments.explain } };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
     runtime.block_on(async {
         match arguments.command {
             Command::Serve => serve::serve(&session).await,
@@ -58,14 +59,22 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Steer(question) => steer::steer(&session, question).await,
             Command::Site(SiteCommand::Add(site)) => sites::add(&session, site).await,
             Command::Site(SiteCommand::List) => sites::list(&session).await,
-            Command::Prefix(PrefixCommand::Add { site, prefixes }) => sites::add_prefixes(&session, &site, &prefixes).await,
-            Command::Prefix(PrefixCommand::Remove { prefixes }) => sites::remove_prefixes(&session, &prefixes).await,
-            Command::Appliance(ApplianceCommand::Add { name, site }) => appliances::add(&session, &name, &site).await,
+            Command::Prefix(PrefixCommand::Add { site, prefixes }) => {
+                sites::add_prefixes(&session, &site, &prefixes).await
+            }
+            Command::Prefix(PrefixCommand::Remove { prefixes }) => {
+                sites::remove_prefixes(&session, &prefixes).await
+            }
+            Command::Appliance(ApplianceCommand::Add { name, site }) => {
+                appliances::add(&session, &name, &site).await
+            }
             Command::Appliance(ApplianceCommand::Token { name }) => appliances::token(&session, &name).await,
             Command::Appliance(ApplianceCommand::List) => appliances::list(&session).await,
             Command::Drain { appliance } => appliances::drain(&session, &appliance).await,
             Command::Undrain { appliance } => appliances::undrain(&session, &appliance).await,
-            Command::Purge { appliance, path, prefix } => appliances::purge(&session, &appliance, path, prefix).await,
+            Command::Purge { appliance, path, prefix } => {
+                appliances::purge(&session, &appliance, path, prefix).await
+            }
             Command::FillNow { appliance } => appliances::fill_now(&session, &appliance).await,
             Command::Keys(KeysCommand::New) => keys::new(&session),
             Command::Keys(KeysCommand::List) => keys::list(&session),

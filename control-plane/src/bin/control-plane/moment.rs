@@ -13,8 +13,9 @@ impl FromStr for Moment {
         if let Ok(seconds) = text.parse() {
             return Ok(Self(seconds));
         }
-        let moment: Timestamp =
-            text.parse().map_err(|error| format!("{error}; write 2026-12-24T18:00:00Z, or seconds since 1970"))?;
+        let moment: Timestamp = text
+            .parse()
+            .map_err(|error| format!("{error}; write 2026-12-24T18:00:00Z, or seconds since 1970"))?;
         u64::try_from(moment.as_second()).map(Self).map_err(|_| "a moment before 1970".to_owned())
     }
 }

@@ -44,17 +44,26 @@ pub(crate) async fn plan(session: &Session, question: PlanArguments) -> Result<(
     let facts = Facts::read(&database).await?;
     let name = &question.appliance;
     let Some(appliance) = facts.appliances.iter().find(|appliance| appliance.name == *name) else {
-        return Err(Failure::new(format!("there is no appliance {name}: \"control-plane appliance list\" shows all")));
+        return Err(Failure::new(format!(
+            "there is no appliance {name}: \"control-plane appliance list\" shows all"
+        )));
     };
     let now = now();
     let demand = RegionDemand::read(&database, &facts, &appliance.region, now).await?;
     let shares = planning::shares(&demand.served);
     let share = shares.get(&appliance.site).copied().unwrap_or_default();
     let ranked = planning::rank_region(&facts.catalogue, &appliance.region, &demand, now);
-    let plan =
-        planning::plan_site(&facts.catalogue, &ranked, &appliance.site, &facts.appliances_of(&appliance.site), share);
+    let plan = planning::plan_site(
+        &facts.catalogue,
+        &ranked,
+        &appliance.site,
+        &facts.appliances_of(&appliance.site),
+        share,
+    );
     let Some(place) = plan.place_of(name) else {
-        return Err(Failure::new(format!("{name} has not enrolled: its agent has to reach this control plane first")));
+        return Err(Failure::new(format!(
+            "{name} has not enrolled: its agent has to reach this control plane first"
+        )));
     };
     let entries = plan.entries(&facts.catalogue, &ranked, place);
     let newest = planning::newest_list(&database, name).await?;
@@ -112,13 +121,20 @@ fn explained(
 }
 
 /// The best bundles that the appliance is not to hold, and why.
-fn elsewhere(facts: &Facts, ranked: &RankedRegion, plan: &SitePlan, place: usize, limit: usize) -> Vec<Elsewhere> {
+fn elsewhere(
+    facts: &Facts,
+    ranked: &RankedRegion,
+    plan: &SitePlan,
+    place: usize,
+    limit: usize,
+) -> Vec<Elsewhere> {
     let list = ranked.ranking.ranked.iter().zip(&plan.assignment.holders);
     list.filter(|(_, holders)| !holders.iter().any(|&holder| holder as usize == place))
         .take(limit)
         .map(|(entry, holders)| {
             let bundle = &facts.catalogue.bundles[ranked.bundles[entry.item]];
-            let names: Vec<&str> = holders.iter().map(|&holder| plan.appliances[holder as usize].as_str()).collect();
+            let names: Vec<&str> =
+                holders.iter().map(|&holder| plan.appliances[holder as usize].as_str()).collect();
             let why = if names.is_empty() {
                 "no appliance of the site has room for it after what is worth more".to_owned()
             } else {

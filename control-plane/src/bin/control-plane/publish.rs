@@ -49,7 +49,8 @@ pub(crate) async fn publish(session: &Session, arguments: PublishArguments) -> R
     let now_micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
     let database = session.database().await?;
     let published =
-        publish_directory(&database, &arguments.directory, &arguments.as_path, publication, now_micros).await?;
+        publish_directory(&database, &arguments.directory, &arguments.as_path, publication, now_micros)
+            .await?;
     session.output.write(&answer(published), |answer| lines(answer, session.output.explain))
 }
 
@@ -60,7 +61,8 @@ fn answer(published: Published) -> Answer {
         bytes: bundle.bytes,
         descriptor: bundle.descriptor.to_string(),
     };
-    let skipped = published.skipped.into_iter().map(|(path, why)| Skipped { path: path.display().to_string(), why });
+    let skipped =
+        published.skipped.into_iter().map(|(path, why)| Skipped { path: path.display().to_string(), why });
     Answer {
         title: published.title,
         bundles: published.bundles.into_iter().map(bundle).collect(),

@@ -108,7 +108,9 @@ fn lines(answer: &Answer) -> Vec<String> {
             lines.push(line);
             lines.extend(place.why.iter().map(|why| format!("       {why}")));
         }
-        lines.extend(region.left_out.iter().map(|left_out| format!("left out: {}: {}", left_out.path, left_out.why)));
+        lines.extend(
+            region.left_out.iter().map(|left_out| format!("left out: {}: {}", left_out.path, left_out.why)),
+        );
     }
     lines
 }

@@ -30,7 +30,8 @@ impl Site {
 }
 
 pub(crate) async fn add(session: &Session, site: SiteArguments) -> Result<(), Failure> {
-    let facts = SiteFacts { name: site.name, region: site.region, upstream: site.upstream, prefixes: site.prefixes };
+    let facts =
+        SiteFacts { name: site.name, region: site.region, upstream: site.upstream, prefixes: site.prefixes };
     registry::add_site(&session.database().await?, facts.clone()).await?;
     session.output.write(&Site::of(&facts), |site| vec![format!("site {} is added", site.name)])
 }
@@ -48,7 +49,11 @@ pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
     })
 }
 
-pub(crate) async fn add_prefixes(session: &Session, site: &SiteName, prefixes: &[IpNet]) -> Result<(), Failure> {
+pub(crate) async fn add_prefixes(
+    session: &Session,
+    site: &SiteName,
+    prefixes: &[IpNet],
+) -> Result<(), Failure> {
     let database = session.database().await?;
     for prefix in prefixes {
         registry::add_prefix(&database, site, *prefix).await?;

@@ -21,13 +21,17 @@ pub(crate) async fn steer(session: &Session, question: SteerArguments) -> Result
     for (name, turn) in standings.follow(&appliances, now()) {
         fleet.update(&name, MemberUpdate { standing: Some(turn.to), utilisation: Some(turn.utilisation) });
     }
-    let answer =
-        fleet.steer(&Question { client: question.client, path: &question.path, explain: session.output.explain });
+    let answer = fleet.steer(&Question {
+        client: question.client,
+        path: &question.path,
+        explain: session.output.explain,
+    });
     session.output.write(&answer, lines)
 }
 
 fn lines(answer: &SteeringAnswer) -> Vec<String> {
-    let site = answer.site.as_ref().map_or("no site has this client".to_owned(), |site| format!("site {site}"));
+    let site =
+        answer.site.as_ref().map_or("no site has this client".to_owned(), |site| format!("site {site}"));
     let mut lines = vec![format!("{}: {site}; holds for {} s", answer.path, answer.ttl_seconds)];
     for (place, candidate) in answer.candidates.iter().enumerate() {
         let name = candidate.appliance.as_ref().map_or("the origin", |name| name.as_str());
@@ -36,6 +40,8 @@ fn lines(answer: &SteeringAnswer) -> Vec<String> {
     if answer.candidates.is_empty() {
         lines.push("nobody can serve it".to_owned());
     }
-    lines.extend(answer.explanation.iter().map(|explained| format!("{}: {}", explained.appliance, explained.why)));
+    lines.extend(
+        answer.explanation.iter().map(|explained| format!("{}: {}", explained.appliance, explained.why)),
+    );
     lines
 }

@@ -17,7 +17,7 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 
-use super::setup::{day, now, path};
+use super::setup::{day, enrolment, now, path};
 use crate::random::Random;
 
 /// Directories that were asked for since the last report.
@@ -64,9 +64,15 @@ impl Connection {
         Ok(Self(sender))
     }
 
-    async fn post(&mut self, target: &str, token: &str, content: Vec<u8>) -> Result<Bytes, Box<dyn Error>> {
+    async fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        token: &str,
+        content: Vec<u8>,
+    ) -> Result<Bytes, Box<dyn Error>> {
         let request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(target)
             .header(header::HOST, "control-plane")
             .header(header::AUTHORIZATION, format!("Bearer {token}"))
@@ -99,7 +105,8 @@ impl Client {
     ) -> Result<(), Box<dyn Error>> {
         let report = self.make(bundles, inventory)?;
         let target = format!("/v1/appliances/{}/reports", self.name);
-        let content = connection.post(&target, &self.token, serde_json::to_vec(&report)?).await?;
+        let content =
+            connection.send(Method::POST, &target, &self.token, serde_json::to_vec(&report)?).await?;
         let answer: ReportAnswer = serde_json::from_slice(&content)?;
         if answer.sequence != report.sequence
             || answer.inventory_revision != Some(self.state.borrow().revision)
@@ -107,6 +114,13 @@ impl Client {
             return Err(format!("report {} of {} was answered {answer:?}", report.sequence, self.name).into());
         }
         Ok(())
+    }
+
+    /// Says who it is, as it does whenever its agent starts.
+    pub(super) async fn enrol(&self, connection: &mut Connection) -> Result<(), Box<dyn Error>> {
+        let target = format!("/v1/appliances/{}", self.name);
+        let content = serde_json::to_vec(&enrolment(&self.name))?;
+        connection.send(Method::PUT, &target, &self.token, content).await.map(drop)
     }
 
     fn make(&self, bundles: u32, inventory: Inventory) -> Result<Report, Box<dyn Error>> {

@@ -121,13 +121,14 @@ async fn enter_fleet(
             let token = registry::add_appliance(database, &appliance, &name).await?;
             registry::enrol(database, &appliance, &enrolment(&appliance), now()).await?;
             let place = clients.len() as u32;
-            clients.push(Client::new(appliance, token.secret().to_owned(), place, bundles));
+            clients.push(Client::new(appliance, token.as_str().to_owned(), place, bundles));
         }
     }
     Ok(clients)
 }
 
-fn enrolment(appliance: &ApplianceName) -> Enrolment {
+/// What an appliance says of itself.
+pub(super) fn enrolment(appliance: &ApplianceName) -> Enrolment {
     Enrolment {
         version: DocumentVersion,
         release: "0.1.0".to_owned(),

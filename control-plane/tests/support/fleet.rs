@@ -41,7 +41,10 @@ impl TestDatabase {
         let Ok(server) = std::env::var("OCA_TEST_POSTGRES_URL") else {
             // Not with eprintln, which the harness keeps to itself where a test passes.
             let test = std::thread::current().name().unwrap_or_default().to_owned();
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: OCA_TEST_POSTGRES_URL is not set (.ci/with-postgres sets it)");
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED: {test}: OCA_TEST_POSTGRES_URL is not set (.ci/with-postgres sets it)"
+            );
             return None;
         };
         static NUMBER: AtomicU32 = AtomicU32::new(0);

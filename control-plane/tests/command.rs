@@ -1,0 +1,197 @@
+//! The command line, as an operator uses it: another process, its output and its exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
+#[path = "support/fleet.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use control_client::token::Token;
+use control_plane::database::Database;
+use control_plane::registry;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use support::*;
+
+struct Operator {
+    folder: TempDir,
+}
+
+impl Operator {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = format!(
+            "[control_plane]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"{}\"\nstate = \"{}\"\n",
+            Self::url(&folder),
+            folder.path().join("state").display()
+        );
+        std::fs::write(folder.path().join("config.toml"), configuration).unwrap();
+        Self { folder }
+    }
+
+    fn url(folder: &TempDir) -> String {
+        format!("sqlite://{}", folder.path().join("state.db").display())
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let config: PathBuf = self.folder.path().join("config.toml");
+        Command::new(env!("CARGO_BIN_EXE_control-plane"))
+            .arg("--config")
+            .arg(config)
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn says(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.says(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    fn fails(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn every_answer_can_be_explained_and_read_by_programs() {
+    let operator = Operator::new();
+    operator.says(&["site", "add", "core", "--region", "north"]);
+    operator.says(&[
+        "site",
+        "add",
+        "edge",
+        "--region",
+        "north",
+        "--upstream",
+        "core",
+        "--prefix",
+        "192.0.2.0/24",
+    ]);
+    operator.says(&["prefix", "add", "edge", "2001:db8::/32", "198.51.100.0/24"]);
+    operator.says(&["prefix", "remove", "198.51.100.0/24"]);
+    assert_eq!(
+        operator.json(&["site", "list"])[1]["prefixes"],
+        serde_json::json!(["192.0.2.0/24", "2001:db8::/32"])
+    );
+    let token = operator.says(&["appliance", "add", "oca-1", "--site", "edge"]);
+    assert!(Token::parse(token.trim()).is_ok(), "nothing but the token: {token:?}");
+
+    let files = tree(&[("high/1.m4s", "first"), ("low/1.m4s", "one")]);
+    let directory = files.path().to_str().unwrap();
+    let publish = [
+        "publish",
+        directory,
+        "--title",
+        "film",
+        "--as",
+        "/film",
+        "--region",
+        "north",
+        "--pin",
+        "--tag",
+        "drama",
+        "--season",
+        "12-01..01-06 x3",
+        "--release",
+        "2026-01-01T00:00:00Z",
+        "--expires",
+        "9000000000",
+        "--generation",
+        "3",
+    ];
+    let published = operator.json(&publish);
+    assert_eq!(published["title"]["release_at"], 1_767_225_600);
+    assert_eq!(published["bundles"][0]["path"], "/film/high");
+    assert_eq!(published["bundles"][0]["generation"], 3);
+    assert!(operator.says(&publish).contains("2 bundles, 0 of them new or changed"));
+
+    let database = Database::open(&Operator::url(&operator.folder)).await.unwrap();
+    let told = enrolment("http://192.0.2.7", "", 1 << 30);
+    registry::enrol(&database, &appliance("oca-1"), &told, NOW).await.unwrap();
+    database.close().await;
+
+    let ranked = operator.json(&["rank", "--region", "north", "--explain"]);
+    assert_eq!(ranked["regions"][0]["places"][0]["class"], "pinned");
+    assert!(ranked["regions"][0]["places"][0]["why"].as_str().unwrap().contains("0.5 × history"));
+    assert!(operator.says(&["rank", "--explain"]).contains("0.3 × trend"));
+    assert!(!operator.says(&["rank"]).contains("0.3 × trend"));
+
+    let planned = operator.json(&["plan", "oca-1", "--explain"]);
+    assert_eq!((planned["bundles"].as_u64(), planned["manifest_differs"].as_bool()), (Some(2), Some(true)));
+    assert!(planned["entries"][0]["why"].as_str().unwrap().contains("held by oca-1"));
+    assert!(operator.says(&["plan", "oca-1"]).contains("no manifest has been made yet"));
+
+    let steered = operator.json(&["steer", "--client", "192.0.2.9", "--path", "/film/high", "--explain"]);
+    assert_eq!(steered["site"], "edge");
+    assert_eq!(steered["explanation"][0]["appliance"], "oca-1");
+    let words = operator.says(&["steer", "--client", "192.0.2.9", "--path", "/film/high", "--explain"]);
+    assert!(words.contains("1. the origin") && words.contains("nothing was heard of it"), "{words}");
+
+    for order in [
+        &["drain", "oca-1"][..],
+        &["purge", "oca-1", "/film", "--prefix"],
+        &["fill-now", "oca-1"],
+        &["undrain", "oca-1"],
+    ] {
+        assert!(operator.json(order)["id"].as_u64().is_some());
+    }
+    assert!(operator.says(&["drain", "oca-1"]).contains("directive 5"));
+    let listed = operator.json(&["appliance", "list"]);
+    assert_eq!((listed[0]["name"].as_str(), listed[0]["withdrawn"].as_bool()), (Some("oca-1"), Some(true)));
+    assert_ne!(operator.says(&["appliance", "token", "oca-1"]), token);
+}
+
+#[test]
+fn keys_follow_each_other() {
+    let operator = Operator::new();
+    let first = operator.json(&["keys", "new"]);
+    assert_eq!(first["state"], "signs");
+    let id = first["id"].as_str().unwrap();
+    let (code, error) = operator.fails(&["keys", "retire", id]);
+    assert!(code == 1 && error.contains("control-plane keys new"), "{error}");
+    let second = operator.json(&["keys", "new"]);
+    assert_eq!(second["state"], "waits");
+    assert_eq!(second["public_key"].as_str().unwrap().len(), 64);
+    assert!(operator.says(&["keys", "retire", id]).contains(second["id"].as_str().unwrap()));
+    let listed = operator.json(&["keys", "list"]);
+    assert_eq!((listed[0]["state"].as_str(), listed[1]["state"].as_str()), (Some("signs"), Some("retired")));
+    assert!(operator.says(&["keys", "list"]).contains("{ id = \""));
+}
+
+#[test]
+fn mistakes_are_answered_with_what_to_do_and_an_exit_code() {
+    let operator = Operator::new();
+    assert_eq!(operator.fails(&["explode"]).0, 64);
+    assert_eq!(operator.fails(&["appliance", "add", "UPPER", "--site", "a"]).0, 64);
+    assert_eq!(operator.fails(&["site", "add", "a", "--region", "r", "--prefix", "192.0.2.0/99"]).0, 64);
+    let (code, error) = operator.fails(&["appliance", "add", "oca-1", "--site", "nowhere"]);
+    assert!(code == 1 && error.contains("control-plane site add"), "{error}");
+    let (code, error) = operator.fails(&["drain", "oca-9"]);
+    assert!(code == 1 && error.contains("there is no appliance oca-9"), "{error}");
+    let (code, error) = operator.fails(&["plan", "oca-9"]);
+    assert!(code == 1 && error.contains("appliance list"), "{error}");
+    assert_eq!(operator.fails(&["rank", "--region", "nowhere"]).0, 1);
+    let missing = operator.folder.path().join("missing");
+    let (code, error) = operator.fails(&["publish", missing.to_str().unwrap(), "--title", "t", "--as", "/t"]);
+    assert!(code == 1 && error.contains("missing"), "{error}");
+    std::fs::write(
+        operator.folder.path().join("config.toml"),
+        "[control_plane]\ndatabase = \"sqlite:///nonexistent/x.db\"\n",
+    )
+    .unwrap();
+    assert_eq!(operator.fails(&["site", "list"]).0, 69);
+    std::fs::write(operator.folder.path().join("config.toml"), "[control_plane]\ndatabas = \"\"\n").unwrap();
+    assert_eq!(operator.fails(&["site", "list"]).0, 78);
+}
