@@ -141,7 +141,8 @@ CREATE TABLE manifests (
     sequence BIGINT NOT NULL,
     issued_at BIGINT NOT NULL,
     key_id TEXT NOT NULL,
-    -- Of its entries: a new manifest is only made where these differ.
+    -- Of what it holds, whatever the order, and of its entries as they are: a new manifest is only made where these differ.
+    members_sha256 TEXT NOT NULL,
     entries_sha256 TEXT NOT NULL,
     document TEXT NOT NULL
 );

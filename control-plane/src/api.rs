@@ -1,7 +1,8 @@
 //! The HTTP API: routes, what each takes and answers, and the OpenAPI document of them.
 //!
-//! Each route is declared once, on its function: the router and the document are both made of that declaration, so neither can have a route
-//! that the other lacks. Everything is answered with JSON; failures with [`Failure`].
+//! Each route is declared once, on its function: the router and the document are both made of that
+//! declaration, so neither can have a route that the other lacks. Everything is answered with JSON; failures
+//! with [`Failure`].
 
 mod access;
 mod appliances;

@@ -65,8 +65,8 @@ pub struct Catalogue {
 impl Catalogue {
     /// Reads it.
     pub async fn read(database: &Database) -> Result<Self, DatabaseError> {
-        // Bundles first: a title that is published in between has no bundles yet, which is true of titles anyway; the other way
-        // round, there would be bundles of no title.
+        // Bundles first: a title that is published in between has no bundles yet, which is true of titles
+        // anyway; the other way round, there would be bundles of no title.
         let bundles = bundles(database).await?;
         let titles = titles(database).await?;
         Ok(Self { titles, bundles })
@@ -111,8 +111,7 @@ pub async fn titles(database: &Database) -> Result<Vec<Title>, DatabaseError> {
 /// All bundles, sorted by path, the newest generation first.
 async fn bundles(database: &Database) -> Result<Vec<CataloguedBundle>, DatabaseError> {
     let sql = "SELECT path, generation, title, bytes, objects, descriptor FROM bundles";
-    let rows = database.read(sql, vec![]).await?;
-    let mut bundles = rows.iter().map(bundle).collect::<Result<Vec<_>, _>>()?;
+    let mut bundles = database.read_each(sql, vec![], bundle).await?;
     // Here and not by the database, whose collation may order otherwise.
     bundles.sort_unstable_by(|left, right| {
         left.key.path.cmp(&right.key.path).then_with(|| right.key.generation.cmp(&left.key.generation))

@@ -1,9 +1,10 @@
 //! The database: SQLite by default, PostgreSQL by URL, through one query layer.
 //!
-//! The layer is `sqlx::Any`, not a backend for each. The queries here are plain: keys, upserts, sums. Both databases understand the
-//! same text for them (`$1` placeholders, `ON CONFLICT … DO UPDATE`, `RETURNING`), as long as columns are `TEXT` and `BIGINT`, nothing
-//! relies on a database's own numbering, and sums are cast back to `BIGINT`. Two backends would double every query, and the one that
-//! is used less would rot; the same tests run on both instead. What differs is here: how a change begins, and SQLite's settings.
+//! The layer is `sqlx::Any`, not a backend for each. The queries here are plain: keys, upserts, sums. Both
+//! databases understand the same text for them (`$1` placeholders, `ON CONFLICT … DO UPDATE`, `RETURNING`),
+//! as long as columns are `TEXT` and `BIGINT`, nothing relies on a database's own numbering, and sums are
+//! cast back to `BIGINT`. Two backends would double every query, and the one that is used less would rot; the
+//! same tests run on both instead. What differs is here: how a change begins, and SQLite's settings.
 //!
 //! - A [`Change`] is a transaction. SQLite has one writer: changes of this process wait for each other in a fair queue, and begin with
 //!   `BEGIN IMMEDIATE`, so that a reader is never turned into a writer halfway (`SQLITE_BUSY_SNAPSHOT`); another process, such as
@@ -17,6 +18,7 @@ mod rows;
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{Any, AnyPool, AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Transaction};
@@ -68,7 +70,8 @@ pub struct Change<'a> {
 }
 
 impl Database {
-    /// Opens `sqlite:///path/of/file` (made where it is not there) or `postgres://…`, and brings its tables up to date.
+    /// Opens `sqlite:///path/of/file` (made where it is not there) or `postgres://…`, and brings its tables
+    /// up to date.
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let kind = Kind::of(url)?;
@@ -125,6 +128,22 @@ impl Database {
         Ok(query(sql, arguments).fetch_all(&self.pool).await?)
     }
 
+    /// Rows of a query that only reads, made something of one by one: for tables that may have a million of
+    /// them, each of which takes far more memory than what is made of it.
+    pub async fn read_each<T>(
+        &self,
+        sql: &str,
+        arguments: Arguments,
+        mut each: impl FnMut(&AnyRow) -> Result<T, DatabaseError>,
+    ) -> Result<Vec<T>, DatabaseError> {
+        let mut rows = query(sql, arguments).fetch(&self.pool);
+        let mut made = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            made.push(each(&row)?);
+        }
+        Ok(made)
+    }
+
     /// The one row of a query that only reads, if there is one.
     pub async fn read_one(&self, sql: &str, arguments: Arguments) -> Result<Option<AnyRow>, DatabaseError> {
         Ok(query(sql, arguments).fetch_optional(&self.pool).await?)
@@ -145,10 +164,14 @@ impl Database {
             .collect();
         let migrator = Migrator::with_migrations(migrations);
         match self.kind {
-            // Another program that opens the same new file waits until it is whole. (PostgreSQL's migrations take a lock of their own.)
+            // Another program that opens the same new file waits until it is whole. (PostgreSQL's migrations
+            // take a lock of their own.)
             Kind::Sqlite => {
                 let mut change = self.change().await?;
-                migrator.run_direct(None, &mut *change.transaction, false).await.map_err(DatabaseError::migrate)?;
+                migrator
+                    .run_direct(None, &mut *change.transaction, false)
+                    .await
+                    .map_err(DatabaseError::migrate)?;
                 change.commit().await
             }
             Kind::Postgres => migrator.run(&self.pool).await.map_err(DatabaseError::migrate),
@@ -238,7 +261,8 @@ pub fn maybe_number(row: &AnyRow, column: usize) -> Result<Option<u64>, Database
 
 const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/0001_first.sql"))];
 
-/// WAL: readers and the writer do not wait for each other. FULL: a commit is on the disk. The busy timeout is for other processes.
+/// WAL: readers and the writer do not wait for each other. FULL: a commit is on the disk. The busy timeout is
+/// for other processes.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
      PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384;";
 

@@ -1,10 +1,11 @@
-//! The secrets of the control plane, in its state folder: keys that sign fill manifests, and the operator's token. Files that only
-//! their owner reads.
+//! The secrets of the control plane, in its state folder: keys that sign fill manifests, and the operator's
+//! token. Files that only their owner reads.
 //!
-//! Keys live in `keys/`, one file each: `<number>-<id>.key`, and `<number>-<id>.retired` once it signs no more. The one with the
-//! lowest number signs. So a key is followed by another in three steps that never leave an appliance without a manifest that
-//! it believes: `keys new` makes the next one, which signs nothing yet; its public half is put into every appliance's `control.trusted_keys`; `keys
-//! retire` takes the old one away, and from then on the next one signs.
+//! Keys live in `keys/`, one file each: `<number>-<id>.key`, and `<number>-<id>.retired` once it signs no
+//! more. The one with the lowest number signs. So a key is followed by another in three steps that never
+//! leave an appliance without a manifest that it believes: `keys new` makes the next one, which signs nothing
+//! yet; its public half is put into every appliance's `control.trusted_keys`; `keys retire` takes the old one
+//! away, and from then on the next one signs.
 
 use std::fmt;
 use std::fs::{self, OpenOptions};

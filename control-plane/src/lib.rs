@@ -1,5 +1,6 @@
-//! The reference control plane: it knows what there is to watch, what viewers asked for, which appliances there are and how they stand;
-//! it decides what each appliance should hold, from where it fetches that, and where clients go.
+//! The reference control plane: it knows what there is to watch, what viewers asked for, which appliances
+//! there are and how they stand; it decides what each appliance should hold, from where it fetches that, and
+//! where clients go.
 //!
 //! Reading order:
 //!
@@ -13,8 +14,9 @@
 //!    [`service`] (the process's life), [`metrics`].
 //! 5. [`limits`]: every bound, with its reason.
 //!
-//! `src/bin/control-plane` is the program: `serve`, and the operator's commands. These work on the database directly, so that they need no
-//! control plane that runs; one that runs sees within a second what they changed.
+//! `src/bin/control-plane` is the program: `serve`, and the operator's commands. These work on the database
+//! directly, so that they need no control plane that runs; one that runs sees within a second what they
+//! changed.
 
 pub mod api;
 pub mod assignment;

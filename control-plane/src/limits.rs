@@ -5,13 +5,18 @@ use std::time::Duration;
 /// Connections to SQLite: one writes, the others read; each is a thread and its page cache of 16 MiB at most.
 pub const SQLITE_CONNECTIONS_MAX: u32 = 6;
 
-/// Connections to PostgreSQL: a fraction of the 100 that a server takes by default, so that several control planes can share it.
+/// Connections to PostgreSQL: a fraction of the 100 that a server takes by default, so that several control
+/// planes can share it.
 pub const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 
 /// The longest wait for a connection or for the writer's turn. Beyond, the caller is told to come again.
 pub const DATABASE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Rows of one statement. Six columns each stay far below the 32,766 parameters of SQLite and the 65,535 of PostgreSQL.
+/// How often a report is tried where others stand in its way. Each time at least one of them has ended.
+pub const CONFLICT_TRIES: usize = 5;
+
+/// Rows of one statement. Six columns each stay far below the 32,766 parameters of SQLite and the 65,535 of
+/// PostgreSQL.
 pub const ROWS_PER_STATEMENT: usize = 500;
 
 /// Appliances that one steering answer names. A player tries two or three; more only make the answer longer.
@@ -20,7 +25,8 @@ pub const CANDIDATES_MAX: usize = 8;
 /// Appliances that one steering answer explains: more than a person reads.
 pub const EXPLAINED_MAX: usize = 1_000;
 
-/// Sites that a client turns to in turn, its own among them. Each is one more tier of the hierarchy; real ones have three.
+/// Sites that a client turns to in turn, its own among them. Each is one more tier of the hierarchy; real
+/// ones have three.
 pub const TIERS_MAX: usize = 8;
 
 /// Sites of one fleet.
@@ -35,10 +41,12 @@ pub const PREFIXES_MAX: usize = 2_000_000;
 /// Bundles are numbered below this, so that the largest inventory of an appliance takes 128 KiB of memory.
 pub const BUNDLE_NUMBERS_MAX: u32 = 1 << 20;
 
-/// Generations of one path that the catalogue remembers: the newest, and those that appliances may still serve while they fetch it.
+/// Generations of one path that the catalogue remembers: the newest, and those that appliances may still
+/// serve while they fetch it.
 pub const GENERATIONS_KEPT: usize = 3;
 
-/// Bundles of one title: far more than its representations, and few enough that publishing is one transaction of seconds.
+/// Bundles of one title: far more than its representations, and few enough that publishing is one transaction
+/// of seconds.
 pub const TITLE_BUNDLES_MAX: usize = 10_000;
 
 /// Directories below the one that is published, in depth. Deeper trees are loops, or no titles.
@@ -56,12 +64,13 @@ pub const SERVE_URLS_MAX: usize = 8;
 /// The longest URL of an appliance, in bytes: a DNS name is at most 253.
 pub const URL_BYTES_MAX: usize = 512;
 
-/// The longest text that an appliance tells about itself, in bytes: a release, an instance, a reason. What is longer is refused, or cut
-/// where it is only shown.
+/// The longest text that an appliance tells about itself, in bytes: a release, an instance, a reason. What is
+/// longer is refused, or cut where it is only shown.
 pub const TEXT_BYTES_MAX: usize = 1_024;
 
-/// Demand for one directory that one report may claim, in bytes and in requests: 100 Gbit/s for an hour and a half. More is cut, so that a sum over a
-/// day of all reports of a region stays far below 2⁶³, and so that one appliance with a fault decides no ranking.
+/// Demand for one directory that one report may claim, in bytes and in requests: 100 Gbit/s for an hour and a
+/// half. More is cut, so that a sum over a day of all reports of a region stays far below 2⁶³, and so that
+/// one appliance with a fault decides no ranking.
 pub const DEMAND_MAX: u64 = 1 << 46;
 
 /// Days of demand that one report may bring. More than an appliance keeps while the control plane is away.
@@ -100,8 +109,8 @@ pub const TAG_BYTES_MAX: usize = 64;
 /// The largest health report, in bytes: 64 volumes and a few dozen reasons are a tenth of this.
 pub const HEALTH_BYTES_MAX: usize = 256 << 10;
 
-/// Health reports asked for at once: a socket and at most [`HEALTH_BYTES_MAX`] each. With a timeout of 2 s, one round of 10,000 appliances of which a tenth
-/// is dead takes 8 s.
+/// Health reports asked for at once: a socket and at most [`HEALTH_BYTES_MAX`] each. With a timeout of 2 s,
+/// one round of 10,000 appliances of which a tenth is dead takes 8 s.
 pub const POLLS_AT_ONCE: usize = 256;
 
 /// Between two looks at what other processes have changed in the database.
@@ -113,10 +122,12 @@ pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
 /// How long after a change of the catalogue or of an appliance new manifests are made: several changes make one.
 pub const PLAN_DELAY: Duration = Duration::from_millis(500);
 
-/// Reports that may be missed, at the interval that appliances are told, before one that cannot be polled counts as silent.
+/// Reports that may be missed, at the interval that appliances are told, before one that cannot be polled
+/// counts as silent.
 pub const SILENT_INTERVALS: u32 = 3;
 
-/// Connections to the HTTP API: reports of 10,000 appliances keep far fewer open at once, and each costs a descriptor and some 10 KiB.
+/// Connections to the HTTP API: reports of 10,000 appliances keep far fewer open at once, and each costs a
+/// descriptor and some 10 KiB.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// Requests that are worked on at once; beyond, the caller is told to come again.
@@ -128,7 +139,8 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 /// From the end of a request's head to its answer, its content read in between: 32 MiB at 5 Mbit/s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The longest that a peer may take nothing of what it is sent, before its connection is closed by the kernel (`TCP_USER_TIMEOUT`).
+/// The longest that a peer may take nothing of what it is sent, before its connection is closed by the kernel
+/// (`TCP_USER_TIMEOUT`).
 pub const SEND_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest that a stop waits for requests that are being worked on.
@@ -140,7 +152,8 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 /// The largest report, in bytes: an inventory of 200,000 bundles at some 150 bytes each.
 pub const REPORT_BYTES_MAX: usize = 32 << 20;
 
-/// The largest question for sources, in bytes: [`control_client::limits::SOURCES_BUNDLES_MAX`] bundles with the longest paths.
+/// The largest question for sources, in bytes: [`control_client::limits::SOURCES_BUNDLES_MAX`] bundles with
+/// the longest paths.
 pub const SOURCES_BYTES_MAX: usize = 2 << 20;
 
 /// The largest of all other contents, in bytes.

@@ -208,7 +208,8 @@ impl ControlPlane {
         Ok(directive)
     }
 
-    /// Tells steering how an appliance stands; where that is another standing than before, the log and the database too.
+    /// Tells steering how an appliance stands; where that is another standing than before, the log and the
+    /// database too.
     async fn note(&self, name: &ApplianceName, turn: Option<Turn>) {
         let Some(turn) = turn else { return };
         self.turned(name, &turn);

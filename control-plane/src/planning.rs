@@ -1,8 +1,10 @@
-//! From the catalogue and the days of demand to the fill manifest of every appliance: [`crate::ranking`] for each region,
-//! [`crate::assignment`] for each site, a signed manifest for each appliance whose list differs from the one that it has.
+//! From the catalogue and the days of demand to the fill manifest of every appliance: [`crate::ranking`] for
+//! each region, [`crate::assignment`] for each site, a signed manifest for each appliance whose list differs
+//! from the one that it has.
 //!
-//! Reading the database and deciding are apart: [`Facts`] are read, [`RankedRegion`] and [`SitePlan`] are computed, [`issue`] writes. Sites are worked
-//! on one after another, so that the lists of a whole fleet are never in memory at once.
+//! Reading the database and deciding are apart: [`Facts`] are read, [`RankedRegion`] and [`SitePlan`] are
+//! computed, [`issue`] writes. Sites are worked on one after another, so that the lists of a whole fleet are
+//! never in memory at once.
 
 mod facts;
 mod issue;
@@ -23,10 +25,12 @@ pub(crate) use facts::forget_old_days;
 pub use facts::{Facts, RegionDemand};
 pub use issue::{Issued, issue, newest, newest_list};
 
-/// How long before its release a title is brought to the appliances: two whole nights, so that one that fails does not matter.
+/// How long before its release a title is brought to the appliances: two whole nights, so that one that fails
+/// does not matter.
 pub const PREWARM_SECONDS: u64 = 48 * 3600;
 
-/// Copies of each bundle in a site before any has more. One: the next tier is the second, and what room is left is used for more anyway.
+/// Copies of each bundle in a site before any has more. One: the next tier is the second, and what room is
+/// left is used for more anyway.
 pub const COPIES: usize = 1;
 
 /// The list of one region.
@@ -162,8 +166,9 @@ impl SitePlan {
     }
 }
 
-/// The share of a region's demand that is expected at each of its sites, from the bytes that each served: half of it is what was seen, half an
-/// equal share, so that a site that is new, or that only stands behind others, is worth filling too.
+/// The share of a region's demand that is expected at each of its sites, from the bytes that each served:
+/// half of it is what was seen, half an equal share, so that a site that is new, or that only stands behind
+/// others, is worth filling too.
 pub fn shares(served: &BTreeMap<SiteName, u64>) -> BTreeMap<SiteName, f64> {
     let total: f64 = served.values().map(|bytes| *bytes as f64).sum();
     let equal = 1.0 / served.len().max(1) as f64;

@@ -15,8 +15,8 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// One exchange takes at most `timeout`, from connecting to the last byte. Connections are kept between polls; redirects are not
-    /// followed, and no proxy is asked.
+    /// One exchange takes at most `timeout`, from connecting to the last byte. Connections are kept between
+    /// polls; redirects are not followed, and no proxy is asked.
     pub fn new(timeout: Duration) -> Result<Self, reqwest::Error> {
         let builder = || {
             Client::builder()
@@ -29,7 +29,8 @@ impl Poller {
                 .user_agent(concat!("oca-control-plane/", env!("CARGO_PKG_VERSION")))
         };
         let client = builder().build().or_else(|error| {
-            // A machine that has none of the usual authorities can still poll over HTTP, as appliances are by default.
+            // A machine that has none of the usual authorities can still poll over HTTP, as appliances are by
+            // default.
             tracing::warn!(%error, "appliances whose admin_url is https cannot be polled");
             builder().tls_certs_only([]).build()
         })?;

@@ -1,8 +1,9 @@
-//! Publishing a directory as a title: one bundle for each directory that has files, every file digested, a descriptor for each
-//! bundle, all of it in the catalogue in one transaction.
+//! Publishing a directory as a title: one bundle for each directory that has files, every file digested, a
+//! descriptor for each bundle, all of it in the catalogue in one transaction.
 //!
-//! The files are not copied: the origins serve them under the same paths. No link is followed. A generation is never changed once it is
-//! published: a directory whose bytes are as they were keeps its generation, so publishing a title twice changes nothing.
+//! The files are not copied: the origins serve them under the same paths. No link is followed. A generation
+//! is never changed once it is published: a directory whose bytes are as they were keeps its generation, so
+//! publishing a title twice changes nothing.
 
 mod error;
 mod scan;
@@ -41,7 +42,8 @@ pub struct Publication {
     pub tags: Vec<String>,
     /// When in the year it is watched more, or less.
     pub seasons: Vec<Season>,
-    /// The generation of what is new or has changed; left out: the present time in microseconds, as the store's import does.
+    /// The generation of what is new or has changed; left out: the present time in microseconds, as the
+    /// store's import does.
     pub generation: Option<Generation>,
 }
 
@@ -148,7 +150,8 @@ fn check(publication: &Publication, scanned: &scan::Scanned) -> Result<(), Publi
     Ok(())
 }
 
-/// The bundle of a directory: the one that is in the catalogue where it has the same objects, otherwise a new one; and whether it is new.
+/// The bundle of a directory: the one that is in the catalogue where it has the same objects, otherwise a new
+/// one; and whether it is new.
 async fn enter_bundle(
     change: &mut Change<'_>,
     title: &TitleName,

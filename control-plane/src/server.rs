@@ -40,7 +40,8 @@ pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     listener.map_err(|error| io::Error::new(error.kind(), format!("control_plane.listen {address}: {error}")))
 }
 
-/// Serves until `stop` turns true, then until the requests that are being worked on are answered, at most [`limits::SHUTDOWN_TIMEOUT`].
+/// Serves until `stop` turns true, then until the requests that are being worked on are answered, at most
+/// [`limits::SHUTDOWN_TIMEOUT`].
 pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,

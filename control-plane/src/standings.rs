@@ -96,7 +96,8 @@ impl Standings {
         Self { policy, tracked: Mutex::default() }
     }
 
-    /// Takes what the registry says: who there is, where they are polled, who is ordered to drain. Gives how each stands now.
+    /// Takes what the registry says: who there is, where they are polled, who is ordered to drain. Gives how
+    /// each stands now.
     pub fn follow(&self, appliances: &[Appliance], now: u64) -> Vec<(ApplianceName, Turn)> {
         let mut tracked = self.lock();
         let mut next = HashMap::with_capacity(appliances.len());
@@ -204,8 +205,9 @@ impl Standings {
     }
 }
 
-/// What a report's word on health is worth. A drain holds at once, and what speaks against an appliance is heard; that it is well is for its own polls
-/// to find out, unless there are none, or nothing was heard of it before.
+/// What a report's word on health is worth. A drain holds at once, and what speaks against an appliance is
+/// heard; that it is well is for its own polls to find out, unless there are none, or nothing was heard of it
+/// before.
 fn observation_of_report(health: &HealthReport, is_believed: bool) -> Option<Observation> {
     match Observation::of(health) {
         Observation::Healthy if !is_believed => None,

@@ -5,8 +5,9 @@
 #[path = "support/fleet.rs"]
 mod support;
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use control_client::token::Token;
 use control_plane::database::Database;
@@ -37,13 +38,14 @@ impl Operator {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let config: PathBuf = self.folder.path().join("config.toml");
-        Command::new(env!("CARGO_BIN_EXE_control-plane"))
-            .arg("--config")
-            .arg(config)
-            .args(arguments)
-            .output()
-            .unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_control-plane"));
+        command.arg("--config").arg(config).args(arguments);
+        command
     }
 
     fn says(&self, arguments: &[&str]) -> String {
@@ -151,6 +153,29 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
     let listed = operator.json(&["appliance", "list"]);
     assert_eq!((listed[0]["name"].as_str(), listed[0]["withdrawn"].as_bool()), (Some("oca-1"), Some(true)));
     assert_ne!(operator.says(&["appliance", "token", "oca-1"]), token);
+}
+
+#[test]
+fn serve_says_where_it_listens_and_ends_when_it_is_told_to() {
+    let operator = Operator::new();
+    let mut serving =
+        operator.command(&["serve"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(serving.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("http://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("{\"titles\":0,\"bundles\":0}"),
+        "{answer}"
+    );
+    // While it serves, the operator's commands work beside it.
+    operator.says(&["site", "add", "edge", "--region", "north"]);
+    let id = rustix::process::Pid::from_child(&serving);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    assert!(serving.wait().unwrap().success());
 }
 
 #[test]

@@ -1,29 +1,24 @@
-//! `serve` over real sockets: what is answered, to whom, and what hostile and clumsy peers are answered. Every answer is held against the
-//! OpenAPI document.
+//! `serve` over real sockets: what is answered, to whom, and what hostile and clumsy peers are answered.
+//! Every answer is held against the OpenAPI document.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
 #[path = "support/contract.rs"]
 mod contract;
+#[path = "support/running.rs"]
+mod running;
 #[path = "support/fleet.rs"]
 mod support;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
-use control_client::config::{ControlPlaneConfig, OriginConfig};
 use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneTimeouts};
 use control_client::descriptor::Descriptor;
 use control_client::fleet::ApplianceName;
-use control_client::health::{HealthReport, Readiness, Verdict};
-use control_client::report::{DirectiveResult, Enrolment, InventoryReport, Order, Report, ReportAnswer};
+use control_client::health::{Readiness, Verdict};
+use control_client::report::{DirectiveResult, Enrolment, InventoryReport, Order};
 use control_client::signature::TrustedKey;
 use control_client::sources::{SourceKind, SourcesAnswer, SourcesRequest};
-use control_client::steering::SteeringAnswer;
 use control_client::token::Token;
 use control_client::wire::DocumentVersion;
 use control_plane::api::{ApplianceDetail, ApplianceList, TitleList};
@@ -35,183 +30,12 @@ use control_plane::registry;
 use control_plane::server::ServerLimits;
 use control_plane::service::Service;
 use reqwest::Method;
-use serde::Serialize;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
-use contract::Contract;
+use running::{FakeAppliance, PATIENCE, Running, config, eventually};
 use support::*;
-
-/// Longer than anything here takes, on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Running {
-    service: Option<Service>,
-    address: SocketAddr,
-    client: reqwest::Client,
-    contract: Contract,
-    operator: String,
-    folder: TempDir,
-}
-
-struct Answer {
-    status: u16,
-    headers: reqwest::header::HeaderMap,
-    content: Vec<u8>,
-}
-
-impl Answer {
-    fn document<T: serde::de::DeserializeOwned>(&self) -> T {
-        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.content));
-        serde_json::from_slice(&self.content).unwrap()
-    }
-
-    fn failure(&self) -> (u16, String) {
-        let value: Value = serde_json::from_slice(&self.content).unwrap();
-        (self.status, value["error"].as_str().unwrap().to_owned())
-    }
-}
-
-fn config(folder: &TempDir) -> ControlPlaneConfig {
-    ControlPlaneConfig {
-        listen: vec!["127.0.0.1:0".parse().unwrap()],
-        database: format!("sqlite://{}", folder.path().join("state.db").display()),
-        state: folder.path().join("state"),
-        poll_interval: Duration::from_millis(50),
-        poll_timeout: Duration::from_millis(500),
-        escalation: Duration::from_secs(30),
-        origins: vec![OriginConfig {
-            name: "origin".to_owned(),
-            url: "https://origin.example.net".to_owned(),
-        }],
-        ..ControlPlaneConfig::default()
-    }
-}
-
-impl Running {
-    async fn start() -> Self {
-        Self::start_with(ServerLimits::default()).await
-    }
-
-    async fn start_with(bounds: ServerLimits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let service = Service::start(config(&folder), bounds).await.unwrap();
-        let address = service.addresses[0];
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        let document = client.get(format!("http://{address}/openapi.json")).send().await.unwrap();
-        let contract = Contract::new(serde_json::from_slice(&document.bytes().await.unwrap()).unwrap());
-        let token = StateFolder::open(&folder.path().join("state")).unwrap().operator_token_path();
-        let operator = std::fs::read_to_string(token).unwrap().trim().to_owned();
-        Self { service: Some(service), address, client, contract, operator, folder }
-    }
-
-    fn plane(&self) -> &control_plane::plane::ControlPlane {
-        &self.service.as_ref().unwrap().plane
-    }
-
-    async fn stop(&mut self) {
-        self.service.take().unwrap().stop().await;
-    }
-
-    async fn ask(&self, method: Method, path: &str, token: Option<&str>, content: Vec<u8>) -> Answer {
-        let mut request =
-            self.client.request(method.clone(), format!("http://{}{path}", self.address)).body(content);
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let content = response.bytes().await.unwrap().to_vec();
-        let kind = headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
-        self.contract.check(method.as_str(), path, status, kind, &content);
-        Answer { status, headers, content }
-    }
-
-    async fn get(&self, path: &str, token: Option<&str>) -> Answer {
-        self.ask(Method::GET, path, token, vec![]).await
-    }
-
-    async fn put(&self, path: &str, token: &str, document: &impl Serialize) -> Answer {
-        self.ask(Method::PUT, path, Some(token), serde_json::to_vec(document).unwrap()).await
-    }
-
-    async fn post(&self, path: &str, token: &str, document: &impl Serialize) -> Answer {
-        self.ask(Method::POST, path, Some(token), serde_json::to_vec(document).unwrap()).await
-    }
-
-    async fn report(&self, token: &str, report: &Report) -> ReportAnswer {
-        let path = format!("/v1/appliances/{}/reports", report.appliance);
-        self.post(&path, token, report).await.document()
-    }
-
-    async fn steer(&self, client: &str, path: &str) -> SteeringAnswer {
-        self.get(&format!("/v1/steer?client={client}&path={path}&explain=1"), None).await.document()
-    }
-
-    /// Sites `edge` (192.0.2.0/24) and `core` above it, the title `/film`, and an appliance of each name at `edge`.
-    async fn fleet<const N: usize>(&self, names: [&str; N]) -> [String; N] {
-        let database = &self.plane().database;
-        registry::add_site(database, site_facts("core", "north", None, &[])).await.unwrap();
-        registry::add_site(database, site_facts("edge", "north", Some("core"), &["192.0.2.0/24"]))
-            .await
-            .unwrap();
-        let files = tree(&[("high/1.m4s", "first"), ("low/1.m4s", "one")]);
-        publish(database, files.path(), &path("/film"), publication("film", Some(1)), NOW * 1_000_000)
-            .await
-            .unwrap();
-        let mut tokens = Vec::new();
-        for name in names {
-            let token = registry::add_appliance(database, &appliance(name), &site("edge")).await.unwrap();
-            tokens.push(token.as_str().to_owned());
-        }
-        tokens.try_into().unwrap()
-    }
-}
-
-/// Looks again until it is so.
-async fn eventually(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// An appliance's admin API that says what it is told to.
-struct FakeAppliance {
-    url: String,
-    says: Arc<Mutex<Option<HealthReport>>>,
-}
-
-impl FakeAppliance {
-    async fn start() -> Self {
-        let says = Arc::new(Mutex::new(Some(health(Readiness::Serving, Verdict::Healthy))));
-        let told = Arc::clone(&says);
-        let answer = move || {
-            let told = told.lock().unwrap().clone();
-            async move {
-                match told {
-                    None => (StatusCode::INTERNAL_SERVER_ERROR, "nonsense".to_owned()),
-                    Some(health) => {
-                        let is_well = health.verdict == Verdict::Healthy;
-                        let status = if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-                        (status, serde_json::to_string(&health).unwrap())
-                    }
-                }
-            }
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, Router::new().route("/health", get(answer))).await });
-        Self { url, says }
-    }
-
-    fn say(&self, health: Option<HealthReport>) {
-        *self.says.lock().unwrap() = health;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_appliance_enrols_reports_gets_its_manifest_and_is_steered_to() {
@@ -687,7 +511,8 @@ async fn peers_of_a_site_are_asked_before_the_origin() {
     let ask = async |name: &str, token: &str| -> SourcesAnswer {
         running.post(&format!("/v1/appliances/{name}/sources"), token, &question).await.document()
     };
-    // Both are to hold both: for each bundle one of them has the origin at once, the other after the escalation delay.
+    // Both are to hold both: for each bundle one of them has the origin at once, the other after the
+    // escalation delay.
     eventually("one copy crosses the wide area network", async || {
         let (mine, theirs) = (ask("oca-1", &one).await, ask("oca-2", &other).await);
         mine.bundles.iter().zip(&theirs.bundles).all(|(mine, theirs)| {
@@ -784,4 +609,27 @@ async fn a_stop_answers_what_is_being_worked_on() {
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     tokio::time::timeout(PATIENCE, stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_steered_on_while_the_database_is_away() {
+    let mut running = Running::start().await;
+    let [token] = running.fleet(["oca-1"]).await;
+    running.put("/v1/appliances/oca-1", &token, &enrolment("http://192.0.2.7", "", 1 << 30)).await;
+    let mut told = report("oca-1", "one", 1);
+    told.health = Some(health(Readiness::Serving, Verdict::Healthy));
+    told.inventory = Some(InventoryReport::Full { revision: 1, bundles: vec![held("/film/high", 1, 1)] });
+    running.report(&token, &told).await;
+    running.plane().database.close().await;
+    assert_eq!(
+        running.steer("192.0.2.9", "/film/high").await.candidates[0].appliance,
+        Some(appliance("oca-1"))
+    );
+    told.sequence = 2;
+    let refused = running.post("/v1/appliances/oca-1/reports", &token, &told).await;
+    assert_eq!(refused.failure(), (503, "busy".to_owned()));
+    assert_eq!(refused.headers["retry-after"], "2");
+    assert_eq!(running.get("/healthz", None).await.status, 503);
+    assert_eq!(running.get("/metrics", None).await.status, 200);
+    running.stop().await;
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use control_client::content::Generation;
 use control_client::descriptor::Descriptor;
 use control_client::fill::{FillRun, RunOutcome};
-use control_client::fill_manifest::{FillClass, ManifestRefused, SignedManifest};
+use control_client::fill_manifest::{FillClass, FillEntry, ManifestRefused, SignedManifest};
 use control_client::report::{DirectiveResult, InventoryReport, Order};
 use control_client::signature::TrustedKey;
 use control_plane::catalogue::{self, Catalogue};
@@ -261,7 +261,8 @@ on_every_database! {
         assert_eq!((accepted.inventory, accepted.inventory_revision), (InventoryOutcome::Taken(3), Some(3)));
         let now_held = [held("/film/high", 1, 12), held("/film/low", 2, 10)];
         assert_eq!(registry::holdings(database, &name).await.unwrap(), now_held);
-        // Once more, as after a lost answer: its base is not the known one any more, so all of it is asked for, and nothing is lost.
+        // Once more, as after a lost answer: its base is not the known one any more, so all of it is asked
+        // for, and nothing is lost.
         let accepted = registry::accept(database, &name, &told, NOW).await.unwrap();
         assert_eq!(accepted.inventory_revision, None);
         assert_eq!(registry::holdings(database, &name).await.unwrap(), now_held);
@@ -288,6 +289,32 @@ on_every_database! {
         assert!((2..=8).contains(&new), "{novelties:?}");
         assert_eq!(demand_of(database, "/film/low").await, [(u64::from(TODAY), new, new * 10, 0)]);
         assert_eq!(demand_of(database, "/film/high").await, [(u64::from(TODAY), new, new * 10, 0)]);
+    }
+
+    async fn many_reports_at_once_for_the_same_directories_are_all_counted(test: &TestDatabase) {
+        let database = &test.database;
+        small_fleet(database).await;
+        let names: Vec<String> = (0..700).map(|number| format!("d{number}")).collect();
+        let files: Vec<_> = names.iter().map(|name| format!("{name}/1")).collect();
+        let files: Vec<_> = files.iter().map(|name| (name.as_str(), "1")).collect();
+        publish(database, tree(&files).path(), &path("/many"), publication("many", Some(1)), 1).await.unwrap();
+        let appliances: Vec<String> = (0..12).map(|number| format!("many-{number}")).collect();
+        for name in &appliances {
+            registry::add_appliance(database, &appliance(name), &site("edge")).await.unwrap();
+        }
+        // Each begins somewhere else, so that statements have different rows in common.
+        let reporting = appliances.iter().enumerate().map(|(place, name)| {
+            let paths = (0..600).map(|number| &names[(place * 57 + number) % names.len()]);
+            let mut told = report(name, "one", 1);
+            told.demand = paths.map(|name| demand(TODAY, &format!("/many/{name}"), 1, 10, 0)).collect();
+            let merged = told.demand.drain(..).flat_map(|day| day.paths).collect();
+            told.demand = vec![control_client::report::DayDemand { day: TODAY, paths: merged }];
+            async move { registry::accept(database, &told.appliance.clone(), &told, NOW).await.unwrap() }
+        });
+        futures_util::future::join_all(reporting).await;
+        let sql = "SELECT CAST(SUM(bytes) AS BIGINT), COUNT(*) FROM demand";
+        let row = database.read_one(sql, vec![]).await.unwrap().unwrap();
+        assert_eq!((number(&row, 0).unwrap(), number(&row, 1).unwrap()), (12 * 600 * 10, 700));
     }
 
     async fn a_report_that_is_refused_leaves_nothing_behind(test: &TestDatabase) {
@@ -452,12 +479,22 @@ on_every_database! {
         let manifest = signed.open(&trusted, &name, NOW).unwrap();
         assert_eq!(manifest.entries, entries[..1]);
         assert!(matches!(signed.open(&trusted, &appliance("oca-2"), 0), Err(ManifestRefused::Audience { .. })));
+        // Another order alone is no hurry.
+        let mut turned = entries.clone();
+        turned.reverse();
+        let issued = async |list: &[FillEntry], at| {
+            planning::issue(database, &signer, &name, list.to_vec(), at).await.unwrap()
+        };
+        assert_eq!(issued(&entries, NOW + 10).await, Issued::New(NOW + 10));
+        assert_eq!(issued(&turned, NOW + 3600).await, Issued::Unchanged(NOW + 10));
+        assert_eq!(issued(&turned, NOW + 22_000).await, Issued::New(NOW + 22_000));
+        assert_eq!(issued(&entries[..1], NOW + 22_001).await, Issued::New(NOW + 22_001));
         // After the key was changed, the same list is signed anew.
         state.new_key().unwrap();
         state.retire(&signer.id).unwrap();
         let next = Arc::new(state.signer().unwrap());
         let rotated = planning::issue(database, &next, &name, entries[..1].to_vec(), NOW).await.unwrap();
-        assert_eq!(rotated, Issued::New(NOW + 2));
+        assert_eq!(rotated, Issued::New(NOW + 22_002));
     }
 
     async fn what_viewers_asked_for_in_a_region_ranks_its_list(test: &TestDatabase) {

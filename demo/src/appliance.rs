@@ -66,6 +66,11 @@ impl DaemonProcess {
         self.process.kill()
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.process.ended()
+    }
+
     /// Waits for the daemon to exit by itself.
     pub async fn wait(&mut self) -> Result<ExitStatus, Failure> {
         self.process.wait().await

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use control_client::content::BundlePath;
+use control_client::content::{BundleKey, BundlePath};
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::report::Order;
 use control_plane::api::{ApplianceList, ApplianceView};
@@ -139,8 +139,13 @@ level = \"warn\"
         Ok(Invitation { url, token, trusted_keys: format!("[{}]", trusted.join(", ")) })
     }
 
-    /// Publishes a title whose files lie in the origin's tree.
-    pub async fn publish(&self, title: &Title, tree: &Path, is_pinned: bool) -> Result<(), Failure> {
+    /// Publishes a title whose files lie in the origin's tree; its bundles.
+    pub async fn publish(
+        &self,
+        title: &Title,
+        tree: &Path,
+        is_pinned: bool,
+    ) -> Result<Vec<BundleKey>, Failure> {
         let publication = Publication {
             title: TitleName::parse(&title.name).step(&title.name)?,
             regions: Vec::new(),
@@ -160,7 +165,7 @@ level = \"warn\"
                 .step(&title.name)?;
         match published.skipped.first() {
             Some((path, why)) => Err(Failure::new(format!("publishing {}: {why}", path.display()))),
-            None => Ok(()),
+            None => Ok(published.bundles.into_iter().map(|bundle| bundle.key).collect()),
         }
     }
 
@@ -194,6 +199,11 @@ level = \"warn\"
         let state = StateFolder::open(&self.state_folder()).step("the operator's token")?;
         let token = fs::read_to_string(state.operator_token_path()).step("the operator's token")?;
         Ok(token.trim().to_owned())
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.process.as_mut().map_or(Ok(None), RoleProcess::ended)
     }
 
     /// Ends it at once.

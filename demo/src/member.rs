@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use control_client::health::Readiness;
@@ -133,6 +133,13 @@ impl Member {
         self.premises.write_config()?;
         self.agent = Some(AgentProcess::start(&self.premises, &self.program, Stdio::inherit()).await?);
         Ok(())
+    }
+
+    /// How daemon or agent ended, if one of them has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        let daemon = self.daemon.as_mut().map_or(Ok(None), DaemonProcess::ended)?;
+        let agent = self.agent.as_mut().map_or(Ok(None), AgentProcess::ended)?;
+        Ok(daemon.or(agent))
     }
 
     /// Stops the agent, then the daemon; whether both ended well.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use control_client::content::BundleKey;
 use control_client::fill::{FillRun, RunOutcome};
+use control_client::inventory::InventoryEntry;
 use control_client::sources::SourceKind;
 
 use crate::catalogue::CatalogueOptions;
@@ -23,6 +25,9 @@ const NIGHT_PATIENCE: Duration = Duration::from_secs(600);
 
 /// How long the control plane may take to rank, and an appliance to ask for its manifest.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks of the control plane at its catalogue.
+const CATALOGUE_INTERVAL: Duration = control_plane::limits::REFRESH_INTERVAL;
 
 /// How long reports may take to arrive.
 const REPORT_PATIENCE: Duration = Duration::from_secs(30);
@@ -70,14 +75,27 @@ impl NightOptions {
     }
 }
 
-/// The day after an evening: the title that was watched most appears in another edition, so that the night has something to replace
-/// and to retire. Its index.
+/// The day after an evening: of the titles that every appliance holds, the one that was watched most appears in another edition, so that the night
+/// has something to replace and to retire. Its index, where there is one.
 pub async fn day(system: &mut System, evening: &Evening, night: u32) -> Result<Option<usize>, Failure> {
     for member in &mut system.members {
         member.begin_night(night).await?;
     }
-    let Some(title) = evening.popularity.order().first().copied() else { return Ok(None) };
-    system.publish_edition(title, night).await?;
+    let mut held: Vec<Vec<InventoryEntry>> = Vec::new();
+    for member in &system.members {
+        held.push(member.held().await?);
+    }
+    let is_held = |title: &usize| {
+        let bundles = &system.titles[*title].bundles;
+        held.iter().all(|held| {
+            bundles.iter().all(|bundle| held.iter().any(|entry| entry.path.as_str() == bundle.path))
+        })
+    };
+    let Some(title) = evening.popularity.order().iter().copied().find(is_held) else { return Ok(None) };
+    let bundles = system.publish_edition(title, night).await?;
+    wait_until_listed(system, &bundles).await?;
+    // The control plane reads its catalogue once a second, and names sources only for what it has read.
+    tokio::time::sleep(CATALOGUE_INTERVAL * 2).await;
     Ok(Some(title))
 }
 
@@ -90,12 +108,29 @@ pub struct Filled {
     pub run: FillRun,
 }
 
-/// Waits until every appliance knows of a manifest that is newer than the one that its last run worked on.
+/// Waits until every appliance has a manifest.
 pub async fn wait_for_manifests(system: &System) -> Result<(), Failure> {
-    eventually("every appliance has a newer manifest", MANIFEST_PATIENCE, async || {
+    eventually("every appliance has a manifest", MANIFEST_PATIENCE, async || {
         for member in &system.members {
-            let last = member.agent()?.last_run().await?.map_or(0, |run| run.manifest_sequence);
-            if member.agent()?.progress().await?.manifest_sequence <= last {
+            if member.agent()?.progress().await?.manifest_sequence == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// Waits until every appliance has a manifest that lists these.
+async fn wait_until_listed(system: &System, bundles: &[BundleKey]) -> Result<(), Failure> {
+    eventually("every appliance has a manifest with the new edition", MANIFEST_PATIENCE, async || {
+        for member in &system.members {
+            let plan = member.agent()?.plan().await?;
+            let listed = |key: &BundleKey| {
+                let mut planned = plan.fetches.iter().chain(&plan.skipped);
+                planned.any(|planned| planned.path == key.path && planned.generation == key.generation)
+            };
+            if !bundles.iter().all(listed) {
                 return Ok(None);
             }
         }

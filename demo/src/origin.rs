@@ -151,6 +151,11 @@ impl OriginProcess {
         serde_json::from_str(&text).step("the counters")
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.process.ended()
+    }
+
     /// Tells it to stop, and waits for it.
     pub async fn stop(self) -> Result<ExitStatus, Failure> {
         self.process.stop().await

@@ -61,7 +61,7 @@ mod tests {
         let popularity = Popularity::new(10, 1.0, 3, 0);
         let mut random = Random::new(1);
         let draws = 20_000;
-        let mut counts = vec![0_u32; 10];
+        let mut counts = [0_u32; 10];
         (0..draws).for_each(|_| counts[popularity.draw(&mut random)] += 1);
         let harmonic: f64 = (1..=10).map(|rank| 1.0 / f64::from(rank)).sum();
         for (rank, title) in popularity.order().iter().enumerate() {

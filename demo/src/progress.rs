@@ -22,7 +22,7 @@ impl FillBars {
             ProgressDrawTarget::hidden()
         };
         let screen = MultiProgress::with_draw_target(target);
-        let template = "  {prefix:<8} {bar:28} {bytes:>10} of {total_bytes:<10} {wide_msg}";
+        let template = "  {prefix:<6} {bar:16} {bytes:>10} of {total_bytes:<10} {wide_msg}";
         let style =
             ProgressStyle::with_template(template).expect("the template is one").progress_chars("━━ ");
         let bars = names
@@ -50,7 +50,7 @@ impl FillBars {
     }
 }
 
-/// Rate, time left, bundles and sources.
+/// Rate, time left, bundles and sources, in as few words as a narrow terminal has room for.
 fn message(progress: &FillProgress) -> String {
     if progress.state != FillState::Filling {
         return progress.state.to_string();
@@ -59,14 +59,13 @@ fn message(progress: &FillProgress) -> String {
         progress.active.iter().filter_map(|bundle| bundle.source.as_deref()).collect();
     sources.sort_unstable();
     sources.dedup();
-    let left =
-        time_left(progress).map_or_else(String::new, |left| format!(", {} s left", left.as_secs() + 1));
+    let left = time_left(progress).map_or_else(String::new, |left| format!(" {} s", left.as_secs() + 1));
     format!(
-        "{:.0} Mbit/s{left}, bundle {} of {}, from {}",
+        "{:.0} Mbit/s{left}, {} of {}, {}",
         progress.rate_bits_per_second as f64 / 1e6,
-        (progress.done_bundles + 1).min(progress.planned_bundles),
+        progress.done_bundles,
         progress.planned_bundles,
-        if sources.is_empty() { "nowhere yet".to_owned() } else { sources.join(" and ") },
+        sources.join("+"),
     )
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_client::content::BundleKey;
 use control_client::units::ByteCount;
 use tempfile::TempDir;
 
@@ -141,7 +142,7 @@ impl System {
     }
 
     /// Publishes another edition of a synthetic title: every byte of it is new, and what appliances hold of it is out of date.
-    pub async fn publish_edition(&self, title: usize, edition: u32) -> Result<(), Failure> {
+    pub async fn publish_edition(&self, title: usize, edition: u32) -> Result<Vec<BundleKey>, Failure> {
         let title = &self.titles[title];
         catalogue::write(&self.catalogue, title, edition, &self.tree)?;
         self.control_plane.publish(title, &self.tree, false).await
@@ -151,6 +152,24 @@ impl System {
     pub async fn report_sequences(&self) -> Result<BTreeMap<String, u64>, Failure> {
         let known = self.control_plane.appliances().await?;
         Ok(known.into_iter().map(|one| (one.name.as_str().to_owned(), one.report_sequence)).collect())
+    }
+
+    /// Waits until a process has ended by itself, which none should, and says which.
+    pub async fn wait_for_a_death(&mut self) -> Result<String, Failure> {
+        loop {
+            for member in &mut self.members {
+                if let Some(status) = member.ended()? {
+                    return Ok(format!("a process of {} ended by itself: {status}", member.name()));
+                }
+            }
+            if let Some(status) = self.control_plane.ended()? {
+                return Ok(format!("the control plane ended by itself: {status}"));
+            }
+            if let Some(status) = self.origin.ended()? {
+                return Ok(format!("the origin ended by itself: {status}"));
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Stops everything in turn; whether all of it ended well.

@@ -18,7 +18,7 @@ pub async fn run(options: &NightOptions) -> Result<bool, Failure> {
     let program = std::env::current_exe().step("finding this program")?;
     let began = Instant::now();
     let mut say = |line: String| println!("{:>6.1} s  {line}", began.elapsed().as_secs_f64());
-    let system = tokio::select! {
+    let mut system = tokio::select! {
         system = show(&program, options, &mut say) => system?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.step("waiting for Ctrl-C")?;
@@ -26,9 +26,14 @@ pub async fn run(options: &NightOptions) -> Result<bool, Failure> {
         }
     };
     print_addresses(&system);
-    tokio::signal::ctrl_c().await.step("waiting for Ctrl-C")?;
-    println!("\nstopping");
-    system.stop().await
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.step("waiting for Ctrl-C")?;
+            println!("\nstopping");
+            system.stop().await
+        }
+        death = system.wait_for_a_death() => Err(Failure::new(death?)),
+    }
 }
 
 /// The nights, the evenings between them, and the morning.
@@ -39,7 +44,7 @@ async fn show(
 ) -> Result<System, Failure> {
     let mut system = System::start(program, &options.system(), say).await?;
     for night in 0..options.nights.max(1) {
-        if night > 0 {
+        if night > 0 && options.titles > 0 {
             say(format!("evening {night}: viewers ask the control plane where to go, and watch"));
             let known = system.members.iter().map(|member| format!("http://{}", member.http())).collect();
             let evening = options.evening(night - 1, known);

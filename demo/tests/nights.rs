@@ -174,7 +174,10 @@ fn disk_night(site: Site, disk: &FaultyVolume, fault: Fault, reason: FailureReas
     assert_eq!(night.site.serving(), [samples[0].key()]);
     read_all_back(&daemon, &[&samples[0]], "beside the fault");
     eventually("the reason is reported", || {
-        night.reported_runs().last().is_some_and(|reported| failures(reported) == failures(&run))
+        night
+            .reported_runs()
+            .iter()
+            .any(|reported| reported.run == run.run && failures(reported) == failures(&run))
     });
 
     disk.heal();
@@ -264,34 +267,41 @@ fn a_source_that_is_slow_for_one_bundle_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn an_origin_that_lacks_one_bundle_costs_that_bundle_and_the_reason_is_reported() {
+    fail_for_one_bundle(Wrong::Status { status: 404 }, FailureReason::Refused);
+}
+
+#[test]
 fn an_origin_that_fails_for_one_bundle_costs_that_bundle_and_the_reason_is_reported() {
-    for (wrong, reason) in [
-        (Wrong::Status { status: 404 }, FailureReason::Refused),
-        (Wrong::Status { status: 500 }, FailureReason::Refused),
-        (Wrong::Stalled { after_bytes: 30_000 }, FailureReason::Unreachable),
-        (Wrong::WrongBytes, FailureReason::WrongBytes),
-    ] {
-        let samples = samples(3);
-        let night = night(&samples);
-        let fault = OriginFault { paths: "/night/1".to_owned(), wrong };
-        night.site.wait_for(night.origin.set_faults(&[fault])).unwrap();
-        night.list(1, &references(&samples));
-        let daemon = night.site.start();
-        let agent = AgentService::start(&night);
-        let run = agent.run();
-        assert_eq!(run.outcome, RunOutcome::Incomplete, "{wrong:?}: {}", run.detail);
-        assert_eq!(failures(&run), [("/night/1".to_owned(), reason)], "{wrong:?}: {:?}", run.failures);
-        assert_eq!(night.site.serving(), [samples[0].key(), samples[2].key()], "{wrong:?}");
-        night.site.wait_for(night.origin.set_faults(&[])).unwrap();
-        let run = agent.run();
-        assert_eq!(
-            (run.outcome, run.published_bundles),
-            (RunOutcome::Completed, 1),
-            "{wrong:?}: {}",
-            run.detail
-        );
-        read_all_back(&daemon, &references(&samples), "in the end");
-    }
+    fail_for_one_bundle(Wrong::Status { status: 500 }, FailureReason::Refused);
+}
+
+#[test]
+fn an_origin_that_stalls_for_one_bundle_costs_that_bundle_and_the_reason_is_reported() {
+    fail_for_one_bundle(Wrong::Stalled { after_bytes: 30_000 }, FailureReason::Unreachable);
+}
+
+#[test]
+fn an_origin_that_sends_wrong_bytes_for_one_bundle_costs_that_bundle_and_the_reason_is_reported() {
+    fail_for_one_bundle(Wrong::WrongBytes, FailureReason::WrongBytes);
+}
+
+fn fail_for_one_bundle(wrong: Wrong, reason: FailureReason) {
+    let samples = samples(3);
+    let night = night(&samples);
+    let fault = OriginFault { paths: "/night/1".to_owned(), wrong };
+    night.site.wait_for(night.origin.set_faults(&[fault])).unwrap();
+    night.list(1, &references(&samples));
+    let daemon = night.site.start();
+    let agent = AgentService::start(&night);
+    let run = agent.run();
+    assert_eq!(run.outcome, RunOutcome::Incomplete, "{wrong:?}: {}", run.detail);
+    assert_eq!(failures(&run), [("/night/1".to_owned(), reason)], "{wrong:?}: {:?}", run.failures);
+    assert_eq!(night.site.serving(), [samples[0].key(), samples[2].key()], "{wrong:?}");
+    night.site.wait_for(night.origin.set_faults(&[])).unwrap();
+    let run = agent.run();
+    assert_eq!((run.outcome, run.published_bundles), (RunOutcome::Completed, 1), "{wrong:?}: {}", run.detail);
+    read_all_back(&daemon, &references(&samples), "in the end");
 }
 
 #[test]
@@ -340,6 +350,33 @@ fn when_the_window_closes_in_the_middle_of_a_run_the_next_one_goes_on_from_there
     let after = night.site.wait_for(night.origin.counters()).unwrap();
     // What was in flight when the window closed may come twice: at most four objects.
     assert!(after.body_bytes <= bytes_of(&samples) + 4 * 200_000, "{before:?}, then {after:?}");
+}
+
+#[test]
+fn the_fill_goes_on_while_the_daemon_is_dead_and_what_came_meanwhile_serves_afterwards() {
+    let samples = samples(6);
+    let night = night(&samples);
+    // A bundle takes two seconds.
+    let slow = Wrong::Slow { bytes_per_second: OBJECT_BYTES as u64 / 2 };
+    let slow = [OriginFault { paths: "/night".to_owned(), wrong: slow }];
+    night.site.wait_for(night.origin.set_faults(&slow)).unwrap();
+    night.list(1, &references(&samples));
+    let mut daemon = night.site.start();
+    let agent = AgentService::start(&night);
+    agent.begin_run();
+    eventually("the first bundles serve", || !night.site.serving().is_empty());
+    daemon.signal(rustix::process::Signal::KILL);
+    daemon.wait();
+    drop(daemon);
+    let sent = |night: &NightSite| night.site.wait_for(night.origin.counters()).unwrap().body_bytes;
+    let before = sent(&night);
+    eventually("bytes go on coming", || sent(&night) > before + OBJECT_BYTES as u64);
+    let daemon = night.site.start();
+    eventually("everything serves", || night.site.serving().len() == samples.len());
+    eventually("the run ends", || !agent.runs().is_empty());
+    assert_eq!(agent.runs()[0].outcome, RunOutcome::Completed, "{}", agent.runs()[0].detail);
+    read_all_back(&daemon, &references(&samples), "in the end");
+    assert_eq!(sent(&night), bytes_of(&samples));
 }
 
 #[test]

@@ -107,6 +107,7 @@ impl Agent {
             tracing::error!(damage, "what the control plane had not heard yet is lost");
         }
         let receive_buffer_bytes = receive_buffer_bytes(fill.rate, fill.concurrency);
+        warn_of_small_buffers(receive_buffer_bytes);
         Ok(Self {
             clock,
             window,
@@ -190,6 +191,21 @@ pub(crate) const BUDGET: &str = "budget.json";
 /// What a mutex guards, whatever became of others who had it: all that is kept so stays whole between any two statements.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The kernel gives no larger receive buffer than its own limit, without a word.
+fn warn_of_small_buffers(wanted_bytes: u32) {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max");
+    let limit: Option<u32> = limit.ok().and_then(|text| text.trim().parse().ok());
+    if let Some(limit) = limit
+        && limit < wanted_bytes
+    {
+        tracing::warn!(
+            limit,
+            wanted_bytes,
+            "net.core.rmem_max holds receive buffers below what fill.rate needs from afar; raise it with sysctl"
+        );
+    }
 }
 
 fn control_plane(config: &Config) -> Result<Option<ControlPlaneClient>, AgentError> {

@@ -17,10 +17,12 @@ use control_client::fill::{FailureReason, FillStep};
 use control_client::fill_manifest::FillEntry;
 use control_client::sources::FillSource;
 
-use crate::descriptors;
+use crate::descriptors::{self, NoDescriptor};
 use crate::escalation::{Escalation, Next};
 use crate::fetch::SourceUrl;
+use crate::limits::{DESCRIPTOR_RETRY, DESCRIPTOR_WAITS_MAX};
 use crate::plan::{PlannedFetch, PlannedRetire};
+use crate::random::jitter;
 use crate::run::Run;
 use crate::volumes::{OpenVolume, find_published};
 
@@ -42,6 +44,7 @@ pub struct Work {
     escalation: Option<Escalation>,
     space: Option<Space>,
     room_waits: u32,
+    descriptor_waits: u32,
     /// What went wrong last, with whom: for the report.
     last_fault: Option<String>,
 }
@@ -82,6 +85,7 @@ impl Work {
             escalation: None,
             space: None,
             room_waits: 0,
+            descriptor_waits: 0,
             last_fault: None,
         }
     }
@@ -144,7 +148,7 @@ async fn published_already(run: &Arc<Run>, work: &Work) -> Option<OpenVolume> {
     run.blocking(move || find_published(&volumes, &key)).await.flatten()
 }
 
-async fn descriptor(run: &Run, work: &Work) -> Result<Descriptor, End> {
+async fn descriptor(run: &Run, work: &mut Work) -> Result<Descriptor, End> {
     let agent = &run.agent;
     let found = descriptors::descriptor(
         &agent.state,
@@ -152,8 +156,18 @@ async fn descriptor(run: &Run, work: &Work) -> Result<Descriptor, End> {
         &work.entry.descriptor,
         &work.planned.key,
     )
-    .await
-    .map_err(|why| End::Failed(FailureReason::Descriptor, why))?;
+    .await;
+    let found = match found {
+        Ok(found) => found,
+        Err(NoDescriptor::Later(_)) if work.descriptor_waits < DESCRIPTOR_WAITS_MAX => {
+            let delay = DESCRIPTOR_RETRY.delay(work.descriptor_waits, jitter());
+            work.descriptor_waits += 1;
+            return Err(End::Wait(agent.pace.now() + delay));
+        }
+        Err(NoDescriptor::Later(why) | NoDescriptor::Never(why)) => {
+            return Err(End::Failed(FailureReason::Descriptor, why));
+        }
+    };
     if found.bytes() == work.entry.bytes && found.objects.len() as u64 == work.entry.objects {
         return Ok(found);
     }

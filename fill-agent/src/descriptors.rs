@@ -4,7 +4,7 @@
 use std::fs;
 
 use control_client::content::{BundleKey, Sha256};
-use control_client::control_plane_client::ControlPlaneClient;
+use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneError};
 use control_client::descriptor::Descriptor;
 use control_client::limits::DESCRIPTOR_BYTES_MAX;
 
@@ -13,13 +13,22 @@ use crate::state::{StateFolder, or_warn};
 
 const FOLDER: &str = "descriptors";
 
-/// The descriptor of that digest, kept or asked for. Otherwise why there is none.
+/// Why there is no descriptor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoDescriptor {
+    /// The control plane cannot give it now.
+    Later(String),
+    /// Asking again would not help.
+    Never(String),
+}
+
+/// The descriptor of that digest, kept or asked for.
 pub async fn descriptor(
     state: &StateFolder,
     control_plane: Option<&ControlPlaneClient>,
     digest: &Sha256,
     key: &BundleKey,
-) -> Result<Descriptor, String> {
+) -> Result<Descriptor, NoDescriptor> {
     let name = file_name(digest);
     if let Some(bytes) = state.read_bytes(&name, DESCRIPTOR_BYTES_MAX) {
         match Descriptor::parse(&bytes, digest, key) {
@@ -29,9 +38,16 @@ pub async fn descriptor(
             }
         }
     }
-    let control_plane = control_plane.ok_or("no descriptor was kept, and control.url names nobody to ask")?;
-    let bytes = control_plane.descriptor(digest).await.map_err(|error| error.to_string())?;
-    let descriptor = Descriptor::parse(&bytes, digest, key).map_err(|error| error.to_string())?;
+    let nobody = || "no descriptor was kept, and control.url names nobody to ask".to_owned();
+    let control_plane = control_plane.ok_or_else(|| NoDescriptor::Never(nobody()))?;
+    let bytes = control_plane.descriptor(digest).await.map_err(|error| match error {
+        ControlPlaneError::Unreachable { .. }
+        | ControlPlaneError::TimedOut { .. }
+        | ControlPlaneError::Unavailable { .. } => NoDescriptor::Later(error.to_string()),
+        _ => NoDescriptor::Never(error.to_string()),
+    })?;
+    let descriptor =
+        Descriptor::parse(&bytes, digest, key).map_err(|error| NoDescriptor::Never(error.to_string()))?;
     keep(state, &name, &bytes);
     Ok(descriptor)
 }

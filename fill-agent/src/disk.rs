@@ -99,6 +99,11 @@ impl DiskThread {
         Ok(Self { operations, blocks: BlockPool::new(blocks), thread: Some(thread) })
     }
 
+    /// Whether its thread is there. It ends by itself only where the ring failed.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// The volume's blocks.
     pub fn blocks(&self) -> &BlockPool {
         &self.blocks

@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 
 use control_client::content::Sha256;
 use control_client::demand::FILL_AGENT_PREFIX;
+use control_client::sources::SourceKind;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE, USER_AGENT};
 use hyper::{Method, Request, Response};
 
-use answer::{Asked, judge};
+use answer::{Asked, Promised, judge};
 use connection::Connection;
 
 pub use connection::Connections;
@@ -81,11 +82,18 @@ struct Receiving<'a> {
 }
 
 impl Fetcher {
-    /// Whether the source has the object, without its bytes.
-    pub async fn probe(&self, wanted: &Wanted<'_>) -> Result<(), Fault> {
+    /// Whether the source has the object, without its bytes. Of another appliance the edition is known by the object's tag,
+    /// which follows from its digest.
+    pub async fn probe(&self, wanted: &Wanted<'_>, kind: SourceKind) -> Result<(), Fault> {
         let asked = Asked { bytes: wanted.bytes, from: 0, validator: None };
         let (connection, response) = self.ask(wanted, Method::HEAD, &asked).await?;
         match judge(&asked, response.status().as_u16(), response.headers()) {
+            Ok(Promised { validator: Some(tag), .. })
+                if kind != SourceKind::Origin && is_of_another(&tag, &wanted.sha256) =>
+            {
+                return Err(Fault::OtherEdition);
+            }
+            Err(Fault::Length { .. }) if kind != SourceKind::Origin => return Err(Fault::OtherEdition),
             // A source that knows only GET.
             Ok(_) | Err(Fault::Status(405 | 501)) => {}
             Err(fault) => return Err(fault),
@@ -277,6 +285,13 @@ fn request(wanted: &Wanted<'_>, method: Method, asked: &Asked<'_>) -> Result<Req
         request = request.header(RANGE, format!("bytes={}-", asked.from)).header(IF_RANGE, validator);
     }
     request.body(Empty::new()).map_err(|error| Fault::Head(format!("it cannot be asked: {error}")))
+}
+
+/// Whether a tag is one that appliances give, half of the digest in hexadecimal digits, and of other bytes.
+fn is_of_another(tag: &str, sha256: &Sha256) -> bool {
+    let digits = tag.trim_matches('"');
+    let is_of_an_appliance = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_of_an_appliance && !sha256.to_string().starts_with(digits)
 }
 
 fn length(expected: u64, received: u64) -> Fault {

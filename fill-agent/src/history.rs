@@ -25,12 +25,17 @@ impl History {
 
     /// Adds a run that has ended, and keeps it. One that is there already is not added again.
     pub fn add(&mut self, run: FillRun, state: &StateFolder) {
-        if self.runs.iter().any(|known| known.run == run.run) {
+        if self.has(&run.run) {
             return;
         }
         self.runs.insert(0, run);
         self.runs.truncate(HISTORY_RUNS_MAX);
         or_warn(state.write(HISTORY, &self.runs));
+    }
+
+    /// Whether a run is there.
+    pub fn has(&self, run: &str) -> bool {
+        self.runs.iter().any(|known| known.run == run)
     }
 
     /// The document.

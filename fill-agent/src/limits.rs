@@ -94,6 +94,20 @@ pub const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an adoption may take: as long as a keeper of the store.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Times that a bundle waits for a control plane that does not give its descriptor now: some minutes in all.
+pub const DESCRIPTOR_WAITS_MAX: u32 = 6;
+
+/// Between two questions for a descriptor: the first, and the longest.
+pub const DESCRIPTOR_RETRY: Backoff =
+    Backoff { first: Duration::from_secs(2), longest: Duration::from_secs(60) };
+
+/// How many times faster than fill may receive a bundle is read back: fast enough to keep up, and no storm of reads
+/// beside the viewers'.
+pub const READ_BACK_FACTOR: u64 = 2;
+
+/// However slow fill is, a bundle is read back as fast as this: no disk minds.
+pub const READ_BACK_BYTES_PER_SECOND_MIN: u64 = 64 << 20;
+
 /// Descriptors that are kept in the state folder, in bytes of all: hundreds of bundles that were begun.
 pub const DESCRIPTORS_BYTES_MAX: u64 = 256 << 20;
 

@@ -92,9 +92,8 @@ impl Reporter {
     /// Reports once, and does what is answered; when to report next.
     async fn report(&mut self) -> Result<Duration, NotReported> {
         let client = self.agent.daemon.client();
-        let (health, load) = (client.health().await.ok(), client.load().await.ok());
-        let inventory = client.inventory().await.ok();
-        let demand = client.demand().await.ok();
+        let asked = tokio::join!(client.health(), client.load(), client.inventory(), client.demand());
+        let (health, load, inventory, demand) = (asked.0.ok(), asked.1.ok(), asked.2.ok(), asked.3.ok());
         self.enrol(inventory.as_ref()).await.map_err(NotReported::ControlPlane)?;
 
         let now = clock::now();

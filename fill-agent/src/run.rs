@@ -113,7 +113,8 @@ async fn fill(
         Hindrance(format!("the daemon does not say what it holds, so nothing can be planned: {error}"))
     })?;
     let planned = planning::make(agent, &manifest, &inventory, occasion.night).await;
-    let (bundles, bytes) = (planned.plan.fetches.len() as u64, planned.plan.missing_bytes());
+    let bundles = planned.plan.fetches.len() as u64;
+    let bytes = planned.plan.fetches.iter().map(|fetch| manifest.entries[fetch.entry].bytes).sum();
     record.plan(manifest.sequence, bundles, bytes);
     agent.progress.plan(bundles, bytes);
     tracing::info!(bundles, bytes, retires = planned.plan.retires.len(), held = planned.plan.held, "planned");

@@ -60,7 +60,9 @@ pub async fn keep(agent: Arc<Agent>, mut told: watch::Receiver<bool>) {
 
 /// What a process that died had under way is reported.
 pub fn recover(agent: &Agent) {
-    if let Some(interrupted) = history::interrupted(&agent.state) {
+    if let Some(interrupted) = history::interrupted(&agent.state)
+        && !locked(&agent.history).has(&interrupted.run)
+    {
         run::keep(agent, &interrupted);
         agent.progress.enter(FillState::Waiting, "");
     }

@@ -18,10 +18,11 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::geteuid;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,6 +40,8 @@ pub struct StateFolder {
 pub enum StateError {
     /// Another agent works with it.
     Locked(PathBuf),
+    /// Root would leave files in it that its owner, of that number, cannot replace.
+    Foreign(PathBuf, u32),
     /// The operating system refused.
     Io(PathBuf, io::Error),
 }
@@ -48,6 +51,10 @@ impl StateFolder {
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let refused = |error| StateError::Io(path.to_owned(), error);
         fs::DirBuilder::new().recursive(true).mode(0o750).create(path).map_err(refused)?;
+        let owner = fs::metadata(path).map_err(refused)?.uid();
+        if is_foreign(geteuid().as_raw(), owner) {
+            return Err(StateError::Foreign(path.to_owned(), owner));
+        }
         let name = path.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -131,6 +138,11 @@ impl StateFolder {
     }
 }
 
+/// Whoever is not root is refused by the file system where it has to be.
+fn is_foreign(user: u32, owner: u32) -> bool {
+    user == 0 && owner != 0
+}
+
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let beside = path.with_extension("new");
@@ -154,6 +166,12 @@ impl fmt::Display for StateError {
             Self::Locked(path) => write!(
                 formatter,
                 "{}: another agent works with this folder; `oca fill run` has it begin a run",
+                path.display()
+            ),
+            Self::Foreign(path, owner) => write!(
+                formatter,
+                "{}: belongs to user {owner}, and root would leave files that this user cannot replace; \
+                 run it as that user, with sudo -u",
                 path.display()
             ),
             Self::Io(path, error) => write!(
@@ -180,6 +198,12 @@ mod tests {
         held.write("x.json", &7).unwrap();
         drop(held);
         assert_eq!(StateFolder::open(&path).unwrap().read::<u32>("x.json"), Some(7));
+    }
+
+    #[test]
+    fn root_works_in_no_folder_of_another_user() {
+        assert!(is_foreign(0, 990));
+        assert!(!is_foreign(0, 0) && !is_foreign(990, 990) && !is_foreign(991, 990));
     }
 
     #[test]

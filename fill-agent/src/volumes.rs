@@ -70,8 +70,8 @@ impl Volumes {
         let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
         let place = disks.get_mut(usize::from(index)).ok_or(io::ErrorKind::NotFound)?;
         match place {
-            Some(disk) => Ok(Arc::clone(disk)),
-            None => Ok(Arc::clone(place.insert(Arc::new(DiskThread::start(index, self.blocks)?)))),
+            Some(disk) if disk.is_alive() => Ok(Arc::clone(disk)),
+            _ => Ok(Arc::clone(place.insert(Arc::new(DiskThread::start(index, self.blocks)?)))),
         }
     }
 

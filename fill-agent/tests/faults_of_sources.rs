@@ -88,8 +88,8 @@ fault!(an_object_is_shorter_than_said, Act::OtherLength(-1), WrongLength, "by th
 fault!(the_connection_ends_early, Act::Short(100), Unreachable, "the connection broke after");
 fault!(it_sends_for_ever, Act::Endless, WrongLength, "more by the source");
 fault!(it_is_slow, Act::Slow(200), Unreachable, "too slow");
-fault!(it_stalls_in_the_middle, Act::Stall(200), Unreachable, "it sent nothing for 0.5 s");
-fault!(it_stalls_before_the_first_byte, Act::Stall(0), Unreachable, "it sent nothing for 0.5 s");
+fault!(it_stalls_in_the_middle, Act::Stall(200), Unreachable, "it sent nothing for 1 s");
+fault!(it_stalls_before_the_first_byte, Act::Stall(0), Unreachable, "it sent nothing for 1 s");
 fault!(it_resets_the_connection, Act::Reset(100), Unreachable, "the connection broke after");
 fault!(status_403, Act::Status(403, ""), Refused, "status 403");
 fault!(status_404, Act::Status(404, ""), Refused, "does not have the object (status 404)");
@@ -147,7 +147,7 @@ async fn an_object_under_a_weak_validator_is_not_resumed_but_begun_anew() {
     let (content, _) = bundles();
     let source = ScriptedSource::start(&[&content], |asked| match asked.times {
         0 => Act::Stall(400_000),
-        _ => Act::Tagged("W/\"weak\""),
+        _ => Act::Tagged("W/\"weak\"".to_owned()),
     });
     let appliance = Appliance::new(&[(&content, vec![origin(source.url())])]);
     let run = appliance.run().await;
@@ -197,6 +197,27 @@ async fn a_peer_that_never_has_it_is_left_for_the_origin_when_that_is_due() {
     assert_eq!(run.outcome, RunOutcome::Completed, "{run:?}");
     assert!(began.elapsed() >= std::time::Duration::from_secs(1), "the origin's turn came first");
     assert_eq!(run.sources[0].kind, SourceKind::Origin);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_still_serves_the_edition_before_is_not_distrusted_but_asked_again() {
+    let content = Content::new("/titles/a", 2, &[100_000]);
+    let tag = |content: &Content| format!("\"{}\"", &content.descriptor.objects[0].sha256.to_string()[..32]);
+    let (old_tag, new_tag) = (tag(&Content::new("/titles/a", 1, &[100_000])), tag(&content));
+    let peer = ScriptedSource::start(&[&content], move |asked| {
+        let is_early = asked.seen < 2;
+        Act::Tagged(if is_early { old_tag.clone() } else { new_tag.clone() })
+    });
+    let far = ScriptedSource::right(&[&content]);
+    let sources = vec![
+        source(SourceKind::Peer, "oca-2", peer.url(), 0),
+        source(SourceKind::Origin, "origin", far.url(), 600),
+    ];
+    let appliance = Appliance::new(&[(&content, sources)]);
+    let run = appliance.run().await;
+    assert_eq!(run.outcome, RunOutcome::Completed, "{run:?}");
+    assert_eq!((run.sources.len(), far.asked()), (1, Vec::new()), "it came from the peer, when that had it");
+    assert_eq!(run.sources[0].wasted_bytes, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

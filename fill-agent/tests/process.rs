@@ -5,6 +5,7 @@
 mod support;
 
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -13,9 +14,12 @@ use std::time::{Duration, Instant};
 
 use control_client::agent_client::AgentClient;
 use control_client::fill::{FillState, RunOutcome};
+use control_client::report::{Report, ReportAnswer};
 use control_client::sources::FillSource;
+use control_client::wire::DocumentVersion;
 use support::appliance::{Appliance, origin};
 use support::content::Content;
+use support::scripted_plane::ScriptedPlane;
 use support::scripted_source::{Act, ScriptedSource};
 
 /// The configuration of an appliance as a file.
@@ -99,6 +103,38 @@ async fn one_run_by_hand_publishes_and_exits_with_0_and_what_cannot_be_done_with
     let output = wait(program(&config, &["run", "--now"]).spawn().unwrap(), Duration::from_secs(60));
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("there is no manifest"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_run_by_hand_is_reported_before_the_program_exits() {
+    let content = Content::new("/titles/a", 1, &[100_000]);
+    let source = ScriptedSource::right(&[&content]);
+    let appliance = appliance(&[(&content, vec![origin(source.url())])]);
+    let plane = ScriptedPlane::start(|told| {
+        let Ok(report) = serde_json::from_slice::<Report>(&told.content) else { return (204, Vec::new()) };
+        let answer = ReportAnswer {
+            version: DocumentVersion,
+            sequence: report.sequence,
+            inventory_revision: None,
+            manifest_sequence: 1,
+            directives: Vec::new(),
+            next_report_seconds: 60,
+        };
+        (200, serde_json::to_vec(&answer).unwrap())
+    });
+    let token = appliance.folder.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let config = write_config(&appliance, "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let control = format!("[control]\nurl = {:?}\ntoken_file = {token:?}", plane.url);
+    std::fs::write(&config, text.replace("[control]", &control)).unwrap();
+    let output = wait(program(&config, &["run", "--now"]).spawn().unwrap(), Duration::from_secs(60));
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let reports = plane.reports();
+    assert_eq!(reports.iter().flat_map(|report| &report.runs).count(), 1);
+    assert_eq!(reports[0].runs[0].published_bundles, 1);
+    assert_eq!(reports[0].appliance.as_str(), "oca-1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -221,6 +221,24 @@ async fn a_run_asks_for_manifest_descriptors_and_sources() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_control_plane_that_is_busy_for_a_moment_costs_no_bundle() {
+    let content = Content::new("/titles/a", 1, &[100_000]);
+    let source = ScriptedSource::right(&[&content]);
+    let (offered, is_first) = (content.clone(), AtomicBool::new(true));
+    let plane = ScriptedPlane::start(move |told| match told.path.contains("/descriptors/") {
+        true if is_first.swap(false, Ordering::SeqCst) => (503, b"busy".to_vec()),
+        true => (200, offered.descriptor.to_bytes()),
+        false => (500, b"no".to_vec()),
+    });
+    let appliance = appliance(&plane);
+    appliance.obey(5, vec![content.entry()], &[(&content, vec![origin(source.url())])]);
+    let name = format!("descriptors/{}", content.digest());
+    appliance.agent.state.remove(&name).unwrap();
+    let run = appliance.run().await;
+    assert_eq!((run.outcome, run.published_bundles), (RunOutcome::Completed, 1), "{run:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonsense_from_the_control_plane_stops_neither_the_run_nor_the_reports() {
     let plane = ScriptedPlane::start(|_| (200, b"<html>welcome to the hotel</html>".to_vec()));
     let appliance = appliance(&plane);

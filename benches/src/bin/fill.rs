@@ -7,7 +7,8 @@
 //! | beside it | the 99th percentile of a hot request's latency while an uncapped fill runs, against its value alone, in turn |
 //!
 //! `cargo run --release -p benches --bin fill`; with `-- --quick` everything is small and runs once, which is what CI does: that it
-//! runs, never how fast. `--json FILE` writes one record per figure. The folder is made where `TMPDIR` says: on the disk to measure.
+//! runs, never how fast. `--only PART` measures one part, `--json FILE` writes one record per
+//! figure. The folder is made where `TMPDIR` says: on the disk to measure.
 
 mod fill {
     pub(crate) mod catalogue;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use control_client::units::{BitRate, ByteCount};
 use demo::catalogue::Title;
 use demo::failure::{Failure, Step};
@@ -61,11 +62,25 @@ struct Arguments {
     /// Everything small, once.
     #[arg(long)]
     quick: bool,
+    /// Only this part.
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
     /// Where to write the figures, one JSON document a line.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     #[command(subcommand)]
     role: Option<StartedAs>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// A fill against source and disk alone.
+    Throughput,
+    /// The most bytes in a second of a capped fill.
+    RateCap,
+    /// Hot requests beside a fill.
+    Beside,
 }
 
 /// How much is measured.
@@ -104,7 +119,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .step("the runtime")
-        .and_then(|runtime| runtime.block_on(measure(&scale)));
+        .and_then(|runtime| runtime.block_on(measure(&scale, arguments.only)));
     let written = measured.and_then(|figures| {
         figures::print(&figures);
         arguments.json.map_or(Ok(()), |path| figures::write(&figures, &path))
@@ -118,7 +133,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn measure(scale: &Scale) -> Result<Vec<Figure>, Failure> {
+async fn measure(scale: &Scale, only: Option<Part>) -> Result<Vec<Figure>, Failure> {
     let program = std::env::current_exe().step("finding this program")?;
     let folder = tempfile::Builder::new().prefix("oca-fill-").tempdir().step("making a temporary folder")?;
     let folder = folder.path();
@@ -131,9 +146,17 @@ async fn measure(scale: &Scale) -> Result<Vec<Figure>, Failure> {
         scale.catalogue.segments,
         ByteCount::new(scale.catalogue.segment_bytes)
     );
-    let mut figures = bench.throughput(&catalogue).await?;
-    figures.extend(bench.rate_cap(&catalogue).await?);
-    figures.push(bench.beside_viewers(&catalogue).await?);
+    let mut figures = Vec::new();
+    let is_asked = |part| only.is_none_or(|only| only == part);
+    if is_asked(Part::Throughput) {
+        figures.extend(bench.throughput(&catalogue).await?);
+    }
+    if is_asked(Part::RateCap) {
+        figures.extend(bench.rate_cap(&catalogue).await?);
+    }
+    if is_asked(Part::Beside) {
+        figures.push(bench.beside_viewers(&catalogue).await?);
+    }
     catalogue.origin.stop().await?;
     Ok(figures)
 }

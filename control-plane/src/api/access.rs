@@ -10,7 +10,8 @@ use super::{Api, Problem};
 use crate::registry;
 
 impl Api {
-    /// The appliance of that name, if it shows its own token. Whether there is such an appliance is not told to others.
+    /// The appliance of that name, if it shows its own token. Whether there is such an appliance is not told
+    /// to others.
     pub(super) async fn appliance(&self, name: &str, headers: &HeaderMap) -> Result<ApplianceName, Problem> {
         let shown = bearer(headers)?;
         let name = ApplianceName::parse(name).map_err(|_| stranger())?;
@@ -41,8 +42,8 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Problem> {
     if scheme.eq_ignore_ascii_case("bearer") { Ok(token.trim()) } else { Err(missing()) }
 }
 
-/// Whether `shown` is the token of this digest. Takes the same time whatever is shown. A token has as much randomness as a digest, so that one
-/// round of hashing is enough.
+/// Whether `shown` is the token of this digest. Takes the same time whatever is shown. A token has as much
+/// randomness as a digest, so that one round of hashing is enough.
 fn matches(shown: &str, digest: &Sha256) -> bool {
     verify_slices_are_equal(sha256(shown.as_bytes()).bytes(), digest.bytes()).is_ok()
 }

@@ -12,7 +12,8 @@ use super::{Problem, Shared, json};
 use crate::limits;
 use crate::plane::now;
 
-/// Orders something of an appliance. It hears of it with the answer to its next report; a drain turns clients away at once.
+/// Orders something of an appliance. It hears of it with the answer to its next report; a drain turns clients
+/// away at once.
 #[utoipa::path(
     post, path = "/v1/appliances/{appliance}/directives", tag = "operator", security(("operator" = [])),
     params(("appliance" = String, Path, description = "The appliance's name.")),

@@ -47,17 +47,26 @@ impl DatabaseError {
         matches!(self, Self::Query(sqlx::Error::Database(error)) if error.is_foreign_key_violation())
     }
 
+    /// Whether two changes stood in each other's way, and this one gave in: PostgreSQL's serialization
+    /// failure and deadlock.
+    pub fn is_conflict(&self) -> bool {
+        let Self::Query(error) = self else { return false };
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.is_some_and(|code| matches!(&*code, "40001" | "40P01"))
+    }
+
     /// Whether asking again later may help.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Busy => true,
             Self::Query(error) => {
-                matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_))
+                matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_))
                     || error
                         .as_database_error()
                         .and_then(|error| error.code())
-                        // SQLITE_BUSY and its kin, serialization failure, deadlock.
-                        .is_some_and(|code| matches!(&*code, "5" | "261" | "517" | "40001" | "40P01"))
+                        // SQLITE_BUSY and its kin.
+                        .is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
+                    || self.is_conflict()
             }
             _ => false,
         }

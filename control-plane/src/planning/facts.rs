@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use control_client::content::BundlePath;
 use control_client::fleet::{RegionName, SiteName};
+use sqlx::any::AnyRow;
 
 use crate::catalogue::{Catalogue, CataloguedBundle, parsed};
 use crate::database::{Database, DatabaseError, number, text};
@@ -74,15 +75,16 @@ impl RegionDemand {
         let first = today.saturating_sub(u64::from(DAYS));
         let mut demand = Self::default();
         let sql = "SELECT path, day, bytes, absent FROM demand WHERE region = $1 AND day >= $2";
-        for row in database.read(sql, vec![region.as_str().into(), first.into()]).await? {
-            let path = parsed("a bundle's path", BundlePath::parse(&text(&row, 0)?))?;
-            let day = DirectoryDay {
-                day: day(number(&row, 1)?),
-                bytes: number(&row, 2)?,
-                absent: number(&row, 3)?,
-            };
-            demand.by_path.entry(path).or_default().push(day);
-        }
+        let arguments = vec![region.as_str().into(), first.into()];
+        let by_path = &mut demand.by_path;
+        let note = |row: &AnyRow| {
+            let path = parsed("a bundle's path", BundlePath::parse(&text(row, 0)?))?;
+            let day =
+                DirectoryDay { day: day(number(row, 1)?), bytes: number(row, 2)?, absent: number(row, 3)? };
+            by_path.entry(path).or_default().push(day);
+            Ok(())
+        };
+        database.read_each(sql, arguments, note).await?;
         let enrolled =
             facts.appliances.iter().filter(|one| one.region == *region && one.enrolled_at.is_some()).count();
         let sql = "SELECT reported_days.day, COUNT(*) FROM reported_days \
@@ -104,8 +106,8 @@ impl RegionDemand {
         Ok(demand)
     }
 
-    /// What was asked of a bundle, by day: bytes that were served, and for each request that found no bundle as much as an object of it has on
-    /// average.
+    /// What was asked of a bundle, by day: bytes that were served, and for each request that found no bundle
+    /// as much as an object of it has on average.
     pub fn of(&self, bundle: &CataloguedBundle) -> Vec<DayBytes> {
         let object_bytes = bundle.bytes / bundle.objects.max(1);
         let days = self.by_path.get(&bundle.key.path).map(Vec::as_slice).unwrap_or_default();

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
+use control_client::content::Sha256;
 use control_client::digest::sha256;
 use control_client::fill_manifest::{FillEntry, FillManifest, SignedManifest};
 use control_client::fleet::ApplianceName;
 use control_client::wire::DocumentVersion;
+use serde::Serialize;
 
 use crate::catalogue::parsed;
 use crate::database::{Database, DatabaseError, number, text};
@@ -14,14 +16,48 @@ use crate::keys::Signer;
 pub enum Issued {
     /// A manifest was made of it; its sequence.
     New(u64),
-    /// The appliance's manifest has the same list, signed by the same key; its sequence.
+    /// The appliance's manifest is good enough: it has the same bundles, and is signed by the same key; its sequence.
     Unchanged(u64),
 }
 
-/// Signs a list and keeps it as the appliance's manifest, unless that says the same already.
+/// Which list a manifest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lists {
+    /// What is in it, whatever the order.
+    members: Sha256,
+    /// All of it: order and scores, too.
+    entries: Sha256,
+}
+
+/// The manifest that an appliance has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Last {
+    sequence: u64,
+    issued_at: u64,
+    key_id: String,
+    members: String,
+    entries: String,
+}
+
+impl Last {
+    /// Whether another manifest has to follow it. Demand moves scores all the time; where that changes
+    /// nothing but order and scores, the next one can wait.
+    fn is_overdue(&self, lists: &Lists, key_id: &str, now: u64) -> bool {
+        let is_old = now.saturating_sub(self.issued_at) >= REORDERED_AFTER_SECONDS;
+        self.key_id != key_id
+            || self.members != lists.members.to_string()
+            || (is_old && self.entries != lists.entries.to_string())
+    }
+}
+
+/// How old a manifest is before another one is made only because the order or the scores of its list are
+/// others now: a manifest of 40,000 bundles is 14 MB, for each appliance, and what is in it is what matters.
+const REORDERED_AFTER_SECONDS: u64 = 6 * 3600;
+
+/// Signs a list and keeps it as the appliance's manifest, unless that has the same bundles already.
 ///
-/// The sequence is the present time in seconds, or one more than the last where that is higher: so it does not go back even where
-/// the database is lost, or put back from a copy.
+/// The sequence is the present time in seconds, or one more than the last where that is higher: so it does
+/// not go back even where the database is lost, or put back from a copy.
 pub async fn issue(
     database: &Database,
     signer: &Arc<Signer>,
@@ -29,20 +65,18 @@ pub async fn issue(
     entries: Vec<FillEntry>,
     now: u64,
 ) -> Result<Issued, DatabaseError> {
-    let (entries, digest) = compute(move || {
-        let bytes =
-            serde_json::to_vec(&entries).expect("entries hold only texts and numbers, which JSON can say");
-        (entries, sha256(&bytes))
+    let (entries, lists) = compute(move || {
+        let lists = lists(&entries);
+        (entries, lists)
     })
     .await?;
-    let sql = "SELECT sequence, key_id, entries_sha256 FROM manifests WHERE appliance = $1";
-    let mut last = 0;
-    if let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? {
-        last = number(&row, 0)?;
-        if text(&row, 1)? == signer.id && text(&row, 2)? == digest.to_string() {
-            return Ok(Issued::Unchanged(last));
-        }
+    let last = last(database, appliance).await?;
+    if let Some(last) = &last
+        && !last.is_overdue(&lists, &signer.id, now)
+    {
+        return Ok(Issued::Unchanged(last.sequence));
     }
+    let last = last.map_or(0, |last| last.sequence);
     let sequence = now.max(last + 1);
     let manifest = FillManifest {
         version: DocumentVersion,
@@ -59,21 +93,47 @@ pub async fn issue(
     .await?;
     let mut change = database.change().await?;
     // Of two control planes that do the same at the same time, the higher sequence stays.
-    let sql = "INSERT INTO manifests (appliance, sequence, issued_at, key_id, entries_sha256, document) \
-               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (appliance) DO UPDATE SET sequence = excluded.sequence, \
-               issued_at = excluded.issued_at, key_id = excluded.key_id, entries_sha256 = excluded.entries_sha256, \
-               document = excluded.document WHERE manifests.sequence < excluded.sequence";
+    let sql = "INSERT INTO manifests (appliance, sequence, issued_at, key_id, members_sha256, entries_sha256, document) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (appliance) DO UPDATE SET sequence = excluded.sequence, \
+               issued_at = excluded.issued_at, key_id = excluded.key_id, members_sha256 = excluded.members_sha256, \
+               entries_sha256 = excluded.entries_sha256, document = excluded.document WHERE manifests.sequence < excluded.sequence";
     let arguments = vec![
         appliance.as_str().into(),
         sequence.into(),
         now.into(),
         signer.id.as_str().into(),
-        digest.to_string().into(),
+        lists.members.to_string().into(),
+        lists.entries.to_string().into(),
         document.into(),
     ];
     let written = change.execute(sql, arguments).await?;
     change.commit().await?;
     Ok(if written == 0 { Issued::Unchanged(sequence) } else { Issued::New(sequence) })
+}
+
+async fn last(database: &Database, appliance: &ApplianceName) -> Result<Option<Last>, DatabaseError> {
+    let sql = "SELECT sequence, issued_at, key_id, members_sha256, entries_sha256 FROM manifests WHERE appliance = $1";
+    let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? else { return Ok(None) };
+    Ok(Some(Last {
+        sequence: number(&row, 0)?,
+        issued_at: number(&row, 1)?,
+        key_id: text(&row, 2)?,
+        members: text(&row, 3)?,
+        entries: text(&row, 4)?,
+    }))
+}
+
+fn lists(entries: &[FillEntry]) -> Lists {
+    let mut members: Vec<_> = entries
+        .iter()
+        .map(|entry| (&entry.path, entry.generation, entry.descriptor, entry.class, entry.expires_at))
+        .collect();
+    members.sort_unstable();
+    Lists { members: digest(&members), entries: digest(&entries) }
+}
+
+fn digest(document: &impl Serialize) -> Sha256 {
+    sha256(&serde_json::to_vec(document).expect("entries hold only texts and numbers, which JSON can say"))
 }
 
 /// A list of 200,000 bundles takes a while: not on a thread that answers requests.

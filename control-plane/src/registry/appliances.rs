@@ -132,8 +132,7 @@ pub async fn appliance(
 /// What an appliance serves, sorted.
 pub async fn holdings(database: &Database, name: &ApplianceName) -> Result<Vec<HeldBundle>, DatabaseError> {
     let sql = "SELECT path, generation, bytes FROM holdings WHERE appliance = $1";
-    let rows = database.read(sql, vec![name.as_str().into()]).await?;
-    let mut held = rows.iter().map(held_bundle).collect::<Result<Vec<_>, _>>()?;
+    let mut held = database.read_each(sql, vec![name.as_str().into()], held_bundle).await?;
     held.sort_unstable();
     Ok(held)
 }

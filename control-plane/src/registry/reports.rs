@@ -19,7 +19,8 @@ pub enum Novelty {
     New,
     /// It was not seen before, and its sender begins to count anew.
     NewInstance,
-    /// It is the newest one, once more: its acknowledgement was lost. What it counts is counted already; what it tells of the present holds.
+    /// It is the newest one, once more: its acknowledgement was lost. What it counts is counted already; what
+    /// it tells of the present holds.
     Repeated,
     /// It is an older one, late. Nothing in it is news.
     Late,
@@ -53,6 +54,23 @@ pub fn novelty(known: Option<(&str, u64)>, instance: &str, sequence: u64) -> Nov
 
 /// Takes a report: all of it, or nothing.
 pub async fn accept(
+    database: &Database,
+    appliance: &ApplianceName,
+    report: &Report,
+    now: u64,
+) -> Result<Accepted, RegistryError> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match accept_once(database, appliance, report, now).await {
+            // Reports of one region add to the same rows. They do so in one order, as far as it is ours to say.
+            Err(RegistryError::Database(error)) if error.is_conflict() && tries < limits::CONFLICT_TRIES => {}
+            other => return other,
+        }
+    }
+}
+
+async fn accept_once(
     database: &Database,
     appliance: &ApplianceName,
     report: &Report,
@@ -140,11 +158,12 @@ async fn count(
             told.absent.into(),
         ]);
     }
-    // Sorted, so that two reports lock common rows in one order. Directories that no title has are passed over: anybody may ask for those.
+    // Sorted, so that two reports lock common rows in one order. Directories that no title has are passed
+    // over: anybody may ask for those.
     let sql = "INSERT INTO demand (region, path, day, requests, bytes, absent) \
                SELECT sites.region, column2, column3, column4, column5, column6 FROM (VALUES {rows}) AS told \
                JOIN sites ON sites.name = column1 WHERE EXISTS (SELECT 1 FROM bundles WHERE bundles.path = column2) \
-               ON CONFLICT (region, path, day) DO UPDATE SET requests = demand.requests + excluded.requests, \
+               ORDER BY column3, column2 ON CONFLICT (region, path, day) DO UPDATE SET requests = demand.requests + excluded.requests, \
                bytes = demand.bytes + excluded.bytes, absent = demand.absent + excluded.absent";
     change.execute_many(sql, 6, rows).await?;
     let rows = of_site
@@ -172,7 +191,8 @@ struct Told {
     absent: u64,
 }
 
-/// Demand by day and directory. A day to come, or one that is not kept any more, is a clock that is wrong: it counts as today.
+/// Demand by day and directory. A day to come, or one that is not kept any more, is a clock that is wrong: it
+/// counts as today.
 fn add_up(demand: &[DayDemand], today: u32) -> BTreeMap<(u32, &BundlePath), Told> {
     let mut sums: BTreeMap<(u32, &BundlePath), Told> = BTreeMap::new();
     for day in demand {
@@ -250,7 +270,8 @@ fn json(document: Option<&impl serde::Serialize>) -> Option<String> {
     document.and_then(|document| serde_json::to_string(document).ok())
 }
 
-/// A text that is only shown, at most [`limits::TEXT_BYTES_MAX`] bytes of it, without the zero that PostgreSQL takes in no text.
+/// A text that is only shown, at most [`limits::TEXT_BYTES_MAX`] bytes of it, without the zero that
+/// PostgreSQL takes in no text.
 pub(super) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(limits::TEXT_BYTES_MAX);
     text[..end].replace('\0', " ")

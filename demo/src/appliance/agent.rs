@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use control_client::agent_client::AgentClient;
-use control_client::fill::{FillProgress, FillRun};
+use control_client::fill::{FillPlanReport, FillProgress, FillRun};
 
 use super::Premises;
 use crate::failure::{Failure, Step};
@@ -43,6 +43,11 @@ impl AgentProcess {
         self.client.progress().await.step("asking the agent how the fill goes")
     }
 
+    /// What a run would do now.
+    pub async fn plan(&self) -> Result<FillPlanReport, Failure> {
+        self.client.plan().await.step("asking the agent for its plan")
+    }
+
     /// The last run that ended.
     pub async fn last_run(&self) -> Result<Option<FillRun>, Failure> {
         let history = self.client.history().await.step("asking the agent about its runs")?;
@@ -57,6 +62,11 @@ impl AgentProcess {
     /// The run that ended after the one called `before`, if it has.
     pub async fn ended_run(&self, before: Option<&str>) -> Result<Option<FillRun>, Failure> {
         Ok(self.last_run().await?.filter(|run| Some(run.run.as_str()) != before))
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.process.ended()
     }
 
     /// Tells the agent to stop, and waits for it.

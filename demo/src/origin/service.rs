@@ -39,6 +39,9 @@ const FAULTS_BYTES_MAX: usize = 64 * 1024;
 /// How long a client may take for a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a connection may take to send what was handed to it.
+const FLUSH: Duration = Duration::from_millis(50);
+
 /// How long a response that stalls does: longer than anybody should wait.
 const STALL: Duration = Duration::from_secs(600);
 
@@ -210,11 +213,18 @@ impl Origin {
                 Some(Wrong::Stalled { after_bytes } | Wrong::Cut { after_bytes }) => after_bytes - sent,
                 _ => u64::MAX,
             };
-            let bytes = (range.end - range.start - sent).min(allowed).min(BLOCK_BYTES as u64);
-            if bytes == 0 {
-                if matches!(wrong, Some(Wrong::Stalled { .. })) {
-                    tokio::time::sleep(STALL).await;
+            let block_bytes = match wrong {
+                // Ten times a second, so that it looks slow, and not stalled.
+                Some(Wrong::Slow { bytes_per_second }) => {
+                    (bytes_per_second / 10).clamp(1, BLOCK_BYTES as u64)
                 }
+                _ => BLOCK_BYTES as u64,
+            };
+            let bytes = (range.end - range.start - sent).min(allowed).min(block_bytes);
+            if bytes == 0 {
+                // A connection that is cut at once loses what was handed to it and counted.
+                let is_stalled = matches!(wrong, Some(Wrong::Stalled { .. }));
+                tokio::time::sleep(if is_stalled { STALL } else { FLUSH }).await;
                 break Err(io::Error::from(io::ErrorKind::ConnectionReset));
             }
             let mut block = vec![0; bytes as usize];

@@ -1,6 +1,7 @@
 //! The objects of one bundle from one source, several at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use control_client::descriptor::Descriptor;
 use control_client::sources::FillSource;
@@ -41,7 +42,7 @@ pub(super) async fn probe(run: &Arc<Run>, work: &mut Work, source: usize, descri
         sha256: object.sha256,
     };
     let asking = run.breakers.ask(asked);
-    match run.fetcher.probe(&wanted).await {
+    match run.fetcher.probe(&wanted, asked.kind).await {
         Ok(()) => {
             asking.succeeded();
             true
@@ -70,8 +71,13 @@ pub(super) async fn fetch_missing(
                 break None;
             }
             match run.breakers.admission(&work.sources[source].0) {
-                Admission::Admitted => {}
-                _ if fetching.is_empty() => stopped = Some(Stopped::BySource),
+                admission if may_ask(admission, run.agent.pace.now()) => {}
+                _ if fetching.is_empty() => {
+                    // Whatever is decided next, it is not decided a thousand times a second.
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    stopped = Some(Stopped::BySource);
+                    continue;
+                }
                 _ => {
                     let ended = fetching.join_next().await;
                     stopped = ended.and_then(|ended| take_in(run, work, source, ended));
@@ -94,7 +100,10 @@ pub(super) async fn fetch_missing(
     }
     // What is under way ends, whatever the others did: each object is worth its bytes by itself.
     while let Some(ended) = fetching.join_next().await {
-        stopped = take_in(run, work, source, ended).or(stopped);
+        stopped = match (stopped, take_in(run, work, source, ended)) {
+            (disk @ Some(Stopped::ByDisk(_)), _) => disk,
+            (earlier, later) => later.or(earlier),
+        };
     }
     stopped.map_or(Ok(()), Err)
 }
@@ -122,6 +131,18 @@ fn fetch_one(
     }
 }
 
+/// As the choice of the source sees it.
+fn may_ask(admission: Admission, now: Duration) -> bool {
+    match admission {
+        Admission::Admitted => true,
+        Admission::NotBefore(until) | Admission::Down(until) => until <= now,
+        Admission::Probing => false,
+    }
+}
+
+/// After a breaker has opened between the choice of its source and the first question.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
 /// Takes in what became of an object; why to stop, where it is to be stopped.
 fn take_in(
     run: &Run,
@@ -129,7 +150,13 @@ fn take_in(
     source: usize,
     ended: Result<(Asking, Fetched), tokio::task::JoinError>,
 ) -> Option<Stopped> {
-    let Ok((asking, fetched)) = ended else { return Some(Stopped::BySource) };
+    let (asking, fetched) = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            tracing::error!(%error, "the work on an object ended in a panic; please report it with the log");
+            return Some(Stopped::ByDisk(DiskError::Gone));
+        }
+    };
     match fetched.result {
         Ok(()) => {
             asking.succeeded();

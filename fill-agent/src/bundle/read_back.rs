@@ -2,13 +2,15 @@
 //! there. It is what a bundle that was begun is gone on with by, and what one that is complete is published by.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{self, Context};
 use cache_store::{ChunkChecksums, Layout};
 use control_client::content::Sha256;
 
 use crate::disk::{DiskError, DiskFile, DiskThread};
-use crate::limits::{BLOCK_BYTES, VERIFY_READS};
+use crate::limits::{BLOCK_BYTES, READ_BACK_BYTES_PER_SECOND_MIN, READ_BACK_FACTOR, VERIFY_READS};
+use crate::shared_pace::SharedPace;
 
 /// What the disk holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,17 +32,19 @@ impl ReadBack {
     }
 }
 
-/// Reads all of it. Several reads are under way at once, and they are looked at in their order.
+/// Reads all of it, no faster than a multiple of the rate that fill has now. Several reads are under way at once, and they
+/// are looked at in their order.
 pub(super) async fn read_back(
     disk: &DiskThread,
     file: &DiskFile,
     layout: &Layout,
+    pace: &SharedPace,
 ) -> Result<ReadBack, DiskError> {
     let data_bytes = layout.data_bytes();
     let mut objects = ObjectDigests::new(layout);
     let mut checksums = ChunkChecksums::new();
     let mut reads = VecDeque::new();
-    let (mut asked, mut seen) = (0, 0);
+    let (mut asked, mut seen, mut due) = (0, 0, Instant::now());
     while seen < data_bytes {
         while asked < data_bytes && reads.len() < VERIFY_READS {
             let length = (data_bytes - asked).min(BLOCK_BYTES as u64);
@@ -54,9 +58,20 @@ pub(super) async fn read_back(
         checksums.update(bytes);
         objects.update(seen, bytes);
         seen += length as u64;
+        due += time_for(length as u64, pace.rate().bytes_per_second());
+        // Who is late by the scheduler's doing may catch up, and not by more than a moment.
+        due = due.max(Instant::now().checked_sub(LATE_MAX).unwrap_or(due));
+        tokio::time::sleep_until(due.into()).await;
     }
     Ok(ReadBack { digests: objects.finish(), chunk_checksums: checksums.finish() })
 }
+
+fn time_for(bytes: u64, bytes_per_second: u64) -> Duration {
+    let per_second = bytes_per_second.saturating_mul(READ_BACK_FACTOR).max(READ_BACK_BYTES_PER_SECOND_MIN);
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / per_second)
+}
+
+const LATE_MAX: Duration = Duration::from_millis(100);
 
 /// Digests the objects while their bytes go by.
 struct ObjectDigests<'a> {

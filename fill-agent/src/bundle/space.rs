@@ -15,6 +15,7 @@ use crate::daemon::Retired;
 use crate::disk::{DiskError, DiskFile, DiskThread, io_reason};
 use crate::plan::PlannedRetire;
 use crate::run::Run;
+use crate::shared_pace::SharedPace;
 use crate::volumes::OpenVolume;
 
 /// A bundle's file, and which of its objects are in it.
@@ -87,7 +88,7 @@ pub(super) async fn open(
         other => other.map_err(never)?,
     };
     let disk = run.agent.volumes.disk(volume.index).map_err(|error| {
-        NoSpace::Never(FailureReason::DiskFailed, format!("no disk thread (io_uring): {error}"))
+        NoSpace::Never(FailureReason::DiskFailed, format!("no ring for the volume's disk: {error}; is io_uring allowed (kernel.io_uring_disabled, seccomp)?"))
     })?;
     let file = DiskFile::of(incoming.file())
         .map_err(|error| NoSpace::Never(FailureReason::DiskFailed, error.to_string()))?;
@@ -95,7 +96,9 @@ pub(super) async fn open(
     let missing = whole.iter().filter(|is_whole| !**is_whole).count();
     let mut space = Space { incoming, file, disk, whole, missing, done_bytes: 0 };
     if opened == Opened::Resumed {
-        take_stock(&mut space).await.map_err(|error| NoSpace::Never(error.reason(), error.to_string()))?;
+        take_stock(&mut space, &run.agent.pace)
+            .await
+            .map_err(|error| NoSpace::Never(error.reason(), error.to_string()))?;
         tracing::info!(bundle = %work.planned.key, done_bytes = space.done_bytes, "a bundle that was begun is gone on with");
     }
     Ok(space)
@@ -165,9 +168,9 @@ fn open_file(
 }
 
 /// Which objects are whole is for the disk to say.
-async fn take_stock(space: &mut Space) -> Result<(), DiskError> {
+async fn take_stock(space: &mut Space, pace: &SharedPace) -> Result<(), DiskError> {
     let layout = space.incoming.layout();
-    let found = read_back(&space.disk, &space.file, layout).await?;
+    let found = read_back(&space.disk, &space.file, layout, pace).await?;
     let wrong: std::collections::HashSet<usize> = found.wrong(layout).collect();
     for place in 0..space.whole.len() {
         if !wrong.contains(&place) {
@@ -187,7 +190,7 @@ pub(super) async fn verify(run: &Arc<Run>, space: Space) -> Result<Verified, (Fa
     let (incoming, synced) =
         synced.await.ok_or_else(|| (FailureReason::DiskFailed, "a thread panicked".to_owned()))?;
     synced.map_err(refused)?;
-    let found = read_back(&disk, &file, incoming.layout()).await;
+    let found = read_back(&disk, &file, incoming.layout(), &run.agent.pace).await;
     let read_back = found.map_err(|error| (error.reason(), error.to_string()))?;
     let wrong = read_back.wrong(incoming.layout()).next();
     if let Some(place) = wrong {

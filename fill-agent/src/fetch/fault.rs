@@ -29,6 +29,8 @@ pub enum Fault {
     },
     /// 404 or 410: it is not there, or not yet.
     Absent(u16),
+    /// A peer serves another edition of the object: it has this one not yet, or no longer.
+    OtherEdition,
     /// 429 or 503: it asks to be left alone for a while.
     Busy {
         /// The status.
@@ -74,7 +76,7 @@ impl Fault {
             Self::Unreachable(_) | Self::Stalled(_) | Self::Slow { .. } | Self::Broken { .. } => {
                 Answer::Unreachable
             }
-            Self::Absent(_) => Answer::Missing,
+            Self::Absent(_) | Self::OtherEdition => Answer::Missing,
             Self::Busy { retry_after, .. } => Answer::Busy(*retry_after),
             Self::Redirect { .. } | Self::Status(_) | Self::Head(_) => Answer::Refused,
             Self::Length { .. } => Answer::WrongLength,
@@ -89,9 +91,12 @@ impl Fault {
             Self::Unreachable(_) | Self::Stalled(_) | Self::Slow { .. } | Self::Broken { .. } => {
                 FailureReason::Unreachable
             }
-            Self::Absent(_) | Self::Busy { .. } | Self::Redirect { .. } | Self::Status(_) | Self::Head(_) => {
-                FailureReason::Refused
-            }
+            Self::Absent(_)
+            | Self::OtherEdition
+            | Self::Busy { .. }
+            | Self::Redirect { .. }
+            | Self::Status(_)
+            | Self::Head(_) => FailureReason::Refused,
             Self::Length { .. } => FailureReason::WrongLength,
             Self::Range(_) | Self::Changed => FailureReason::Changed,
             Self::WrongBytes(_) => FailureReason::WrongBytes,
@@ -124,6 +129,7 @@ impl fmt::Display for Fault {
                 write!(formatter, "the connection broke after {received} bytes of the object: {detail}")
             }
             Self::Absent(status) => write!(formatter, "it does not have the object (status {status})"),
+            Self::OtherEdition => write!(formatter, "it has another edition of the object"),
             Self::Busy { status, retry_after: Some(after) } => {
                 write!(formatter, "it is busy (status {status}, Retry-After {} s)", after.as_secs())
             }

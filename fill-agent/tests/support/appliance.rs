@@ -148,7 +148,7 @@ pub fn config(folder: &Path) -> Config {
     config.fill.state = folder.join("state");
     config.fill.socket = folder.join("agent.sock");
     config.fill.keep_free = ByteCount::mib(1);
-    config.fill.stall_timeout = Duration::from_millis(500);
+    config.fill.stall_timeout = Duration::from_secs(1);
     config.fill.connect_timeout = Duration::from_millis(500);
     config.fill.concurrency = 4;
     config.fill.time_zone = "UTC".to_owned();

@@ -37,7 +37,7 @@ pub enum Act {
     /// Send so many bytes under one validator; whoever comes for the rest finds another version under another.
     ChangeAfter(usize),
     /// The right bytes, under that validator.
-    Tagged(&'static str),
+    Tagged(String),
     /// Another range than was asked for.
     OtherRange,
     /// A head without an end.
@@ -55,6 +55,8 @@ pub struct Asked {
     pub if_range: Option<String>,
     /// How often that target was asked for with GET before.
     pub times: usize,
+    /// How often it was asked for in any way before.
+    pub seen: usize,
 }
 
 type Script = dyn Fn(&Asked) -> Act + Send + Sync;
@@ -154,14 +156,11 @@ impl Shared {
             let line = lines.find(|line| line.to_ascii_lowercase().starts_with(&format!("{name}:")));
             line.map(|line| line.split_once(':').unwrap().1.trim().to_owned())
         };
-        let times = self
-            .asked
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|asked| asked.target == target && asked.method == "GET")
-            .count();
-        Some(Asked { range: field("range"), if_range: field("if-range"), method, target, times })
+        let asked = self.asked.lock().unwrap();
+        let same = asked.iter().filter(|asked| asked.target == target);
+        let (seen, times) = (same.clone().count(), same.filter(|asked| asked.method == "GET").count());
+        drop(asked);
+        Some(Asked { range: field("range"), if_range: field("if-range"), method, target, times, seen })
     }
 
     /// `None` where the connection is over.
@@ -189,9 +188,13 @@ impl Shared {
                 self.send(stream, b"220 mail.example ESMTP\r\n")?;
                 None
             }
+            Act::Tagged(tag) if is_head => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\netag: {tag}\r\n\r\n");
+                self.send(stream, head.as_bytes())
+            }
             _ if is_head => self.send(stream, &whole(length)),
             Act::Right => self.right(stream, asked, &object, "\"right\""),
-            Act::Tagged(tag) => self.right(stream, asked, &object, tag),
+            Act::Tagged(tag) => self.right(stream, asked, &object, &tag),
             Act::OtherLength(more) => {
                 let length = length.saturating_add_signed(more as isize);
                 self.send(stream, &whole(length))?;

@@ -205,7 +205,8 @@ pub(crate) enum ApplianceCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Make a key, to sign when those before it are retired. Put its public half into control.trusted_keys of every appliance first.
+    /// Make a key, to sign when those before it are retired. Put its public half into control.trusted_keys of
+    /// every appliance first.
     New,
     /// List the keys; the first signs.
     List,

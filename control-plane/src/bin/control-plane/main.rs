@@ -1,5 +1,5 @@
-//! `control-plane`: the reference control plane and its operator's command. The table of contents of a process's life: arguments,
-//! configuration, one command.
+//! `control-plane`: the reference control plane and its operator's command. The table of contents of a
+//! process's life: arguments, configuration, one command.
 
 mod appliances;
 mod arguments;

@@ -18,7 +18,7 @@ struct Answer {
     bundles: usize,
     /// The sequence of the manifest that was made last; 0 where none was.
     manifest_sequence: u64,
-    /// Whether that has another list than this one.
+    /// Whether that has other bundles than this one, or another order.
     manifest_differs: bool,
     entries: Vec<Entry>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -153,7 +153,9 @@ fn lines(answer: &Answer) -> Vec<String> {
     lines.push(match (answer.manifest_sequence, answer.manifest_differs) {
         (0, _) => "no manifest has been made yet: a control plane that serves makes it".to_owned(),
         (sequence, false) => format!("manifest {sequence} has this list"),
-        (sequence, true) => format!("manifest {sequence} has another list: the next one will have this"),
+        (sequence, true) => {
+            format!("manifest {sequence} has other bundles, or another order: the next one will have these")
+        }
     });
     let mut rows = vec![row(["class", "bytes a day", "bytes", "bundle"])];
     rows.extend(answer.entries.iter().map(|Entry { entry, .. }| {

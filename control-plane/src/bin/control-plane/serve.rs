@@ -6,8 +6,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Session;
 use crate::failure::Failure;
 
-/// Serves until it is told to stop. The addresses that it listens on are written to standard output, one a line, with `--json` as
-/// a list.
+/// Serves until it is told to stop. The addresses that it listens on are written to standard output, one a
+/// line, with `--json` as a list.
 pub(crate) async fn serve(session: &Session) -> Result<(), Failure> {
     start_logging(session.config.log.level);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
