@@ -88,10 +88,15 @@ pub(crate) fn measure(scale: &Scale) -> Result<Table, Box<dyn Error>> {
         storm.per_second,
         "/s",
     );
+    let grown = || resident_bytes().map(|bytes| bytes.saturating_sub(before) as f64 / 1e6);
+    table.add("resident_megabytes_after", "memory after all of it (resident, grown)", grown()?, "MB");
+    decide_beside(&made, scale.duration, None)?;
+    table.add("resident_megabytes_at_last", "memory after as many reports again", grown()?, "MB");
+    let size = made.fleet.size();
     table.add(
-        "resident_megabytes_after",
-        "memory after all of it (resident, grown)",
-        (resident_bytes()? - before) as f64 / 1e6,
+        "inventory_megabytes_at_last",
+        "memory of all inventories then",
+        size.inventory_bytes as f64 / 1e6,
         "MB",
     );
     Ok(table)
