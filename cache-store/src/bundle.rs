@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
@@ -20,6 +20,7 @@ pub struct VolumeIndex(pub u8);
 
 /// A bundle of the inventory: some 200 bytes of memory, whatever the number of its objects.
 pub struct Bundle {
+    instance: u64,
     record: BundleRecord,
     id: BundleId,
     volume: VolumeIndex,
@@ -42,6 +43,10 @@ pub struct OpenBundle {
     openers: Arc<Openers>,
 }
 
+/// Counts as an open file of a bundle: its space does not count as returned before this is dropped. For whoever opens the
+/// file of an open bundle once more; to be dropped after that file was closed.
+pub struct FileHold(Arc<Bundle>);
+
 /// What an open bundle holds, and what its openers close.
 #[derive(Debug)]
 pub(crate) struct OpenFile {
@@ -59,7 +64,9 @@ impl VolumeIndex {
 
 impl Bundle {
     pub(crate) fn new(record: BundleRecord, volume: VolumeIndex) -> Self {
+        static LAST_INSTANCE: AtomicU64 = AtomicU64::new(0);
         Self {
+            instance: LAST_INSTANCE.fetch_add(1, Ordering::Relaxed) + 1,
             id: BundleId::of(&record.key),
             record,
             volume,
@@ -68,6 +75,12 @@ impl Bundle {
             open: ArcSwapOption::empty(),
             departure: OnceLock::new(),
         }
+    }
+
+    /// A number that no other bundle of this process has or will have, from 1: another file that comes to this path,
+    /// even with the same generation, has another.
+    pub fn instance(&self) -> u64 {
+        self.instance
     }
 
     /// Path and generation.
@@ -159,6 +172,13 @@ impl OpenBundle {
         self.contents().file.as_fd()
     }
 
+    /// Counts one more open file of the bundle.
+    pub fn hold(&self) -> FileHold {
+        // This open bundle is counted itself, so that no departure has seen the last file go.
+        self.bundle.count_in();
+        FileHold(Arc::clone(&self.bundle))
+    }
+
     /// Whether starting a read can wait for the disk: see [`crate::Volume::reads_may_block`].
     pub fn reads_may_block(&self) -> bool {
         self.contents().reads_may_block
@@ -192,6 +212,19 @@ impl OpenBundle {
 
     fn contents(&self) -> &OpenFile {
         self.contents.as_ref().expect("only drop takes the contents")
+    }
+}
+
+impl FileHold {
+    /// Whose file it is.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.0
+    }
+}
+
+impl Drop for FileHold {
+    fn drop(&mut self) {
+        self.0.count_out();
     }
 }
 

@@ -62,7 +62,7 @@ mod volume;
 mod warden;
 mod writer;
 
-pub use bundle::{Bundle, OpenBundle, VolumeIndex};
+pub use bundle::{Bundle, FileHold, OpenBundle, VolumeIndex};
 pub use change::{Adoption, AdoptionOutcome, ChangeError, Purge, Retirement};
 pub use checksums::ChunkChecksums;
 pub use counters::StoreCounters;

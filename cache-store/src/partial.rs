@@ -2,8 +2,8 @@
 //!
 //! The fill agent opens one for each bundle that it fetches, and writes every object at its place ([`Layout::range`])
 //! as it comes. Killed, it opens the same file again and hashes what is in it: an object whose digest is right
-//! is whole, whatever came before. When all are, it reads the whole data region back from the medium, computes digests
-//! and checksums from what it reads, and publishes.
+//! is whole, whatever came before. When all are, it reads the whole data region back from the medium, compares it with what it
+//! has hashed, and publishes.
 
 use std::fmt;
 use std::io;

@@ -3,8 +3,8 @@
 //!
 //! 1. the file is made under `incoming/`, its lock is taken, and all of its space is reserved: a full disk
 //!    says so here;
-//! 2. the data is written, checksums and digests computed on the way ([`BundleWriter`]) or from what is read
-//!    back ([`IncomingBundle`], whose caller reads all of it before the next step);
+//! 2. the data is written, checksums and digests computed on the way; the caller of an [`IncomingBundle`] reads all of it back
+//!    and compares it before the next step;
 //! 3. footer and trailer are written, `fdatasync`, and what the medium holds is read back and compared: all of
 //!    it, or footer, trailer and a sample where the caller has read the data;
 //! 4. `fsync` of the file;

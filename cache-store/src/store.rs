@@ -134,6 +134,11 @@ impl Store {
         self.shared.index.get(directory).filter(|bundle| !bundle.is_leaving())
     }
 
+    /// Whether bundles of a volume may be served: it has not been isolated. Lock-free.
+    pub fn is_in_use(&self, volume: VolumeIndex) -> bool {
+        !self.shared.view(volume).is_failed()
+    }
+
     /// Asks for a bundle to be opened. Never waits; `on_opened` is called on an opener thread, once, unless
     /// the queue is full.
     pub fn open_bundle(&self, bundle: &Arc<Bundle>, on_opened: OnOpened) -> Result<(), OpenQueueFull> {

@@ -19,7 +19,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use control_client::content::{BundlePath, Generation};
+use control_client::content::{BundleKey, BundlePath, Generation};
 
 pub use isolation::Isolation;
 pub use marker::VolumeId;
@@ -168,6 +168,18 @@ impl Volume {
         let names = disk::list(self.bundle_directory(any.path_hash[0])?.as_fd())?;
         let ids = names.iter().filter_map(|name| BundleId::parse_file_name(name));
         Ok(ids.filter(|id| id.path_hash == any.path_hash).map(|id| id.generation).max())
+    }
+
+    /// Removes a bundle's published file that the daemon does not have in its inventory, and refuses to take into it; `false` where
+    /// there is none. What is in the inventory goes by being retired, and in no other way.
+    pub fn remove_unserved(&self, key: &BundleKey) -> io::Result<bool> {
+        let id = BundleId::of(key);
+        if disk::named_facts(self.root(), &id.file_path())?.is_none() {
+            return Ok(false);
+        }
+        disk::remove_file(self.root(), &id.file_path())?;
+        disk::sync(self.bundle_directory(id.path_hash[0])?.as_fd())?;
+        Ok(true)
     }
 
     pub(crate) fn root(&self) -> BorrowedFd<'_> {

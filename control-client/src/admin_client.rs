@@ -8,6 +8,7 @@ mod answer;
 mod error;
 mod exchange;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub enum Call {
     Adopt(Adopt),
     /// `POST /retire`.
     Retire(Retire),
+    /// The same, where the space is waited for so many seconds at most.
+    RetireWithin(Retire, u64),
     /// `POST /purge`.
     Purge(Purge),
     /// `POST /drain`.
@@ -79,8 +82,15 @@ impl AdminClient {
     /// Asks, and gives the answer as it was received, whatever its status.
     pub async fn send(&self, call: &Call) -> Result<Answer, AdminError> {
         let (method, path) = call.method_and_path();
-        let timeout = if method == "GET" { self.read_timeout } else { self.change_timeout };
-        let exchange = exchange(&self.address, self.connect_timeout, method, path, call.content());
+        let timeout = match call {
+            // The daemon waits first, and answers then.
+            Call::RetireWithin(_, seconds) => {
+                self.change_timeout.saturating_add(Duration::from_secs(*seconds))
+            }
+            _ if method == "GET" => self.read_timeout,
+            _ => self.change_timeout,
+        };
+        let exchange = exchange(&self.address, self.connect_timeout, method, &path, call.content());
         match tokio::time::timeout(timeout, exchange).await {
             Ok(answer) => answer,
             Err(_) => Err(AdminError::TimedOut { address: self.address.clone(), after: timeout }),
@@ -127,6 +137,12 @@ impl AdminClient {
         self.send(&Call::Retire(retire)).await?.document()
     }
 
+    /// Takes a bundle out, and waits so many seconds at most until its space has returned: the daemon answers 504 where it has
+    /// not, and keeps no thread that waits for it.
+    pub async fn retire_within(&self, retire: Retire, seconds: u64) -> Result<Retired, AdminError> {
+        self.send(&Call::RetireWithin(retire, seconds)).await?.document()
+    }
+
     /// Stops serving content.
     pub async fn purge(&self, purge: Purge) -> Result<Purged, AdminError> {
         self.send(&Call::Purge(purge)).await?.document()
@@ -145,8 +161,8 @@ impl AdminClient {
 
 impl Call {
     /// The method and the path of the request.
-    pub const fn method_and_path(&self) -> (&'static str, &'static str) {
-        match self {
+    pub fn method_and_path(&self) -> (&'static str, Cow<'static, str>) {
+        let (method, path) = match self {
             Self::Health => ("GET", "/health"),
             Self::Metrics => ("GET", "/metrics"),
             Self::Inventory => ("GET", "/inventory"),
@@ -156,16 +172,20 @@ impl Call {
             Self::Adopt(_) => ("POST", "/adopt"),
             // As long as the daemon waits at most; this client's own timeout ends it earlier.
             Self::Retire(_) => ("POST", "/retire?wait_seconds=14400"),
+            Self::RetireWithin(_, seconds) => {
+                return ("POST", Cow::Owned(format!("/retire?wait_seconds={seconds}")));
+            }
             Self::Purge(_) => ("POST", "/purge"),
             Self::Drain => ("POST", "/drain"),
             Self::Undrain => ("POST", "/undrain"),
-        }
+        };
+        (method, Cow::Borrowed(path))
     }
 
     fn content(&self) -> Vec<u8> {
         match self {
             Self::Adopt(adopt) => json(adopt),
-            Self::Retire(retire) => json(retire),
+            Self::Retire(retire) | Self::RetireWithin(retire, _) => json(retire),
             Self::Purge(purge) => json(purge),
             _ => Vec::new(),
         }

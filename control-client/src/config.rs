@@ -32,7 +32,7 @@ pub use error::ConfigError;
 pub use fill::FillConfig;
 pub use log::{LogConfig, LogLevel};
 pub use problem::Problem;
-pub use serve::{AtCapacity, ServeConfig, Workers};
+pub use serve::{AtCapacity, RamTier, ServeConfig, Workers};
 pub use source::is_world_writable;
 pub use store::{StoreConfig, VolumeConfig};
 pub use tls::{CertificateConfig, TlsConfig};
@@ -64,12 +64,30 @@ pub struct Config {
     pub control_plane: ControlPlaneConfig,
 }
 
+/// Who reads the file, and obeys some of its sections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// `oca-daemon`: all but `[fill]` and `[control_plane]`.
+    Daemon,
+    /// `fill-agent`: `[store]`, `[admin]`, `[log]`, `[control]` and `[fill]`.
+    Agent,
+    /// `control-plane`: `[log]` and `[control_plane]`.
+    ControlPlane,
+    /// The operator.
+    Everyone,
+}
+
 impl Config {
     /// Reads a file and checks it wholly. The file has at most [`crate::limits::CONFIG_FILE_BYTES_MAX`] bytes.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_for(path, Reader::Everyone)
+    }
+
+    /// Reads a file and checks the sections that a process obeys: what is wrong in others is for those who obey them.
+    pub fn load_for(path: &Path, reader: Reader) -> Result<Self, ConfigError> {
         let text = source::read(path)?;
         let config = Self::parse_named(&text, Some(path))?;
-        let problems = config.check();
+        let problems = config.check_for(reader);
         if problems.is_empty() {
             return Ok(config);
         }
@@ -89,16 +107,40 @@ impl Config {
 
     /// Everything that is wrong with the values, in the order of the file; nothing where all is well.
     pub fn check(&self) -> Vec<Problem> {
+        self.check_for(Reader::Everyone)
+    }
+
+    /// What is wrong with the values that this reader obeys.
+    fn check_for(&self, reader: Reader) -> Vec<Problem> {
+        let is_for = |other| matches!(reader, Reader::Everyone) || reader == other;
+        let (daemon, agent) = (is_for(Reader::Daemon), is_for(Reader::Agent));
         let mut problems = Problems::default();
-        self.store.check(&mut problems);
-        self.serve.check(&mut problems);
-        self.tls.check(&mut problems);
-        self.admin.check(&mut problems);
+        if daemon || agent {
+            self.store.check(&mut problems);
+        }
+        if daemon {
+            self.serve.check(&mut problems);
+            self.tls.check(&mut problems);
+        }
+        if daemon || agent {
+            self.admin.check(&mut problems);
+        }
         self.log.check(&mut problems);
-        self.control.check(&mut problems);
-        self.fill.check(&mut problems);
-        self.control_plane.check(&mut problems);
-        listeners::check(self, &mut problems);
+        if daemon || agent {
+            self.control.check(&mut problems);
+        }
+        if agent {
+            self.fill.check(&mut problems);
+        }
+        if is_for(Reader::ControlPlane) {
+            self.control_plane.check(&mut problems);
+        }
+        if daemon {
+            listeners::check(self, &mut problems);
+        }
+        if agent {
+            listeners::check_sockets(self, &mut problems);
+        }
         problems.into_vec()
     }
 

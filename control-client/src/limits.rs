@@ -70,6 +70,9 @@ pub const MAX_AGE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_se
 /// Read buffers of one worker. Below, a few cold viewers wait for each other.
 pub const READ_BUFFERS: RangeInclusive<ByteCount> = ByteCount::mib(4)..=ByteCount::gib(64);
 
+/// Memory for what is asked for most, where it is not left to the daemon. Below, not a single block of 2 MiB fits.
+pub const RAM_TIER: RangeInclusive<ByteCount> = ByteCount::mib(2)..=ByteCount::gib(16 * 1024);
+
 /// Unsent bytes that a socket may hold. Below 16 KiB a TLS record does not fit; above 64 MiB it bounds nothing.
 pub const NOTSENT_LOWAT: RangeInclusive<ByteCount> = ByteCount::kib(16)..=ByteCount::mib(64);
 

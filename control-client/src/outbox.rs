@@ -22,14 +22,14 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
 
-use crate::demand::{Demand, PathDemand};
+use crate::demand::Demand;
 use crate::fill::FillRun;
 use crate::hex;
 use crate::report::{DayDemand, DirectiveResult, Dropped};
 use crate::wire::DocumentVersion;
 
 use counted::Counted;
-use waiting::{Counts, Waiting};
+use waiting::Waiting;
 
 /// The outbox of one appliance, in its agent's folder. Only one process may have it open.
 #[derive(Debug)]
@@ -111,12 +111,6 @@ impl Outbox {
         self.state.waiting.add_demand(day, new);
         self.state.waiting.dropped.add(&dropped);
         if self.state.counted == before { Ok(()) } else { self.changed() }
-    }
-
-    /// Adds demand that is in no totals.
-    pub fn add_demand(&mut self, day: u32, demand: &[PathDemand]) -> Result<(), OutboxError> {
-        self.state.waiting.add_demand(day, demand.iter().map(|path| (path.path.clone(), Counts::of(path))));
-        self.changed()
     }
 
     /// Adds a run that has ended. One that is here already, by its name, is not added again.

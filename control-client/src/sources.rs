@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,8 +51,9 @@ pub struct FillSource {
     /// An `http` or `https` URL; an object is at `{url}{path of the bundle}/{name of the object}`, each component
     /// percent-encoded.
     pub url: String,
-    /// How long the sources before this one are tried first, counted from the bundle's turn: so that one copy per site comes from
-    /// afar, and the others from it.
+    /// How long the sources before this one are tried first, counted from the beginning of the run, or from when one of them has
+    /// said for the first time that it does not have the bundle yet: so that one copy per site comes from
+    /// afar, and the others from it. At most [`limits::ESCALATION_MAX`].
     pub after_seconds: u32,
 }
 
@@ -94,6 +96,12 @@ impl FillSource {
             && !self.name.chars().any(char::is_control);
         if !is_name {
             return Err("its name is empty, too long, or not printable".to_owned());
+        }
+        if Duration::from_secs(self.after_seconds.into()) > limits::ESCALATION_MAX {
+            return Err(format!(
+                "{:?}: due after {} s, which is longer than a day",
+                self.name, self.after_seconds
+            ));
         }
         web_url::check(&self.url).map_err(|error| format!("{:?}: {error}", self.name))
     }

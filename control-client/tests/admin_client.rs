@@ -105,15 +105,19 @@ fn a_change_is_sent_as_its_wire_document() {
         vec![
             answer("200 OK", include_str!("golden/retired.json")),
             answer("200 OK", include_str!("golden/purged.json")),
+            answer("200 OK", include_str!("golden/retired.json")),
         ],
     );
     let path = BundlePath::parse("/titles/abc/1080p").expect("a path");
     let retire =
         Retire { version: DocumentVersion, path: path.clone(), generation: Some(Generation::new(2)) };
     assert_eq!(block_on(client(&socket).retire(retire)).expect("retired").freed_bytes, 5_368_705_024);
-    let purge = Purge { version: DocumentVersion, path, prefix: true };
+    let purge = Purge { version: DocumentVersion, path: path.clone(), prefix: true };
     assert_eq!(block_on(client(&socket).purge(purge)).expect("purged").bundles.len(), 2);
+    let retire = Retire { version: DocumentVersion, path, generation: None };
+    block_on(client(&socket).retire_within(retire, 0)).expect("retired");
     let requests = daemon.join().expect("the daemon ends");
+    assert!(requests[2].starts_with("POST /retire?wait_seconds=0 HTTP/1.1\r\n"), "{}", requests[2]);
     assert!(requests[0].starts_with("POST /retire?wait_seconds=14400 HTTP/1.1\r\n"), "{}", requests[0]);
     assert!(
         requests[0].ends_with(r#"{"version":1,"path":"/titles/abc/1080p","generation":2}"#),

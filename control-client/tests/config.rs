@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use control_client::config::{AtCapacity, Config, ConfigError, LogLevel, Workers};
+use control_client::config::{AtCapacity, Config, ConfigError, LogLevel, Reader, Workers};
 use control_client::limits::CONFIG_FILE_BYTES_MAX;
 use control_client::units::ByteCount;
 use proptest::prelude::*;
@@ -329,6 +329,31 @@ fn all_problems_of_a_file_are_told_at_once_each_with_its_line() {
     );
     assert!(error.to_string().contains("config.toml:2: serve.connections: 0 is not between"), "{error}");
     assert_eq!(error.to_string().lines().count(), 3);
+}
+
+#[test]
+fn a_process_minds_only_what_is_wrong_in_the_sections_that_it_obeys() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("config.toml");
+    let places = |reader| match Config::load_for(&path, reader) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string().lines().map(|line| line.split(": ").nth(1).unwrap_or("")).collect(),
+    };
+    for (wrong, key, readers) in [
+        ("[serve]\nconnections = 0\n", "serve.connections", [true, false, false]),
+        ("[fill]\nconcurrency = 0\n", "fill.concurrency", [false, true, false]),
+        ("[control_plane]\nmisses = 0\n", "control_plane.misses", [false, false, true]),
+        ("[admin]\nsocket = \"a.sock\"\n", "admin.socket", [true, true, false]),
+        ("[log]\naccess = \"a.log\"\n", "log.access", [true, true, true]),
+        ("[fill]\nsocket = \"/run/oca/daemon.sock\"\n", "fill.socket", [false, true, false]),
+    ] {
+        fs::write(&path, wrong).expect("written");
+        let processes = [Reader::Daemon, Reader::Agent, Reader::ControlPlane];
+        let minds = processes.map(|reader| places(reader) == key);
+        assert_eq!(minds, readers, "{key}: {:?}", processes.map(places));
+        assert!(processes.iter().zip(readers).all(|(reader, minds)| minds || places(*reader).is_empty()));
+        assert_eq!(places(Reader::Everyone), key);
+    }
 }
 
 #[test]

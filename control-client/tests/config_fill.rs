@@ -116,6 +116,10 @@ fn urls_are_looked_at() {
         assert_only_problem(&format!("[control]\n{key} = {url}\n"), "has a path");
     }
     assert_only_problem(
+        "[control_plane]\nclient_origins = [\"origin\"]\n",
+        "control_plane.client_origins[0]: \"origin\" is not a URL",
+    );
+    assert_only_problem(
         "[control_plane]\norigins = [{ name = \"a\", url = \"origin\" }]\n",
         "control_plane.origins[0].url: \"origin\" is not a URL",
     );

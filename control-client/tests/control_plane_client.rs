@@ -370,6 +370,8 @@ fn sources_that_were_not_asked_for_or_cannot_be_used_are_refused() {
             json!({ "bundle": bundle, "sources": [source] })
         };
         let many = json!({ "bundle": asked, "sources": vec![of(&asked, "http://a", "a")["sources"][0].clone(); 65] });
+        let never = json!({ "kind": "origin", "name": "o", "url": "http://a", "after_seconds": 86_401 });
+        let never = json!({ "bundle": asked, "sources": [never] });
         let not_asked = json!({ "path": "/titles/t9", "generation": 1 });
         for (bundles, what) in [
             (vec![of(&not_asked, "http://a", "a")], "/titles/t9 (generation 1), which was not asked for"),
@@ -379,6 +381,7 @@ fn sources_that_were_not_asked_for_or_cannot_be_used_are_refused() {
             (vec![of(&asked, "http://a", "")], "its name is empty"),
             (vec![of(&asked, "http://a", "a\u{1b}[2J")], "not printable"),
             (vec![many], "65 sources of"),
+            (vec![never], "due after 86401 s"),
         ] {
             let content = json!({ "version": 1, "bundles": bundles }).to_string();
             let server = Server::start(move |_| answer(200, &[], content.clone())).await;

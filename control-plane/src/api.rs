@@ -5,10 +5,13 @@
 //! with [`Failure`].
 
 mod access;
+mod answer;
 mod appliances;
 mod content;
 mod directives;
 mod lists;
+mod membership;
+mod memory;
 mod observe;
 mod problem;
 mod steer;
@@ -18,18 +21,20 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use control_client::admin::Failure;
 use control_client::fill_manifest::{FillClass, FillEntry, FillManifest};
+use control_client::fleet::ApplianceName;
 use tokio::sync::Semaphore;
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::Ref;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{OpenApi as Document, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -37,7 +42,9 @@ use crate::limits;
 use crate::plane::ControlPlane;
 use crate::poll::Poller;
 
+use memory::Memory;
 pub use observe::Alive;
+use observe::Counted;
 pub use problem::Problem;
 pub use views::{ApplianceDetail, ApplianceList, ApplianceView, BundleView, TitleList, TitleView};
 
@@ -47,7 +54,10 @@ pub struct Api {
     poller: Poller,
     document: String,
     requests: Semaphore,
-    contents: Semaphore,
+    observers: Semaphore,
+    contents: Memory,
+    answers: Memory,
+    counted: Counted,
 }
 
 type Shared = State<Arc<Api>>;
@@ -65,7 +75,7 @@ struct Declared;
 /// The router, and the document that `/openapi.json` answers with.
 pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
     let (router, mut document) = OpenApiRouter::with_openapi(described())
-        .routes(routes!(appliances::enrol, appliances::appliance))
+        .routes(routes!(appliances::enrol, appliances::appliance, membership::change, membership::remove))
         .routes(routes!(appliances::report))
         .routes(routes!(appliances::manifest))
         .routes(routes!(appliances::sources))
@@ -73,6 +83,7 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         .routes(routes!(directives::order))
         .routes(routes!(lists::appliances))
         .routes(routes!(lists::titles))
+        .routes(routes!(lists::remove_title))
         .routes(routes!(steer::steer))
         .routes(routes!(steer::steer_hls))
         .routes(routes!(steer::steer_dash))
@@ -86,7 +97,10 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         poller,
         document: document.to_json().expect("the document holds only what JSON can say"),
         requests: Semaphore::new(limits::REQUESTS_AT_ONCE),
-        contents: Semaphore::new(limits::CONTENTS_BYTES_MAX),
+        observers: Semaphore::new(limits::OBSERVERS_AT_ONCE),
+        contents: Memory::new(limits::CONTENTS_BYTES_MAX, limits::CONTENTS_BYTES_EACH_MAX),
+        answers: Memory::new(limits::ANSWERS_BYTES_MAX, limits::ANSWERS_BYTES_EACH_MAX),
+        counted: Counted::default(),
     });
     let router = router
         .fallback(unknown_route)
@@ -116,7 +130,8 @@ fn declare_what_all_may_answer(document: &mut Document) {
         ResponseBuilder::new().content("application/json", content)
     };
     for path in document.paths.paths.values_mut() {
-        for operation in [&mut path.get, &mut path.put, &mut path.post].into_iter().flatten() {
+        let operations = [&mut path.get, &mut path.put, &mut path.post, &mut path.patch, &mut path.delete];
+        for operation in operations.into_iter().flatten() {
             for (status, description) in [
                 ("408", "The request took too long."),
                 ("500", "The control plane failed; its log says why."),
@@ -125,6 +140,15 @@ fn declare_what_all_may_answer(document: &mut Document) {
                 let response = failure().description(description).build();
                 operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
             }
+            for (status, name, description) in [
+                ("401", "WWW-Authenticate", "Bearer."),
+                ("503", "Retry-After", "After how many seconds to come again."),
+            ] {
+                if let Some(RefOr::T(response)) = operation.responses.responses.get_mut(status) {
+                    let header = HeaderBuilder::new().description(Some(description)).build();
+                    response.headers.insert(name.to_owned(), RefOr::T(header));
+                }
+            }
         }
     }
 }
@@ -132,10 +156,15 @@ fn declare_what_all_may_answer(document: &mut Document) {
 /// Bounds what is worked on at once and how long, and counts the answer.
 async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
-    // Whoever looks after the control plane sees it when it has too much to do, too.
-    let is_observed = matches!(route.as_str(), "/healthz" | "/metrics");
-    let permit = api.requests.try_acquire();
-    let response = if permit.is_err() && !is_observed {
+    let places = match route.as_str() {
+        // Whoever looks after the control plane sees it when it has too much to do, too.
+        "/healthz" | "/metrics" => Some(&api.observers),
+        // Clients are steered whatever the database does: that waits for nothing.
+        "/v1/steer" | "/v1/steer/hls" | "/v1/steer/dash" | "/openapi.json" => None,
+        _ => Some(&api.requests),
+    };
+    let place = places.map(Semaphore::try_acquire).transpose();
+    let response = if place.is_err() {
         Problem::busy("too many requests are being worked on").into_response()
     } else {
         match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
@@ -166,15 +195,7 @@ async fn unknown_method() -> Problem {
     )
 }
 
-/// An answer that nobody keeps.
-fn json<T: serde::Serialize>(document: &T) -> Result<Response, Problem> {
-    let content = serde_json::to_vec(document).map_err(|error| Problem::internal(&error))?;
-    Ok(json_text(content))
-}
-
-fn json_text(content: impl Into<axum::body::Body>) -> Response {
-    let mut response = Response::new(content.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// The name in a URL; one that cannot be is nobody's.
+fn named(name: &str) -> Result<ApplianceName, Problem> {
+    ApplianceName::parse(name).map_err(|_| Problem::absent(format!("there is no appliance {name:?}")))
 }

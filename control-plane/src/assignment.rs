@@ -1,14 +1,14 @@
 //! Which appliance of a site holds what.
 //!
-//! In the order of the list, every bundle first gets as many copies as the operator asked for (a pinned one:
-//! on all), on the appliances that rendezvous hashing puts first for it, weighted by capacity; one that has
-//! no room is passed over. Then, in the same order, what room is left is filled with further copies: so what
+//! In the order of the list, every bundle first gets as many copies as its viewers need ([`copies`]; a pinned
+//! one: on all), on the appliances that rendezvous hashing puts first for its title, weighted by capacity; one that
+//! has no room is passed over. Then, in the same order, what room is left is filled with further copies: so what
 //! fits everywhere is everywhere, and the head of the list is on as many appliances as possible before the
 //! tail is on any twice more than was asked for. Where an appliance comes or goes, the bundles that it wins
 //! or won move, and hardly any other.
 
-use control_client::content::BundlePath;
-use control_client::fleet::ApplianceName;
+use control_client::fleet::{ApplianceName, TitleName};
+use control_client::limits::MANIFEST_ENTRIES_MAX;
 
 use crate::rendezvous;
 
@@ -37,12 +37,14 @@ pub fn stored_bytes_max(bytes: u64, objects: u64) -> u64 {
 /// A bundle to place.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The directory that it serves. Its place depends on it alone, so that a new edition comes where the old one is.
-    pub path: &'a BundlePath,
+    /// The title that it is a part of. Its place depends on it alone, so that a title's representations come together as far as there
+    /// is room, and a new edition where the old one is.
+    pub title: &'a TitleName,
     /// What it takes on a volume, in bytes: [`stored_bytes_max`].
     pub stored_bytes: u64,
-    /// Whether it is to be on every appliance that has room for it when its turn comes: an operator has pinned it.
-    pub everywhere: bool,
+    /// On how many appliances it is to be before what comes after it is on any, as far as they have room; 0 is taken as 1. As many as
+    /// its viewers need, or all, where an operator has pinned it.
+    pub copies: usize,
 }
 
 /// An appliance to place bundles on.
@@ -66,24 +68,27 @@ pub struct Assignment {
     pub used_bytes: Vec<u64>,
 }
 
-/// Places the bundles of a ranked list, the best first, on the appliances of a site. `copies` of 0 is taken as 1.
-pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assignment {
-    let mut room: Vec<u64> = shelves.iter().map(|shelf| shelf.capacity_bytes).collect();
+/// Places the bundles of a ranked list, the best first, on the appliances of a site.
+pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>]) -> Assignment {
+    let mut room: Vec<Room> = shelves
+        .iter()
+        .map(|shelf| Room { bytes: shelf.capacity_bytes, bundles: MANIFEST_ENTRIES_MAX })
+        .collect();
     let identities: Vec<u64> =
         shelves.iter().map(|shelf| rendezvous::identity(shelf.name.as_str())).collect();
     let mut takers: Vec<Vec<bool>> = Vec::with_capacity(list.len());
     let mut orders: Vec<Vec<u32>> = Vec::with_capacity(list.len());
     let smallest = list.iter().map(|wanted| wanted.stored_bytes).min().unwrap_or_default();
     for wanted in list {
-        if room.iter().all(|&room| room < smallest) {
+        if room.iter().all(|room| room.bytes < smallest || room.bundles == 0) {
             // The catalogue is longer than what fits: nothing of the rest does.
             break;
         }
-        let order = order(wanted.path, shelves, &identities);
+        let order = order(wanted.title, shelves, &identities);
         let mut taken = vec![false; shelves.len()];
-        let mut missing = if wanted.everywhere { shelves.len() } else { copies.max(1) };
+        let mut missing = wanted.copies.max(1);
         for &shelf in &order {
-            if missing > 0 && take(&mut room[shelf as usize], wanted.stored_bytes) {
+            if missing > 0 && room[shelf as usize].take(wanted.stored_bytes) {
                 taken[shelf as usize] = true;
                 missing -= 1;
             }
@@ -93,7 +98,7 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assi
     }
     for ((wanted, taken), order) in list.iter().zip(&mut takers).zip(&orders) {
         for &shelf in order {
-            if !taken[shelf as usize] && take(&mut room[shelf as usize], wanted.stored_bytes) {
+            if !taken[shelf as usize] && room[shelf as usize].take(wanted.stored_bytes) {
                 taken[shelf as usize] = true;
             }
         }
@@ -101,7 +106,7 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assi
     let mut assignment = Assignment {
         holders: Vec::with_capacity(list.len()),
         bundles: vec![Vec::new(); shelves.len()],
-        used_bytes: shelves.iter().zip(&room).map(|(shelf, room)| shelf.capacity_bytes - room).collect(),
+        used_bytes: shelves.iter().zip(&room).map(|(shelf, room)| shelf.capacity_bytes - room.bytes).collect(),
     };
     for (bundle, (taken, order)) in (0_u32..).zip(takers.iter().zip(orders)) {
         let holders: Vec<u32> = order.into_iter().filter(|&shelf| taken[shelf as usize]).collect();
@@ -114,6 +119,21 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>], copies: usize) -> Assi
     assignment
 }
 
+/// The most of what an appliance of a site serves on average that one copy of one bundle should be asked for, as a part of it: a
+/// premiere is on several machines, so that these can share its viewers.
+const PARTS_OF_AN_APPLIANCE: f64 = 4.0;
+
+/// On how many of a site's appliances a bundle is to be for its viewers' sake: `score` is what is expected of it, `total` of all
+/// bundles together. All extra copies of a site together are at most [`PARTS_OF_AN_APPLIANCE`] for each appliance.
+pub fn copies(score: u64, total: u64, appliances: usize) -> usize {
+    if total == 0 {
+        return 1;
+    }
+    let parts = score as f64 / total as f64 * appliances as f64 * PARTS_OF_AN_APPLIANCE;
+    // The cast saturates, and nothing here is negative or not a number.
+    (parts.ceil() as usize).clamp(1, appliances.max(1))
+}
+
 /// What is expected of one copy at one site, in bytes per day: the region's score, by the site's share of the
 /// region's demand, divided among the appliances that hold it.
 pub fn score_here(region_score: u64, site_share: f64, holders: usize) -> u64 {
@@ -122,9 +142,9 @@ pub fn score_here(region_score: u64, site_share: f64, holders: usize) -> u64 {
     (region_score as f64 * share / holders.max(1) as f64).round() as u64
 }
 
-/// The places of the appliances in the order in which they are to have the bundle.
-fn order(path: &BundlePath, shelves: &[Shelf<'_>], identities: &[u64]) -> Vec<u32> {
-    let key = rendezvous::identity(path.as_str());
+/// The places of the appliances in the order in which they are to have a title's bundles.
+fn order(title: &TitleName, shelves: &[Shelf<'_>], identities: &[u64]) -> Vec<u32> {
+    let key = rendezvous::identity(title.as_str());
     let mut drawn: Vec<(f64, u32)> = (0_u32..)
         .zip(shelves.iter().zip(identities))
         .map(|(place, (shelf, &identity))| {
@@ -139,112 +159,22 @@ fn order(path: &BundlePath, shelves: &[Shelf<'_>], identities: &[u64]) -> Vec<u3
     drawn.into_iter().map(|(_, place)| place).collect()
 }
 
-fn take(room: &mut u64, bytes: u64) -> bool {
-    match room.checked_sub(bytes) {
-        Some(left) => {
-            *room = left;
-            true
-        }
-        None => false,
+/// What is left of an appliance: of its volumes, and of its fill manifest.
+struct Room {
+    bytes: u64,
+    bundles: usize,
+}
+
+impl Room {
+    fn take(&mut self, bytes: u64) -> bool {
+        let (Some(bytes), Some(bundles)) = (self.bytes.checked_sub(bytes), self.bundles.checked_sub(1))
+        else {
+            return false;
+        };
+        (self.bytes, self.bundles) = (bytes, bundles);
+        true
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn path(number: usize) -> BundlePath {
-        BundlePath::parse(&format!("/titles/{number}/1080p")).unwrap()
-    }
-
-    fn placed(sizes: &[u64], capacities: &[u64], copies: usize) -> Assignment {
-        let paths: Vec<_> = (0..sizes.len()).map(path).collect();
-        let names: Vec<_> = (0..capacities.len())
-            .map(|number| ApplianceName::parse(&format!("oca-{number}")).unwrap())
-            .collect();
-        let list: Vec<_> = paths
-            .iter()
-            .zip(sizes)
-            .map(|(path, &stored_bytes)| Wanted { path, stored_bytes, everywhere: false })
-            .collect();
-        let shelves: Vec<_> = names
-            .iter()
-            .zip(capacities)
-            .map(|(name, &capacity_bytes)| Shelf { name, capacity_bytes })
-            .collect();
-        assign(&list, &shelves, copies)
-    }
-
-    #[test]
-    fn what_fits_everywhere_goes_everywhere() {
-        let assignment = placed(&[10, 20, 30], &[60, 100], 1);
-        assert!(assignment.holders.iter().all(|holders| holders.len() == 2));
-        assert_eq!(assignment.bundles, [vec![0, 1, 2], vec![0, 1, 2]]);
-        assert_eq!(assignment.used_bytes, [60, 60]);
-    }
-
-    #[test]
-    fn every_bundle_has_a_copy_before_any_has_two() {
-        let assignment = placed(&[10; 12], &[60, 60], 1);
-        assert!(assignment.holders.iter().all(|holders| holders.len() == 1));
-        assert_eq!(assignment.used_bytes, [60, 60]);
-    }
-
-    #[test]
-    fn room_that_is_left_goes_to_the_head_of_the_list() {
-        let assignment = placed(&[10; 10], &[60, 60], 1);
-        assert_eq!(assignment.holders[0].len(), 2);
-        assert_eq!(assignment.holders.iter().map(Vec::len).sum::<usize>(), 12);
-        assert!(assignment.holders.iter().all(|holders| !holders.is_empty()));
-    }
-
-    #[test]
-    fn two_copies_are_on_two_appliances() {
-        let assignment = placed(&[10; 4], &[40, 40], 2);
-        assert!(assignment.holders.iter().all(|holders| holders.len() == 2));
-        let short = placed(&[10; 8], &[40, 40], 2);
-        assert_eq!(short.holders.iter().filter(|holders| holders.len() == 2).count(), 4);
-        assert_eq!(short.holders.iter().filter(|holders| holders.is_empty()).count(), 4);
-    }
-
-    #[test]
-    fn what_is_pinned_is_everywhere_before_anything_else_is_anywhere() {
-        let (pinned, ranked) = (path(1), path(2));
-        let names = ["oca-1", "oca-2"].map(|name| ApplianceName::parse(name).unwrap());
-        let list = [
-            Wanted { path: &pinned, stored_bytes: 60, everywhere: true },
-            Wanted { path: &ranked, stored_bytes: 60, everywhere: false },
-        ];
-        let shelves = names.each_ref().map(|name| Shelf { name, capacity_bytes: 100 });
-        let assignment = assign(&list, &shelves, 1);
-        assert_eq!(assignment.holders[0].len(), 2);
-        assert!(assignment.holders[1].is_empty());
-    }
-
-    #[test]
-    fn a_bundle_too_large_for_the_first_appliance_goes_to_the_next() {
-        let assignment = placed(&[50], &[10, 60, 10], 1);
-        assert_eq!(assignment.holders, [vec![1]]);
-    }
-
-    #[test]
-    fn without_appliances_or_bundles_nothing_is_placed() {
-        assert_eq!(placed(&[10], &[], 1).holders, [Vec::<u32>::new()]);
-        assert_eq!(placed(&[], &[10], 1).bundles, [Vec::<u32>::new()]);
-    }
-
-    #[test]
-    fn what_is_expected_here_is_the_sites_share_divided_by_the_copies() {
-        assert_eq!(score_here(1_000, 0.5, 2), 250);
-        assert_eq!(score_here(1_000, f64::NAN, 2), 0);
-        assert_eq!(score_here(u64::MAX, 1.0, 0), u64::MAX);
-    }
-
-    #[test]
-    fn the_bound_of_what_is_stored_is_above_objects_and_checksums() {
-        // A bundle of one object of one byte takes three blocks of 4 KiB in the store: data, footer, trailer.
-        assert!(stored_bytes_max(1, 1) >= 3 * 4096);
-        assert!(stored_bytes_max(1 << 40, 1 << 18) >= (1 << 40) + (1 << 18) * 4096 + (1 << 26));
-        assert_eq!(stored_bytes_max(u64::MAX, u64::MAX), u64::MAX);
-    }
-}
+mod tests;

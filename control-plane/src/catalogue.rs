@@ -1,6 +1,9 @@
 //! What there is to watch: titles, their bundles, the descriptors that bind these to bytes.
 
+mod title_change;
+
 use control_client::content::{BundleKey, BundlePath, Generation, Sha256};
+use control_client::descriptor::Descriptor;
 use control_client::fleet::{RegionName, TitleName};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -8,6 +11,8 @@ use sqlx::any::AnyRow;
 use crate::database::{Change, Database, DatabaseError, maybe_number, maybe_text, number, text};
 use crate::limits;
 use crate::ranking::Season;
+
+pub use title_change::{TitleChange, change_title};
 
 /// A work that a viewer chooses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -51,6 +56,8 @@ pub struct CataloguedBundle {
     pub objects: u64,
     /// The SHA-256 of its descriptor.
     pub descriptor: Sha256,
+    /// When its path was first published, in seconds since 1970.
+    pub published_at: u64,
 }
 
 /// All of it, at one moment.
@@ -88,11 +95,12 @@ impl Catalogue {
     }
 }
 
+const TITLES: &str =
+    "SELECT name, published_at, release_at, expires_at, pinned, similar_to, tags, seasons FROM titles";
+
 /// All titles, sorted by name.
 pub async fn titles(database: &Database) -> Result<Vec<Title>, DatabaseError> {
-    let sql =
-        "SELECT name, published_at, release_at, expires_at, pinned, similar_to, tags, seasons FROM titles";
-    let rows = database.read(sql, vec![]).await?;
+    let rows = database.read(TITLES, vec![]).await?;
     let mut titles = rows.iter().map(title).collect::<Result<Vec<_>, _>>()?;
     titles.sort_unstable_by(|left, right| left.name.cmp(&right.name));
     let sql = "SELECT title, region FROM title_regions";
@@ -110,7 +118,7 @@ pub async fn titles(database: &Database) -> Result<Vec<Title>, DatabaseError> {
 
 /// All bundles, sorted by path, the newest generation first.
 async fn bundles(database: &Database) -> Result<Vec<CataloguedBundle>, DatabaseError> {
-    let sql = "SELECT path, generation, title, bytes, objects, descriptor FROM bundles";
+    let sql = "SELECT path, generation, title, bytes, objects, descriptor, published_at FROM bundles";
     let mut bundles = database.read_each(sql, vec![], bundle).await?;
     // Here and not by the database, whose collation may order otherwise.
     bundles.sort_unstable_by(|left, right| {
@@ -124,7 +132,7 @@ pub async fn bundles_of(
     change: &mut Change<'_>,
     title: &TitleName,
 ) -> Result<Vec<CataloguedBundle>, DatabaseError> {
-    let sql = "SELECT path, generation, title, bytes, objects, descriptor FROM bundles WHERE title = $1";
+    let sql = "SELECT path, generation, title, bytes, objects, descriptor, published_at FROM bundles WHERE title = $1";
     let rows = change.rows(sql, vec![title.as_str().into()]).await?;
     let mut bundles = rows.iter().map(bundle).collect::<Result<Vec<_>, _>>()?;
     bundles.sort_unstable_by(|left, right| {
@@ -177,7 +185,8 @@ pub async fn put_bundle(
 ) -> Result<(), DatabaseError> {
     let sql = "INSERT INTO descriptors (sha256, content) VALUES ($1, $2) ON CONFLICT (sha256) DO NOTHING";
     change.execute(sql, vec![bundle.descriptor.to_string().into(), descriptor.into()]).await?;
-    let sql = "INSERT INTO bundles (path, generation, title, bytes, objects, descriptor) VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO bundles (path, generation, title, bytes, objects, descriptor, published_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
     let arguments = vec![
         bundle.key.path.as_str().into(),
         bundle.key.generation.number().into(),
@@ -185,8 +194,22 @@ pub async fn put_bundle(
         bundle.bytes.into(),
         bundle.objects.into(),
         bundle.descriptor.to_string().into(),
+        bundle.published_at.into(),
     ];
     change.execute(sql, arguments).await.map(drop)
+}
+
+/// The descriptor of a bundle, as it is within a change.
+pub async fn described(
+    change: &mut Change<'_>,
+    bundle: &CataloguedBundle,
+) -> Result<Option<Descriptor>, DatabaseError> {
+    let sql = "SELECT content FROM descriptors WHERE sha256 = $1";
+    let Some(row) = change.row(sql, vec![bundle.descriptor.to_string().into()]).await? else {
+        return Ok(None);
+    };
+    let content = text(&row, 0)?;
+    Ok(Descriptor::parse(content.as_bytes(), &bundle.descriptor, &bundle.key).ok())
 }
 
 /// Forgets a bundle and its descriptor.
@@ -196,6 +219,32 @@ pub async fn remove_bundle(change: &mut Change<'_>, bundle: &CataloguedBundle) -
     change.execute(sql, key).await?;
     let sql = "DELETE FROM descriptors WHERE sha256 = $1";
     change.execute(sql, vec![bundle.descriptor.to_string().into()]).await.map(drop)
+}
+
+/// Forgets a title, its bundles of all generations and their descriptors; how many bundles these were, or nothing where there is no
+/// such title. Nobody is steered to it any more; appliances keep its bytes until they need the room, or are told to purge them.
+pub async fn remove_title(database: &Database, title: &TitleName) -> Result<Option<usize>, DatabaseError> {
+    let mut change = database.change().await?;
+    // First, so that whoever publishes waits.
+    change.count("catalogue").await?;
+    let bundles = bundles_of(&mut change, title).await?;
+    for bundle in &bundles {
+        remove_bundle(&mut change, bundle).await?;
+    }
+    let name = || vec![title.as_str().into()];
+    change.execute("DELETE FROM title_regions WHERE title = $1", name()).await?;
+    if change.execute("DELETE FROM titles WHERE name = $1", name()).await? == 0 {
+        return Ok(None);
+    }
+    change.commit().await?;
+    Ok(Some(bundles.len()))
+}
+
+/// How many bytes a descriptor has.
+pub async fn descriptor_bytes(database: &Database, sha256: &Sha256) -> Result<Option<u64>, DatabaseError> {
+    let sql = "SELECT CAST(octet_length(content) AS BIGINT) FROM descriptors WHERE sha256 = $1";
+    let row = database.read_one(sql, vec![sha256.to_string().into()]).await?;
+    row.map(|row| number(&row, 0)).transpose()
 }
 
 /// The bytes of a descriptor.
@@ -253,6 +302,7 @@ fn bundle(row: &AnyRow) -> Result<CataloguedBundle, DatabaseError> {
         objects: number(row, 4)?,
         descriptor: Sha256::parse(&text(row, 5)?)
             .map_err(|_| DatabaseError::Shape("a descriptor's digest is none"))?,
+        published_at: number(row, 6)?,
     })
 }
 

@@ -15,42 +15,31 @@
 
 mod error;
 mod rows;
+mod value;
 
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::{Any, AnyPool, AssertSqlSafe, Executor as _, Row as _, SqlSafeStr as _, Transaction};
+use sqlx::{Any, AnyPool, Executor as _, Row as _, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::limits;
 
 pub use error::DatabaseError;
 pub use rows::{from_i64, number, placeholders, to_i64};
+pub use value::{Arguments, Value};
 
-/// Arguments of a query.
-pub type Arguments = Vec<Value>;
-
-/// One argument of a query.
-#[derive(Clone, Debug)]
-pub enum Value {
-    /// A text.
-    Text(String),
-    /// A number.
-    Number(i64),
-    /// A text, or nothing.
-    MaybeText(Option<String>),
-    /// A number, or nothing.
-    MaybeNumber(Option<i64>),
-}
+use value::query;
 
 /// The database.
 #[derive(Debug)]
 pub struct Database {
     pool: AnyPool,
     kind: Kind,
-    writer: Mutex<()>,
+    /// The connection of changes, where there can be but one at a time: whatever the readers do, there is one.
+    writer: Option<(AnyPool, Mutex<()>)>,
 }
 
 /// Which database it is.
@@ -75,27 +64,16 @@ impl Database {
     pub async fn open(url: &str) -> Result<Self, DatabaseError> {
         sqlx::any::install_default_drivers();
         let kind = Kind::of(url)?;
-        let (url, connections) = match kind {
-            Kind::Sqlite => (sqlite_url(url), limits::SQLITE_CONNECTIONS_MAX),
-            Kind::Postgres => (url.to_owned(), limits::POSTGRES_CONNECTIONS_MAX),
+        let (pool, writer) = match kind {
+            Kind::Sqlite => {
+                let url = sqlite_url(url);
+                let writer = connect(kind, &url, 1).await?;
+                let readers = connect(kind, &url, limits::SQLITE_READERS_MAX).await?;
+                (readers, Some((writer, Mutex::default())))
+            }
+            Kind::Postgres => (connect(kind, url, limits::POSTGRES_CONNECTIONS_MAX).await?, None),
         };
-        let options: AnyConnectOptions = url.parse().map_err(|error| DatabaseError::url(&error))?;
-        let pool = AnyPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(limits::DATABASE_ACQUIRE_TIMEOUT)
-            .idle_timeout(Duration::from_secs(600))
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    if kind == Kind::Sqlite {
-                        connection.execute(SQLITE_SETTINGS).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(DatabaseError::open)?;
-        let database = Self { pool, kind, writer: Mutex::new(()) };
+        let database = Self { pool, kind, writer };
         database.migrate().await?;
         Ok(database)
     }
@@ -107,20 +85,19 @@ impl Database {
 
     /// Connections that are open, and those of them that nobody uses.
     pub fn connections(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+        let writer = self.writer.as_ref().map_or((0, 0), |(writer, _)| (writer.size(), writer.num_idle()));
+        (self.pool.size() + writer.0, self.pool.num_idle() + writer.1)
     }
 
     /// Begins a transaction.
     pub async fn change(&self) -> Result<Change<'_>, DatabaseError> {
-        match self.kind {
-            Kind::Sqlite => {
-                let turn = tokio::time::timeout(limits::DATABASE_ACQUIRE_TIMEOUT, self.writer.lock());
-                let turn = turn.await.map_err(|_| DatabaseError::Busy)?;
-                let transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-                Ok(Change { transaction, _turn: Some(turn) })
-            }
-            Kind::Postgres => Ok(Change { transaction: self.pool.begin().await?, _turn: None }),
-        }
+        let Some((writer, turn)) = &self.writer else {
+            return Ok(Change { transaction: self.pool.begin().await?, _turn: None });
+        };
+        let turn = tokio::time::timeout(limits::DATABASE_ACQUIRE_TIMEOUT, turn.lock());
+        let turn = turn.await.map_err(|_| DatabaseError::Busy)?;
+        let transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Change { transaction, _turn: Some(turn) })
     }
 
     /// Rows of a query that only reads.
@@ -152,6 +129,9 @@ impl Database {
     /// Waits for the connections to close.
     pub async fn close(&self) {
         self.pool.close().await;
+        if let Some((writer, _)) = &self.writer {
+            writer.close().await;
+        }
     }
 
     async fn migrate(&self) -> Result<(), DatabaseError> {
@@ -231,6 +211,13 @@ impl Change<'_> {
         number(&row, 0)
     }
 
+    /// As [`Self::count`], and at least `least`: for numbers that must not come again where the database was put back from a copy.
+    pub async fn count_from(&mut self, counter: &str, least: u64) -> Result<u64, DatabaseError> {
+        let sql = "UPDATE counters SET value = CASE WHEN value < $1 THEN $1 ELSE value + 1 END WHERE name = $2 RETURNING value";
+        let row = self.row(sql, vec![least.into(), counter.into()]).await?;
+        number(&row.ok_or(DatabaseError::Shape("no such counter"))?, 0)
+    }
+
     /// Makes it so.
     pub async fn commit(self) -> Result<(), DatabaseError> {
         Ok(self.transaction.commit().await?)
@@ -259,12 +246,34 @@ pub fn maybe_number(row: &AnyRow, column: usize) -> Result<Option<u64>, Database
     Ok(value.map(from_i64))
 }
 
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "first", include_str!("../migrations/0001_first.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "first", include_str!("../migrations/0001_first.sql")),
+    (2, "second", include_str!("../migrations/0002_second.sql")),
+];
 
 /// WAL: readers and the writer do not wait for each other. FULL: a commit is on the disk. The busy timeout is
 /// for other processes.
 const SQLITE_SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 10000; \
      PRAGMA foreign_keys = ON; PRAGMA cache_size = -16384;";
+
+async fn connect(kind: Kind, url: &str, connections: u32) -> Result<AnyPool, DatabaseError> {
+    let options: AnyConnectOptions = url.parse().map_err(|error| DatabaseError::url(&error))?;
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(limits::DATABASE_ACQUIRE_TIMEOUT)
+        .idle_timeout(Duration::from_secs(600))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                if kind == Kind::Sqlite {
+                    connection.execute(SQLITE_SETTINGS).await?;
+                }
+                Ok(())
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(DatabaseError::open)
+}
 
 fn sqlite_url(url: &str) -> String {
     if url.contains("mode=") {
@@ -274,51 +283,24 @@ fn sqlite_url(url: &str) -> String {
     format!("{url}{separator}mode=rwc")
 }
 
-fn query(sql: &str, arguments: Arguments) -> sqlx::query::Query<'static, Any, sqlx::any::AnyArguments> {
-    let mut query = sqlx::query(AssertSqlSafe(sql.to_owned()).into_sql_str());
-    for argument in arguments {
-        query = match argument {
-            Value::Text(text) => query.bind(text),
-            Value::Number(number) => query.bind(number),
-            Value::MaybeText(text) => query.bind(text),
-            Value::MaybeNumber(number) => query.bind(number),
-        };
-    }
-    query
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Self {
-        Self::Number(to_i64(number))
-    }
-}
-
-impl From<bool> for Value {
-    fn from(truth: bool) -> Self {
-        Self::Number(i64::from(truth))
-    }
-}
-
-impl From<Option<u64>> for Value {
-    fn from(number: Option<u64>) -> Self {
-        Self::MaybeNumber(number.map(to_i64))
-    }
-}
-
-impl From<Option<String>> for Value {
-    fn from(text: Option<String>) -> Self {
-        Self::MaybeText(text)
+    #[tokio::test]
+    async fn readers_that_have_all_their_connections_keep_no_change_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("state.db").display());
+        let database = Database::open(&url).await.unwrap();
+        let mut readers = Vec::new();
+        for _ in 0..limits::SQLITE_READERS_MAX {
+            readers.push(database.pool.acquire().await.unwrap());
+        }
+        assert!(database.pool.try_acquire().is_none(), "there is no connection left to read with");
+        let mut change = database.change().await.unwrap();
+        change.count("fleet").await.unwrap();
+        change.commit().await.unwrap();
+        drop(readers);
+        assert_eq!(counter(&database, "fleet").await.unwrap(), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! From where an appliance fetches a bundle, and when it may turn to what is farther away: so that one copy
 //! for each site crosses the wide area network, and the others come from it.
 //!
-//! Of the appliances of a site that are to hold a bundle, rendezvous hashing elects one that has the next
+//! Of the appliances of a site that are expected to fetch a bundle, rendezvous hashing elects one that has the next
 //! tier and the origin from the start. The others have their peers from the start, whether these have the
 //! bundle already or are about to, and what is farther after the escalation delay. Where a peer already
 //! serves the bundle, nobody needs to go far, and nobody is elected.
@@ -10,6 +10,7 @@ use control_client::content::BundleKey;
 use control_client::fleet::ApplianceName;
 use control_client::sources::{FillSource, SourceKind};
 
+use crate::limits::{FILL_PEERS_MAX, FILL_UPSTREAM_MAX};
 use crate::rendezvous;
 
 /// An appliance that may have the bundle, or get it.
@@ -23,8 +24,9 @@ pub struct Neighbour<'a> {
     pub is_available: bool,
     /// Whether it serves the bundle.
     pub holds: bool,
-    /// Whether its fill manifest has the bundle.
-    pub is_assigned: bool,
+    /// Whether it is expected to fetch the bundle: its agent reports, its fill manifest has the bundle, and it did not pass it over
+    /// when it last planned.
+    pub is_expected: bool,
 }
 
 /// An origin.
@@ -45,8 +47,8 @@ pub struct FillSourcesInput<'a> {
     pub bundle: &'a BundleKey,
     /// The appliances of its site; the asker may be among them.
     pub site: &'a [Neighbour<'a>],
-    /// The appliances of the sites upstream, the next tier first.
-    pub upstream: &'a [Neighbour<'a>],
+    /// The appliances of each site upstream, the next tier first.
+    pub upstream: &'a [Vec<Neighbour<'a>>],
     /// Where everything is, the best first.
     pub origins: &'a [Origin<'a>],
     /// How long peers are tried before what is farther.
@@ -61,7 +63,7 @@ pub fn fill_sources(input: &FillSourcesInput<'_>) -> Vec<FillSource> {
     let first = if is_here { None } else { Some(origin_first(input.asker, input.bundle, &peers)) };
     let is_first = first == Some(input.asker);
     let mut asked: Vec<&Neighbour<'_>> =
-        peers.into_iter().filter(|peer| peer.holds || (peer.is_assigned && !is_first)).collect();
+        peers.into_iter().filter(|peer| peer.holds || (peer.is_expected && !is_first)).collect();
     // Who has it, then who gets it first, then the others; among equals another order for each asker, so that
     // not all ask the same.
     let key = rendezvous::identity(input.bundle.path.as_str()) ^ rendezvous::identity(input.asker.as_str());
@@ -69,12 +71,21 @@ pub fn fill_sources(input: &FillSourcesInput<'_>) -> Vec<FillSource> {
         let draw = rendezvous::draw(key, rendezvous::identity(peer.name.as_str()));
         (!peer.holds, first != Some(peer.name), draw)
     });
-    let has_peers = asked.iter().any(|peer| peer.url.is_some());
+    asked.retain(|peer| peer.url.is_some());
+    asked.truncate(FILL_PEERS_MAX);
+    let has_peers = !asked.is_empty();
     let after_seconds = if has_peers { input.escalation_seconds } else { 0 };
     let mut sources: Vec<FillSource> =
         asked.iter().filter_map(|peer| appliance(SourceKind::Peer, peer, 0)).collect();
-    let upstream = input.upstream.iter().filter(|appliance| appliance.is_available && appliance.holds);
-    sources.extend(upstream.filter_map(|upstream| appliance(SourceKind::Tier, upstream, after_seconds)));
+    let mut room = FILL_UPSTREAM_MAX;
+    for tier in input.upstream {
+        let mut holders: Vec<_> =
+            tier.iter().filter(|one| one.is_available && one.holds && one.url.is_some()).collect();
+        holders.sort_by_cached_key(|one| rendezvous::draw(key, rendezvous::identity(one.name.as_str())));
+        holders.truncate(room);
+        room -= holders.len();
+        sources.extend(holders.iter().filter_map(|one| appliance(SourceKind::Tier, one, after_seconds)));
+    }
     sources.extend(input.origins.iter().map(|origin| FillSource {
         kind: SourceKind::Origin,
         name: origin.name.to_owned(),
@@ -84,8 +95,8 @@ pub fn fill_sources(input: &FillSourcesInput<'_>) -> Vec<FillSource> {
     sources
 }
 
-/// The appliance of the site that goes far for the bundle: of those that are to hold it, the asker among
-/// them, and that answer.
+/// The appliance of the site that goes far for the bundle: of those that are expected to fetch it, the asker
+/// among them, and that answer.
 fn origin_first<'a>(
     asker: &'a ApplianceName,
     bundle: &BundleKey,
@@ -94,7 +105,7 @@ fn origin_first<'a>(
     let key = rendezvous::identity(bundle.path.as_str());
     peers
         .iter()
-        .filter(|peer| peer.is_assigned && peer.url.is_some())
+        .filter(|peer| peer.is_expected && peer.url.is_some())
         .map(|peer| peer.name)
         .chain([asker])
         .max_by_key(|name| (rendezvous::draw(key, rendezvous::identity(name.as_str())), *name))
@@ -133,7 +144,7 @@ mod tests {
             url: Some("http://192.0.2.1/"),
             is_available: true,
             holds: false,
-            is_assigned: true,
+            is_expected: true,
         }
     }
 
@@ -204,10 +215,10 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_not_to_hold_the_bundle_is_not_asked() {
+    fn a_peer_that_is_not_expected_to_fetch_the_bundle_is_neither_asked_nor_waited_for() {
         let names = ["oca-1", "oca-2"].map(name);
         let mut site = names.each_ref().map(neighbour);
-        site[1].is_assigned = false;
+        site[1].is_expected = false;
         assert_eq!(delay_of_origin(&sources(&names[0], &bundle(1), &site)), 0);
     }
 
@@ -215,7 +226,7 @@ mod tests {
     fn the_next_tier_comes_before_the_origin_where_it_holds_the_bundle() {
         let names = ["oca-1", "oca-2", "tier-1", "tier-2"].map(name);
         let site = [neighbour(&names[0]), Neighbour { holds: true, ..neighbour(&names[1]) }];
-        let upstream = [Neighbour { holds: true, ..neighbour(&names[2]) }, neighbour(&names[3])];
+        let upstream = [vec![Neighbour { holds: true, ..neighbour(&names[2]) }, neighbour(&names[3])]];
         let list = fill_sources(&FillSourcesInput {
             asker: &names[0],
             bundle: &bundle(1),
@@ -234,6 +245,33 @@ mod tests {
                 (SourceKind::Origin, "origin", 600)
             ]
         );
+    }
+
+    #[test]
+    fn a_list_of_sources_is_never_longer_than_appliances_take() {
+        let names: Vec<_> = (0..200).map(|number| name(&format!("oca-{number}"))).collect();
+        let holder = |name| Neighbour { holds: true, ..neighbour(name) };
+        let site: Vec<_> = names.iter().map(holder).collect();
+        let upstream: Vec<Vec<_>> = (0..7).map(|_| names.iter().map(holder).collect()).collect();
+        let origins = [ORIGIN[0]; control_client::limits::ORIGINS_MAX];
+        let ask = |asker| {
+            fill_sources(&FillSourcesInput {
+                asker,
+                bundle: &bundle(1),
+                site: &site,
+                upstream: &upstream,
+                origins: &origins,
+                escalation_seconds: 600,
+            })
+        };
+        let (list, other) = (ask(&names[0]), ask(&names[1]));
+        assert!(list.len() <= control_client::limits::SOURCES_PER_BUNDLE_MAX, "{}", list.len());
+        let of = |list: &[FillSource], kind| list.iter().filter(|source| source.kind == kind).count();
+        assert_eq!(of(&list, SourceKind::Peer), FILL_PEERS_MAX);
+        assert_eq!(of(&list, SourceKind::Tier), FILL_UPSTREAM_MAX);
+        assert_eq!(of(&list, SourceKind::Origin), origins.len());
+        let tier = |list: &[FillSource]| list[FILL_PEERS_MAX].name.clone();
+        assert_ne!(tier(&list), tier(&other), "not everybody asks the same one first");
     }
 
     #[test]

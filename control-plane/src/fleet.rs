@@ -6,18 +6,18 @@
 //! one fleet. Appliances of one site that hold the same share one bitmap.
 
 mod catalogue;
+mod expectation;
 mod inventory;
 mod topology;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use control_client::content::BundleKey;
+use control_client::content::{BundleKey, BundlePath};
 use control_client::fleet::{ApplianceName, SiteName};
-use control_client::report::InventoryReport;
 use control_client::steering::{Explained, SteeringAnswer};
 use roaring::RoaringBitmap;
 
@@ -29,6 +29,7 @@ use crate::steering::{Member, Question, Tier, Utilisation, View, Wanted, steer};
 use catalogue::Catalogue;
 use topology::Topology;
 
+pub use expectation::Expectation;
 pub use inventory::{Inventory, WrongRevision};
 pub use topology::{SiteFacts, TopologyError};
 
@@ -37,6 +38,8 @@ pub struct Fleet {
     catalogue: Catalogue,
     topology: ArcSwap<Topology>,
     origin_urls: Vec<String>,
+    /// Paths that nobody may watch now.
+    closed: ArcSwap<HashSet<BundlePath>>,
     appliances: Mutex<HashMap<ApplianceName, Known>>,
 }
 
@@ -44,6 +47,7 @@ pub struct Fleet {
 struct Known {
     site: SiteName,
     inventory: Inventory,
+    expectation: Arc<Expectation>,
 }
 
 /// What has changed of an appliance. What is left out stays.
@@ -99,6 +103,7 @@ impl Fleet {
             catalogue: Catalogue::default(),
             topology: ArcSwap::default(),
             origin_urls,
+            closed: ArcSwap::default(),
             appliances: Mutex::default(),
         }
     }
@@ -109,7 +114,7 @@ impl Fleet {
     }
 
     /// Answers a client that wants whatever lies in a directory or below it, such as a player that goes from
-    /// one representation of a title to another: only who holds all of it is named. Lock-free.
+    /// one representation of a title to another. Lock-free.
     pub fn steer_below(&self, question: &Question<'_>) -> SteeringAnswer {
         self.steer_for(question, &self.catalogue.bundles_below(question.path))
     }
@@ -123,8 +128,9 @@ impl Fleet {
 
     /// Replaces the sites. Appliances stay at the site of the same name; those of a site that is gone are forgotten.
     pub fn set_sites(&self, sites: Vec<SiteFacts>) -> Result<(), TopologyError> {
-        let mut appliances = self.lock();
+        // Before the lock, because it takes long: sites keep their lists of appliances, whoever changes these meanwhile.
         let next = Topology::build(sites, &self.topology.load())?;
+        let mut appliances = self.lock();
         appliances.retain(|_, known| next.by_name.contains_key(&known.site));
         self.topology.store(Arc::new(next));
         Ok(())
@@ -135,6 +141,12 @@ impl Fleet {
     /// it is. How many were left out because their number is too high.
     pub fn add_bundles(&self, bundles: impl IntoIterator<Item = (BundleKey, u32)>) -> usize {
         self.catalogue.add(bundles)
+    }
+
+    /// Says which paths nobody may watch now: titles before their release, and after the end of their licence. Nobody is sent
+    /// anywhere for them, appliances fetch them nevertheless.
+    pub fn set_closed(&self, closed: HashSet<BundlePath>) {
+        self.closed.store(Arc::new(closed));
     }
 
     /// Takes a bundle out of the catalogue: nobody is sent anywhere for it any more.
@@ -156,9 +168,11 @@ impl Fleet {
         if !appliances.contains_key(name) && appliances.len() >= APPLIANCES_MAX {
             return Err(PlaceError::TooMany);
         }
-        let known = appliances
-            .entry(name.clone())
-            .or_insert_with(|| Known { site: site.clone(), inventory: Inventory::default() });
+        let known = appliances.entry(name.clone()).or_insert_with(|| Known {
+            site: site.clone(),
+            inventory: Inventory::default(),
+            expectation: Arc::default(),
+        });
         let before = topology.site(&known.site).and_then(|site| site.remove(name));
         known.site = site.clone();
         let member = match before {
@@ -202,41 +216,9 @@ impl Fleet {
         });
     }
 
-    /// Notes what an appliance says that it holds. A change that is not based on the revision that is known
-    /// is refused: ask for all of it. One that is not known is passed over.
-    pub fn apply_inventory(
-        &self,
-        name: &ApplianceName,
-        report: &InventoryReport,
-    ) -> Result<(), WrongRevision> {
-        let mut appliances = self.lock();
-        let Some(known) = appliances.get_mut(name) else { return Ok(()) };
-        let Some(current) = self.member(name, &known.site) else { return Ok(()) };
-        let held = known.inventory.apply(report, &current.held, &self.catalogue)?;
-        self.hold(&appliances, name, held);
-        Ok(())
-    }
-
-    /// Puts back what was kept of an appliance's inventory: the numbers of its bundles.
-    pub fn restore_inventory(&self, name: &ApplianceName, revision: u64, mut held: RoaringBitmap) {
-        held.optimize();
-        let mut appliances = self.lock();
-        if let Some(known) = appliances.get_mut(name) {
-            known.inventory = Inventory::at(revision);
-            self.hold(&appliances, name, held);
-        }
-    }
-
-    /// Lets the next inventory of an appliance be a full one: it has begun to count anew.
-    pub fn forget_revision(&self, name: &ApplianceName) {
-        if let Some(known) = self.lock().get_mut(name) {
-            known.inventory = Inventory::default();
-        }
-    }
-
-    /// The revision of an appliance's inventory that is known; `None` asks for all of it.
-    pub fn inventory_revision(&self, name: &ApplianceName) -> Option<u64> {
-        self.lock().get(name)?.inventory.revision(&self.catalogue)
+    /// The names of all appliances.
+    pub fn names(&self) -> Vec<ApplianceName> {
+        self.lock().keys().cloned().collect()
     }
 
     /// One appliance as steering sees it, and its site.
@@ -270,12 +252,10 @@ impl Fleet {
         for site in &topology.sites {
             let members = site.members.load();
             size.appliances += members.len();
-            let mut counted: Vec<*const RoaringBitmap> = Vec::with_capacity(members.len());
+            let mut counted: HashSet<*const RoaringBitmap> = HashSet::with_capacity(members.len());
             for member in members.iter() {
                 size.held_bundles += member.held.len();
-                let bitmap = Arc::as_ptr(&member.held);
-                if !counted.contains(&bitmap) {
-                    counted.push(bitmap);
+                if counted.insert(Arc::as_ptr(&member.held)) {
                     size.inventory_bytes += inventory::memory_bytes(&member.held);
                 }
             }
@@ -284,6 +264,21 @@ impl Fleet {
     }
 
     fn steer_for(&self, question: &Question<'_>, bundles: &[Arc<Wanted>]) -> SteeringAnswer {
+        let closed = self.closed.load();
+        if closed.is_empty() || !bundles.iter().any(|wanted| closed.contains(&wanted.path)) {
+            return self.steer_among(question, bundles, &self.origin_urls);
+        }
+        let open: Vec<_> =
+            bundles.iter().filter(|wanted| !closed.contains(&wanted.path)).map(Arc::clone).collect();
+        self.steer_among(question, &open, if open.is_empty() { &[] } else { &self.origin_urls })
+    }
+
+    fn steer_among(
+        &self,
+        question: &Question<'_>,
+        bundles: &[Arc<Wanted>],
+        origin_urls: &[String],
+    ) -> SteeringAnswer {
         let topology = self.topology.load();
         let sites = topology.tiers(question.client);
         let members: Vec<_> = sites.iter().map(|site| site.members.load()).collect();
@@ -292,7 +287,7 @@ impl Fleet {
             .zip(&members)
             .map(|(site, members)| Tier { site: &site.facts.name, members })
             .collect();
-        let view = View { tiers: &tiers, bundles, origin_urls: &self.origin_urls };
+        let view = View { tiers: &tiers, bundles, origin_urls };
         let mut answer = steer(question, &view);
         if question.explain {
             self.explain_elsewhere(&topology, &tiers, &mut answer);
@@ -323,14 +318,6 @@ impl Fleet {
         {
             site.put(changed);
         }
-    }
-
-    fn hold(&self, appliances: &HashMap<ApplianceName, Known>, name: &ApplianceName, held: RoaringBitmap) {
-        let Some(known) = appliances.get(name) else { return };
-        let neighbours = self.appliances_of(&known.site);
-        let shared = neighbours.iter().find(|neighbour| *neighbour.held == held);
-        let held = shared.map_or_else(|| Arc::new(held), |neighbour| Arc::clone(&neighbour.held));
-        self.change(appliances, name, |member| Some(Member { held, ..member.clone() }));
     }
 
     fn explain_elsewhere(&self, topology: &Topology, tiers: &[Tier<'_>], answer: &mut SteeringAnswer) {

@@ -58,6 +58,15 @@ pub enum KeyError {
     Unknown(String),
     /// It is the last one: nothing would be signed.
     Last,
+    /// There is none that signs.
+    None(PathBuf),
+    /// There is none that signs, and the database has manifests of one that was elsewhere.
+    Elsewhere {
+        /// Where keys are looked for.
+        folder: PathBuf,
+        /// The one that signed last.
+        id: String,
+    },
     /// The operator's token is empty.
     NoToken(PathBuf),
     /// The system gives no random bytes.
@@ -78,7 +87,7 @@ impl StateFolder {
 
     /// All keys, the one that signs first.
     pub fn keys(&self) -> Result<Vec<KeyRecord>, KeyError> {
-        let folder = self.path.join("keys");
+        let folder = self.keys_path();
         let error = |error| KeyError::File(folder.clone(), error);
         let mut keys = Vec::new();
         for entry in fs::read_dir(&folder).map_err(error)? {
@@ -91,14 +100,22 @@ impl StateFolder {
         Ok(keys)
     }
 
-    /// The key that signs; the first one is made where there is none.
+    /// The key that signs.
     pub fn signer(&self) -> Result<Signer, KeyError> {
-        let first = self.keys()?.into_iter().find(|key| !key.is_retired);
-        let record = match first {
-            Some(record) => record,
-            None => self.new_key()?,
-        };
+        let record = self.keys()?.into_iter().find(|key| !key.is_retired);
+        let record = record.ok_or_else(|| KeyError::None(self.keys_path()))?;
         Ok(Signer { key: record.load()?, id: record.id })
+    }
+
+    /// The key that signs; the first one is made where there is none.
+    pub fn signer_or_first(&self) -> Result<Signer, KeyError> {
+        match self.signer() {
+            Err(KeyError::None(_)) => {
+                self.new_key()?;
+                self.signer()
+            }
+            signer => signer,
+        }
     }
 
     /// Makes a key, to sign when those before it are retired.
@@ -106,9 +123,12 @@ impl StateFolder {
         let key = SigningKey::generate().map_err(|_| KeyError::Randomness)?;
         let number = self.keys()?.iter().map(|key| key.number + 1).max().unwrap_or(1);
         let id = key.id();
-        let path = self.path.join("keys").join(format!("{number}-{id}.key"));
-        key.save(&path).map_err(|error| KeyError::Key(path.clone(), error))?;
-        sync_folder(&self.path.join("keys"))?;
+        let path = self.keys_path().join(format!("{number}-{id}.key"));
+        // Under a name that no key has, until all of it is on the disk.
+        let beginning = path.with_extension("new");
+        key.save(&beginning).map_err(|error| KeyError::Key(beginning.clone(), error))?;
+        fs::rename(&beginning, &path).map_err(|error| KeyError::File(path.clone(), error))?;
+        sync_folder(&self.keys_path())?;
         Ok(KeyRecord { number, id, is_retired: false, path })
     }
 
@@ -118,10 +138,17 @@ impl StateFolder {
             self.keys()?.into_iter().filter(|key| !key.is_retired).partition(|key| key.id == id);
         let Some(key) = retiring.into_iter().next() else { return Err(KeyError::Unknown(id.to_owned())) };
         let Some(next) = others.into_iter().next() else { return Err(KeyError::Last) };
+        // One that cannot be read would sign nothing.
+        next.load()?;
         let retired = key.path.with_extension("retired");
         fs::rename(&key.path, &retired).map_err(|error| KeyError::File(retired, error))?;
-        sync_folder(&self.path.join("keys"))?;
+        sync_folder(&self.keys_path())?;
         Ok(next.id)
+    }
+
+    /// Where the keys are.
+    pub fn keys_path(&self) -> PathBuf {
+        self.path.join("keys")
     }
 
     /// Where the operator's token is.
@@ -220,6 +247,20 @@ impl fmt::Display for KeyError {
                     "it is the only key: make the next one first, with \"control-plane keys new\""
                 )
             }
+            Self::None(folder) => {
+                write!(
+                    formatter,
+                    "{} holds no key that signs: put it back, or make one with \"control-plane keys new\"",
+                    folder.display()
+                )
+            }
+            Self::Elsewhere { folder, id } => write!(
+                formatter,
+                "{} holds no key, and key {id} has signed manifests of this database: put its file back, or let control_plane.state name \
+                 the one folder that all control planes of a database share; where the key is lost, \"control-plane keys new\" makes \
+                 another, which appliances obey once it is in their control.trusted_keys",
+                folder.display()
+            ),
             Self::NoToken(path) => {
                 write!(formatter, "{} is empty: remove it, and the next start makes a token", path.display())
             }
@@ -248,8 +289,9 @@ mod tests {
     fn the_oldest_key_signs_until_it_is_retired() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(&folder.path().join("state")).unwrap();
-        let first = state.signer().unwrap().id;
-        assert_eq!(state.signer().unwrap().id, first);
+        assert!(matches!(state.signer(), Err(KeyError::None(_))));
+        let first = state.signer_or_first().unwrap().id;
+        assert_eq!(state.signer_or_first().unwrap().id, first);
         assert!(matches!(state.retire(&first), Err(KeyError::Last)));
         let second = state.new_key().unwrap().id;
         assert_eq!(state.signer().unwrap().id, first);
@@ -259,6 +301,26 @@ mod tests {
         let listed: Vec<_> =
             state.keys().unwrap().into_iter().map(|key| (key.number, key.is_retired)).collect();
         assert_eq!(listed, [(2, false), (1, true)]);
+    }
+
+    #[test]
+    fn a_key_is_not_retired_before_the_next_one_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        let first = state.signer_or_first().unwrap().id;
+        let next = state.new_key().unwrap();
+        fs::write(&next.path, "half a ke").unwrap();
+        assert!(matches!(state.retire(&first), Err(KeyError::Key(..))));
+        assert_eq!(state.signer().unwrap().id, first);
+    }
+
+    #[test]
+    fn a_key_that_was_not_written_to_its_end_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        fs::write(folder.path().join("keys/1-0123456789abcdef.new"), "0123").unwrap();
+        assert_eq!(state.keys().unwrap(), []);
+        assert_ne!(state.signer_or_first().unwrap().id, "0123456789abcdef");
     }
 
     #[test]

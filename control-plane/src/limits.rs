@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Connections to SQLite: one writes, the others read; each is a thread and its page cache of 16 MiB at most.
-pub const SQLITE_CONNECTIONS_MAX: u32 = 6;
+/// Connections to SQLite that read, beside the one that writes; each is a thread and its page cache of 16 MiB at most.
+pub const SQLITE_READERS_MAX: u32 = 5;
 
 /// Connections to PostgreSQL: a fraction of the 100 that a server takes by default, so that several control
 /// planes can share it.
@@ -58,20 +58,20 @@ pub const DIGEST_BLOCK_BYTES: usize = 1 << 20;
 /// Regions of one title.
 pub const TITLE_REGIONS_MAX: usize = 1_000;
 
-/// URLs of one appliance.
-pub const SERVE_URLS_MAX: usize = 8;
-
-/// The longest URL of an appliance, in bytes: a DNS name is at most 253.
-pub const URL_BYTES_MAX: usize = 512;
-
 /// The longest text that an appliance tells about itself, in bytes: a release, an instance, a reason. What is
 /// longer is refused, or cut where it is only shown.
 pub const TEXT_BYTES_MAX: usize = 1_024;
 
 /// Demand for one directory that one report may claim, in bytes and in requests: 100 Gbit/s for an hour and a
-/// half. More is cut, so that a sum over a day of all reports of a region stays far below 2⁶³, and so that
-/// one appliance with a fault decides no ranking.
+/// half. More is cut.
 pub const DEMAND_MAX: u64 = 1 << 46;
+
+/// Demand of a day, in bytes and in requests, for one directory in a region or for all of a site: 6 Tbit/s all day. What is beyond
+/// is cut, so that sums over all days that are kept stay below 2⁶³.
+pub const DEMAND_SUM_MAX: u64 = 1 << 56;
+
+/// A report with an older number than the newest is a late one, unless it was made so much after it: clocks are set back by less.
+pub const ROLLED_BACK_SECONDS: u64 = 60;
 
 /// Days of demand that one report may bring. More than an appliance keeps while the control plane is away.
 pub const REPORT_DAYS_MAX: usize = 64;
@@ -94,7 +94,7 @@ pub const RUN_BYTES_MAX: usize = 4 << 20;
 /// Directives of one appliance that wait for their result. Each travels with every answer until then.
 pub const DIRECTIVES_WAITING_MAX: u64 = 100;
 
-/// Directives that are kept of each appliance after their results came.
+/// Directives that are kept of each appliance after their results came, and results that one report may bring; more are passed over.
 pub const DIRECTIVES_KEPT: usize = 100;
 
 /// Bundles of one inventory: five times the 40,000 of a 20 TB appliance, as the largest fill manifest.
@@ -122,21 +122,39 @@ pub const FOLLOW_INTERVAL: Duration = Duration::from_secs(5);
 /// How long after a change of the catalogue or of an appliance new manifests are made: several changes make one.
 pub const PLAN_DELAY: Duration = Duration::from_millis(500);
 
+/// How many times as long as the last round of planning took, a change waits for the next one: so that a fleet whose rounds are
+/// long, whatever changes all the time, is not planned for all the time.
+pub const PLAN_REST: u32 = 9;
+
 /// Reports that may be missed, at the interval that appliances are told, before one that cannot be polled
 /// counts as silent.
 pub const SILENT_INTERVALS: u32 = 3;
+
+/// Appliances that serve, from which on a round of polls that misses most of them is doubted: two of three may well be gone.
+pub const DOUBTED_FROM: usize = 4;
+
+/// How long a question for sources waits for the first round of planning after a start.
+pub const FIRST_PLAN_WAIT: Duration = Duration::from_secs(20);
 
 /// Connections to the HTTP API: reports of 10,000 appliances keep far fewer open at once, and each costs a
 /// descriptor and some 10 KiB.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
-/// Requests that are worked on at once; beyond, the caller is told to come again.
+/// Requests that are worked on at once, steering apart; beyond, the caller is told to come again.
 pub const REQUESTS_AT_ONCE: usize = 512;
+
+/// Requests of those who look after the control plane itself that are worked on at once: anybody may ask, and each may cost a look at
+/// the database, or at all inventories.
+pub const OBSERVERS_AT_ONCE: usize = 8;
+
+/// How long the fleet's size stands for metrics: finding it walks all inventories.
+pub const SIZE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// From the first byte of a connection, or the end of the last answer, to the end of a request's head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// From the end of a request's head to its answer, its content read in between: 32 MiB at 5 Mbit/s.
+/// From the end of a request's head to its answer, its content read in between: 32 MiB, more than an inventory of 200,000 bundles has, at
+/// 5 Mbit/s.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The longest that a peer may take nothing of what it is sent, before its connection is closed by the kernel
@@ -149,9 +167,6 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes. Tokens, paths and players' query parameters are a tenth of it.
 pub const HEAD_BYTES_MAX: usize = 16 << 10;
 
-/// The largest report, in bytes: an inventory of 200,000 bundles at some 150 bytes each.
-pub const REPORT_BYTES_MAX: usize = 32 << 20;
-
 /// The largest question for sources, in bytes: [`control_client::limits::SOURCES_BUNDLES_MAX`] bundles with
 /// the longest paths.
 pub const SOURCES_BYTES_MAX: usize = 2 << 20;
@@ -159,8 +174,55 @@ pub const SOURCES_BYTES_MAX: usize = 2 << 20;
 /// The largest of all other contents, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes of contents that are held in memory at once, over all requests; beyond, requests wait.
-pub const CONTENTS_BYTES_MAX: usize = 256 << 20;
+/// Contents and answers up to this size, in bytes, are bounded by the number of requests and of connections alone.
+pub const SMALL_BYTES_MAX: usize = 64 << 10;
 
-/// Bundles below a directory that are steered for as one: far more representations and languages than a title has.
-pub const BUNDLES_BELOW_MAX: usize = 64;
+/// Bytes of memory for each byte of a large content: the text, the document that is made of it, what is to be changed in the database.
+pub const CONTENT_FACTOR: usize = 4;
+
+/// Memory for large contents, in bytes, over all requests; beyond, requests wait a while.
+pub const CONTENTS_BYTES_MAX: usize = 1 << 30;
+
+/// Memory for large contents of one who asks, in bytes: one report of the largest size.
+pub const CONTENTS_BYTES_EACH_MAX: usize = CONTENT_FACTOR * control_client::limits::REPORT_BYTES_MAX as usize;
+
+/// The longest that a large content waits for memory.
+pub const CONTENT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The least rate of a large content after its first [`SMALL_BYTES_MAX`], in bytes a second: the largest comes within
+/// [`REQUEST_TIMEOUT`] only at eight times this.
+pub const CONTENT_BYTES_PER_SECOND: u64 = 128 << 10;
+
+/// Memory for large answers, in bytes, over all connections; beyond, the caller is told to come again. Fill manifests of 40,000 bundles
+/// have 14 MiB.
+pub const ANSWERS_BYTES_MAX: usize = 512 << 20;
+
+/// Memory for large answers to one who asks, in bytes: one manifest of the largest size.
+pub const ANSWERS_BYTES_EACH_MAX: usize = control_client::limits::MANIFEST_BYTES_MAX as usize;
+
+/// How long a large answer may take to be sent, beside what its bytes take at [`ANSWER_BYTES_PER_SECOND`].
+pub const ANSWER_TIME: Duration = Duration::from_secs(30);
+
+/// The least rate at which a large answer has to be taken, in bytes a second: 1 Mbit/s.
+pub const ANSWER_BYTES_PER_SECOND: u64 = 125_000;
+
+/// Bytes of a large answer that are handed to the connection at once.
+pub const ANSWER_PIECE_BYTES: usize = 32 << 10;
+
+/// Questions for sources of one appliance that come no farther apart are one: they are asked in a row, for at most
+/// [`control_client::limits::SOURCES_BUNDLES_MAX`] bundles each.
+pub const QUESTION_SECONDS: u64 = 60;
+
+/// Bundles below a directory that are steered for as one: more representations, languages and subtitles than a title has.
+pub const BUNDLES_BELOW_MAX: usize = 512;
+
+/// Bundles that come into the catalogue, for which appliances that hold them already are looked for at once: one look-up for each
+/// bundle and appliance.
+pub const EARLY_HOLDERS_BUNDLES: usize = 200;
+
+/// Peers that one list of sources names: more are not tried in a night.
+pub const FILL_PEERS_MAX: usize = 16;
+
+/// Appliances of the next tiers that one list of sources names. With the peers and the origins that can be configured these are
+/// fewer than appliances take ([`control_client::limits::SOURCES_PER_BUNDLE_MAX`]).
+pub const FILL_UPSTREAM_MAX: usize = 24;

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub dropped: IntCounterVec,
     /// Polls by what they showed.
     pub polls: IntCounterVec,
+    /// Rounds of polls that were doubted.
+    pub polls_doubted: IntCounter,
     /// Turns of standings, by the one that they led to.
     pub turns: IntCounterVec,
     /// Steering answers by the tier of their first place.
@@ -46,7 +48,7 @@ impl Metrics {
             requests: register.counters("requests_total", "HTTP requests, by route and class of status", &["route", "status"]),
             reports: register.counters(
                 "reports_total",
-                "Reports taken: new, new_instance, repeated or late; many late ones: is a state folder older than it should be?",
+                "Reports taken: new, new_instance, rolled_back (a state folder was put back from a copy), repeated or late",
                 &["novelty"],
             ),
             wrong_bases: register.counter(
@@ -60,6 +62,10 @@ impl Metrics {
                 &["what"],
             ),
             polls: register.counters("polls_total", "Polls of health, by what they showed", &["observation"]),
+            polls_doubted: register.counter(
+                "polls_doubted_total",
+                "Rounds of polls in which most appliances did not answer at once: is this machine's own network at fault?",
+            ),
             turns: register.counters("standing_turns_total", "Turns of appliances' standings, by the new one", &["standing"]),
             steered: register.counters(
                 "steering_answers_total",

@@ -2,12 +2,14 @@
 //! something.
 //!
 //! The database is the truth; what a report changes goes there first. Publishing and the registry's commands
-//! are other processes, and several control planes may share one PostgreSQL, so the mirror looks at two
+//! are other processes, and several control planes may share one PostgreSQL, so the mirror looks at three
 //! counters and at the revisions of inventories, and reads again what has changed. Bundles are numbered here,
 //! anew at every start; a number is never used for another bundle, and when they run out a new fleet is
 //! built.
 
-use std::collections::HashSet;
+mod hours;
+
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -19,7 +21,10 @@ use tokio::sync::Mutex;
 use crate::catalogue::Catalogue;
 use crate::database::{self, Database, DatabaseError, maybe_number, text};
 use crate::fleet::{Fleet, MemberUpdate};
+use crate::limits;
+use crate::plane::now;
 use crate::registry::{self, Appliance};
+use hours::Hours;
 
 /// The fleet, and how far it follows the database.
 pub struct Mirror {
@@ -31,17 +36,23 @@ pub struct Mirror {
 /// What was read last.
 #[derive(Default)]
 struct Seen {
+    sites: Option<u64>,
     fleet: Option<u64>,
     catalogue: Option<u64>,
     bundles: HashSet<BundleKey>,
     next_number: u32,
+    /// Bundles that came into the catalogue after inventories were read: who held them already is still to be found out.
+    unread: Vec<BundleKey>,
+    hours: Hours,
 }
 
 /// What a refresh found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Refreshed {
-    /// All appliances, where sites, appliances or orders have changed.
+    /// All appliances, where these or orders for them have changed.
     pub appliances: Option<Vec<Appliance>>,
+    /// Whether sites or prefixes have changed.
+    pub sites: bool,
     /// Whether titles have changed.
     pub catalogue: bool,
 }
@@ -64,30 +75,35 @@ impl Mirror {
         let mut refreshed = Refreshed::default();
         // The counters first: what changes while the rest is read is read again next time.
         let catalogue = database::counter(database, "catalogue").await?;
+        let sites = database::counter(database, "sites").await?;
         let fleet = database::counter(database, "fleet").await?;
         if seen.catalogue != Some(catalogue) {
-            let bundles: HashSet<BundleKey> =
-                Catalogue::read(database).await?.bundles.into_iter().map(|bundle| bundle.key).collect();
-            let (left_out, next) = follow_catalogue(&self.fleet(), &bundles, &seen.bundles, seen.next_number);
-            seen.next_number = next;
-            if left_out > 0 && !seen.bundles.is_empty() {
-                seen.next_number = self.rebuild(database, &bundles).await?;
-            }
-            seen.bundles = bundles;
+            self.follow_catalogue(database, &mut seen).await?;
             seen.catalogue = Some(catalogue);
             refreshed.catalogue = true;
+        }
+        if seen.sites != Some(sites) {
+            read_sites(database, &self.fleet()).await?;
+            seen.sites = Some(sites);
+            refreshed.sites = true;
         }
         if seen.fleet != Some(fleet) {
             refreshed.appliances = Some(read_appliances(database, &self.fleet()).await?);
             seen.fleet = Some(fleet);
         }
+        if let Some(closed) = seen.hours.closed(now()) {
+            self.fleet().set_closed(closed);
+        }
         Ok(refreshed)
     }
 
-    /// Reads inventories whose revision is another than the one in memory: told to another control plane, or
-    /// before bundles came into the catalogue.
+    /// Reads inventories whose revision is another than the one in memory, because they were told to another
+    /// control plane, and those of appliances that held bundles before these came into the catalogue.
     pub async fn follow_inventories(&self, database: &Database) -> Result<(), DatabaseError> {
         let fleet = self.fleet();
+        for name in self.early_holders(database).await? {
+            read_inventory(database, &fleet, &name).await?;
+        }
         for row in database.read("SELECT name, inventory_revision FROM appliances", vec![]).await? {
             let Ok(name) = ApplianceName::parse(&text(&row, 0)?) else { continue };
             let revision = maybe_number(&row, 1)?;
@@ -114,13 +130,65 @@ impl Mirror {
         Ok(())
     }
 
-    /// A new fleet, which has the numbers of all bundles that there are, and not of those that there were.
-    async fn rebuild(&self, database: &Database, bundles: &HashSet<BundleKey>) -> Result<u32, DatabaseError> {
-        let (old, new) = (self.fleet(), Fleet::new(self.origin_urls.clone()));
-        let (left_out, next) = follow_catalogue(&new, bundles, &HashSet::new(), 0);
-        if left_out > 0 {
-            tracing::error!("the catalogue has more bundles than can be steered to: divide it");
+    async fn follow_catalogue(&self, database: &Database, seen: &mut Seen) -> Result<(), DatabaseError> {
+        let catalogue = Catalogue::read(database).await?;
+        seen.hours = Hours::of(&catalogue);
+        let bundles = newest_first(&catalogue);
+        let is_first = seen.catalogue.is_none();
+        let (mut left_out, next) = follow_bundles(&self.fleet(), &bundles, &seen.bundles, seen.next_number);
+        seen.next_number = next;
+        if left_out > 0 && !is_first {
+            (left_out, seen.next_number) = self.rebuild(database, &bundles).await?;
+            seen.unread.clear();
+        } else if !is_first {
+            let new = bundles.iter().filter(|bundle| !seen.bundles.contains(*bundle));
+            seen.unread.extend(new.cloned());
         }
+        if left_out > 0 {
+            tracing::error!(left_out, "the catalogue has more bundles than can be steered to: divide it");
+        }
+        seen.bundles = bundles.into_iter().collect();
+        Ok(())
+    }
+
+    /// Appliances that held bundles before these came into the catalogue; some of these bundles each time.
+    async fn early_holders(&self, database: &Database) -> Result<BTreeSet<ApplianceName>, DatabaseError> {
+        let bundles: Vec<BundleKey> = {
+            let mut seen = self.seen.lock().await;
+            let some = seen.unread.len().min(limits::EARLY_HOLDERS_BUNDLES);
+            seen.unread.drain(..some).collect()
+        };
+        let mut holders = BTreeSet::new();
+        for (place, bundle) in bundles.iter().enumerate() {
+            // By the key of each, which begins with the appliance.
+            let sql = "SELECT appliances.name FROM appliances JOIN holdings ON holdings.appliance = appliances.name \
+                       AND holdings.path = $1 AND holdings.generation = $2";
+            let key = vec![bundle.path.as_str().into(), bundle.generation.number().into()];
+            match database.read(sql, key).await {
+                Ok(rows) => {
+                    for row in rows {
+                        holders.extend(ApplianceName::parse(&text(&row, 0)?));
+                    }
+                }
+                Err(error) => {
+                    self.seen.lock().await.unread.extend_from_slice(&bundles[place..]);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(holders)
+    }
+
+    /// A new fleet, which has the numbers of all bundles that there are, and not of those that there were. How many had no number
+    /// left, and the number that comes next.
+    async fn rebuild(
+        &self,
+        database: &Database,
+        bundles: &[BundleKey],
+    ) -> Result<(usize, u32), DatabaseError> {
+        let (old, new) = (self.fleet(), Fleet::new(self.origin_urls.clone()));
+        let numbered = follow_bundles(&new, bundles, &HashSet::new(), 0);
+        read_sites(database, &new).await?;
         for appliance in read_appliances(database, &new).await? {
             if let Some((_, member)) = old.appliance(&appliance.name) {
                 let standing = Some(member.standing.clone());
@@ -128,31 +196,50 @@ impl Mirror {
             }
         }
         self.fleet.store(Arc::new(new));
-        Ok(next)
+        Ok(numbered)
     }
 }
 
+/// The newest generation of every path, then older ones: in that order they get numbers.
+fn newest_first(catalogue: &Catalogue) -> Vec<BundleKey> {
+    let current: HashSet<usize> = catalogue.current_places().map(|(place, _)| place).collect();
+    let (newest, older): (Vec<_>, Vec<_>) =
+        catalogue.bundles.iter().enumerate().partition(|(place, _)| current.contains(place));
+    newest.into_iter().chain(older).map(|(_, bundle)| bundle.key.clone()).collect()
+}
+
 /// How many bundles had no number left, and the number that comes next.
-fn follow_catalogue(
+fn follow_bundles(
     fleet: &Fleet,
-    bundles: &HashSet<BundleKey>,
+    bundles: &[BundleKey],
     before: &HashSet<BundleKey>,
     next_number: u32,
 ) -> (usize, u32) {
-    for gone in before.difference(bundles) {
+    let now: HashSet<&BundleKey> = bundles.iter().collect();
+    for gone in before.iter().filter(|bundle| !now.contains(bundle)) {
         fleet.remove_bundle(gone);
     }
-    let new: Vec<(BundleKey, u32)> = bundles.difference(before).cloned().zip(next_number..).collect();
+    let new = bundles.iter().filter(|bundle| !before.contains(*bundle));
+    let new: Vec<(BundleKey, u32)> = new.cloned().zip(next_number..).collect();
     let next = next_number.saturating_add(u32::try_from(new.len()).unwrap_or(u32::MAX));
     (fleet.add_bundles(new), next)
 }
 
-async fn read_appliances(database: &Database, fleet: &Fleet) -> Result<Vec<Appliance>, DatabaseError> {
+async fn read_sites(database: &Database, fleet: &Fleet) -> Result<(), DatabaseError> {
     if let Err(error) = fleet.set_sites(registry::site_facts(database).await?) {
-        // The registry's commands refuse such sites; two of them at the same moment may still make some.
+        // The registry's commands refuse such sites.
         tracing::error!(%error, "the sites cannot be so: the last ones stay in force");
     }
+    Ok(())
+}
+
+async fn read_appliances(database: &Database, fleet: &Fleet) -> Result<Vec<Appliance>, DatabaseError> {
     let appliances = registry::appliances(database).await?;
+    for name in fleet.names() {
+        if appliances.binary_search_by(|appliance| appliance.name.cmp(&name)).is_err() {
+            fleet.remove(&name);
+        }
+    }
     for appliance in &appliances {
         let placed = fleet.appliance(&appliance.name);
         let is_same = placed.as_ref().is_some_and(|(site, member)| {
@@ -188,91 +275,4 @@ async fn read_inventory(
 }
 
 #[cfg(test)]
-mod tests {
-    use control_client::content::{BundlePath, Generation};
-    use control_client::fleet::{RegionName, SiteName, TitleName};
-    use control_client::report::{HeldBundle, Report};
-
-    use super::*;
-    use crate::catalogue::{self, CataloguedBundle, Title};
-    use crate::fleet::SiteFacts;
-    use crate::hysteresis::Standing;
-    use crate::limits::BUNDLE_NUMBERS_MAX;
-
-    async fn publish(database: &Database, path: &str) -> BundleKey {
-        let name = TitleName::parse("film").unwrap();
-        let key = BundleKey { path: BundlePath::parse(path).unwrap(), generation: Generation::new(1) };
-        let title = Title {
-            name: name.clone(),
-            regions: vec![],
-            published_at: 1,
-            release_at: None,
-            expires_at: None,
-            pinned: false,
-            similar_to: None,
-            tags: vec![],
-            seasons: vec![],
-        };
-        let descriptor = control_client::digest::sha256(path.as_bytes());
-        let bundle = CataloguedBundle { key: key.clone(), title: name, bytes: 1, objects: 1, descriptor };
-        let mut change = database.change().await.unwrap();
-        change.count("catalogue").await.unwrap();
-        catalogue::put_title(&mut change, &title).await.unwrap();
-        catalogue::put_bundle(&mut change, &bundle, path.to_owned()).await.unwrap();
-        change.commit().await.unwrap();
-        key
-    }
-
-    fn report(appliance: &ApplianceName, bundles: &[&BundleKey]) -> Report {
-        let held =
-            |key: &&BundleKey| HeldBundle { path: key.path.clone(), generation: key.generation, bytes: 1 };
-        Report {
-            version: Default::default(),
-            appliance: appliance.clone(),
-            instance: "one".to_owned(),
-            sequence: 1,
-            at: 1,
-            health: None,
-            load: None,
-            inventory: Some(InventoryReport::Full {
-                revision: 3,
-                bundles: bundles.iter().map(held).collect(),
-            }),
-            demand: vec![],
-            runs: vec![],
-            manifest_sequence: 0,
-            manifest_refused: None,
-            directives: vec![],
-            dropped: Default::default(),
-        }
-    }
-
-    #[tokio::test]
-    async fn when_numbers_run_out_a_new_fleet_knows_all_that_the_old_one_knew() {
-        let folder = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("state.db").display());
-        let database = Database::open(&url).await.unwrap();
-        let (site, name) = (SiteName::parse("edge").unwrap(), ApplianceName::parse("oca-1").unwrap());
-        let region = RegionName::parse("north").unwrap();
-        let facts = SiteFacts { name: site.clone(), region, upstream: None, prefixes: vec![] };
-        registry::add_site(&database, facts).await.unwrap();
-        registry::add_appliance(&database, &name, &site).await.unwrap();
-        let first = publish(&database, "/film/a").await;
-        registry::accept(&database, &name, &report(&name, &[&first]), 1).await.unwrap();
-        let mirror = Mirror::new(vec![]);
-        mirror.refresh(&database).await.unwrap();
-        let standing = Some(Standing::Serving);
-        mirror.fleet().update(&name, MemberUpdate { standing, utilisation: None });
-        mirror.seen.lock().await.next_number = BUNDLE_NUMBERS_MAX;
-        let second = publish(&database, "/film/b").await;
-        let before = mirror.fleet();
-        mirror.refresh(&database).await.unwrap();
-        let fleet = mirror.fleet();
-        assert!(!Arc::ptr_eq(&before, &fleet));
-        let (first, second) = (fleet.number_of(&first).unwrap(), fleet.number_of(&second).unwrap());
-        assert_eq!(first + second, 1, "numbered from 0 again");
-        let (_, member) = fleet.appliance(&name).unwrap();
-        assert!(member.standing.is_serving() && member.held.contains(first) && !member.held.contains(second));
-        assert_eq!(fleet.inventory_revision(&name), Some(3));
-    }
-}
+mod tests;

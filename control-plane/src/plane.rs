@@ -1,30 +1,31 @@
 //! The control plane at work: what the API's routes and the loops in the background share, and what they do with it.
 
+mod changes;
+mod clock;
+mod elsewhere;
 mod planning_round;
 mod polling;
+mod signer;
 mod sources;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use control_client::config::ControlPlaneConfig;
 use control_client::content::Sha256;
-use control_client::fleet::ApplianceName;
-use control_client::report::{Directive, Dropped, Order, Report, ReportAnswer};
+use control_client::fleet::{ApplianceName, SiteName};
+use control_client::report::{Dropped, Report, ReportAnswer};
 use control_client::wire::DocumentVersion;
-use roaring::RoaringBitmap;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use crate::database::{Database, DatabaseError};
 use crate::fleet::{Fleet, MemberUpdate};
-use crate::hysteresis::Hysteresis;
+use crate::hysteresis::{Hysteresis, StandingTrack};
 use crate::keys::{KeyError, StateFolder};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
-use crate::registry::{self, InventoryOutcome, Novelty, RegistryError};
+use crate::registry::{self, Appliance, InventoryOutcome, Novelty, RegistryError};
 use crate::standings::{Standings, Turn};
 
 /// What everything in the process shares.
@@ -42,11 +43,31 @@ pub struct ControlPlane {
     state: StateFolder,
     mirror: Mirror,
     plan_now: Notify,
-    assigned: ArcSwap<Assigned>,
+    planned_from: Mutex<Vec<PlannedFrom>>,
+    planned: watch::Sender<bool>,
+    started: Instant,
+    first_polls: Semaphore,
 }
 
-/// The numbers of the bundles that each appliance's newest manifest has.
-type Assigned = HashMap<ApplianceName, RoaringBitmap>;
+/// What planning reads of an appliance: where something else of it has changed, nothing has to be planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct PlannedFrom {
+    name: ApplianceName,
+    site: SiteName,
+    is_enrolled: bool,
+    capacity_bytes: u64,
+}
+
+impl PlannedFrom {
+    fn of(appliance: &Appliance) -> Self {
+        Self {
+            name: appliance.name.clone(),
+            site: appliance.site.clone(),
+            is_enrolled: appliance.enrolled_at.is_some(),
+            capacity_bytes: appliance.capacity_bytes,
+        }
+    }
+}
 
 /// Why a round of planning ended early.
 #[derive(Debug)]
@@ -57,6 +78,15 @@ pub enum PlanError {
     Key(KeyError),
     /// The work was broken off.
     Interrupted(String),
+    /// The clock has jumped since planning last ended, and those who report have not.
+    Clock {
+        /// What it says, in seconds since 1970.
+        now: u64,
+        /// When planning last ended.
+        planned_at: u64,
+        /// How many appliances have reported in the meantime.
+        reporting: usize,
+    },
 }
 
 impl From<DatabaseError> for PlanError {
@@ -71,6 +101,11 @@ impl std::fmt::Display for PlanError {
             Self::Database(error) => error.fmt(formatter),
             Self::Key(error) => error.fmt(formatter),
             Self::Interrupted(why) => formatter.write_str(why),
+            Self::Clock { now, planned_at, reporting } => write!(
+                formatter,
+                "the clock says {now}, planning last ended at {planned_at}, and the clocks of the {reporting} appliances that report do \
+                 not agree: is it right (timedatectl)? Nothing is planned until they do"
+            ),
         }
     }
 }
@@ -89,17 +124,22 @@ impl ControlPlane {
         database: Database,
         state: StateFolder,
     ) -> Result<Arc<Self>, PlanError> {
+        // Whoever finds it listening finds its key too.
+        signer::find(&state, &database).await?;
         let operator = state.operator_token().map_err(PlanError::Key)?;
         let policy = Hysteresis { misses: config.misses, recoveries: config.recoveries };
         let plane = Self {
-            mirror: Mirror::new(config.origins.iter().map(|origin| origin.url.clone()).collect()),
+            mirror: Mirror::new(config.client_origins.clone()),
             database,
             metrics: Metrics::new(),
             standings: Standings::new(policy),
             operator,
             state,
             plan_now: Notify::new(),
-            assigned: ArcSwap::default(),
+            planned_from: Mutex::default(),
+            planned: watch::Sender::new(false),
+            started: Instant::now(),
+            first_polls: Semaphore::new(limits::POLLS_AT_ONCE),
             config,
         };
         plane.refresh().await?;
@@ -113,13 +153,19 @@ impl ControlPlane {
 
     /// Reads what other processes have changed.
     pub async fn refresh(&self) -> Result<(), DatabaseError> {
+        // Held to the end, so that what was read first is not followed last.
+        let mut planned_from = self.planned_from.lock().await;
         let refreshed = self.mirror.refresh(&self.database).await?;
+        let mut is_news = refreshed.catalogue || refreshed.sites;
         if let Some(appliances) = &refreshed.appliances {
             for (name, turn) in self.standings.follow(appliances, now()) {
                 self.turned(&name, &turn);
             }
+            let from: Vec<PlannedFrom> = appliances.iter().map(PlannedFrom::of).collect();
+            is_news |= *planned_from != from;
+            *planned_from = from;
         }
-        if refreshed.catalogue || refreshed.appliances.is_some() {
+        if is_news {
             self.plan_now.notify_one();
         }
         Ok(())
@@ -146,6 +192,7 @@ impl ControlPlane {
         let word = match accepted.novelty {
             Novelty::New => "new",
             Novelty::NewInstance => "new_instance",
+            Novelty::RolledBack => "rolled_back",
             Novelty::Repeated => "repeated",
             Novelty::Late => "late",
         };
@@ -153,7 +200,7 @@ impl ControlPlane {
         if accepted.inventory == InventoryOutcome::WrongBase {
             self.metrics.wrong_bases.inc();
         }
-        if matches!(accepted.novelty, Novelty::New | Novelty::NewInstance) && !report.dropped.is_empty() {
+        if accepted.novelty.counts() && !report.dropped.is_empty() {
             self.note_dropped(name, &report.dropped);
         }
         let fleet = self.fleet();
@@ -161,11 +208,11 @@ impl ControlPlane {
             // It was added a moment ago.
             self.refresh().await?;
         }
-        if accepted.novelty == Novelty::NewInstance {
+        if accepted.novelty.begins_anew() {
             fleet.forget_revision(name);
         }
         if accepted.novelty != Novelty::Late {
-            let turn = self.standings.note_report(name, report.health.as_ref(), report.load.as_ref(), now);
+            let turn = self.standings.note_report(name, report, now);
             self.note(name, turn).await;
             if let (Some(inventory), InventoryOutcome::Taken(_)) = (&report.inventory, accepted.inventory) {
                 self.mirror
@@ -185,27 +232,16 @@ impl ControlPlane {
         })
     }
 
-    /// Takes an enrolment.
-    pub async fn enrol(
-        &self,
-        name: &ApplianceName,
-        enrolment: &control_client::report::Enrolment,
-        now: u64,
-    ) -> Result<(), RegistryError> {
-        registry::enrol(&self.database, name, enrolment, now).await?;
-        Ok(self.refresh().await?)
+    /// Waits until planning has ended once, but not longer than so: before it nobody is expected to fetch anything, and everybody
+    /// would go far.
+    pub async fn first_plan(&self, patience: Duration) {
+        let mut planned = self.planned.subscribe();
+        let _ = tokio::time::timeout(patience, planned.wait_for(|planned| *planned)).await;
     }
 
-    /// Orders something of an appliance. A drain holds for steering at once.
-    pub async fn order(
-        &self,
-        name: &ApplianceName,
-        order: Order,
-        now: u64,
-    ) -> Result<Directive, RegistryError> {
-        let directive = registry::order(&self.database, name, order, now).await?;
-        self.refresh().await?;
-        Ok(directive)
+    /// Whether nothing was heard of an appliance yet.
+    pub fn is_unknown(&self, name: &ApplianceName) -> bool {
+        self.standings.get(name).is_none_or(|one| one.track == StandingTrack::default())
     }
 
     /// Tells steering how an appliance stands; where that is another standing than before, the log and the

@@ -12,10 +12,10 @@ mod issue;
 use std::collections::BTreeMap;
 
 use control_client::content::BundlePath;
-use control_client::fill_manifest::FillEntry;
+use control_client::fill_manifest::{FillClass, FillEntry};
 use control_client::fleet::{ApplianceName, RegionName, SiteName};
 
-use crate::assignment::{Assignment, Shelf, Wanted, assign, score_here, stored_bytes_max};
+use crate::assignment::{Assignment, Shelf, Wanted, assign, copies, score_here, stored_bytes_max};
 use crate::catalogue::{Catalogue, CataloguedBundle, Title};
 use crate::popularity::DayBytes;
 use crate::ranking::{Item, Ranking, RankingInput, rank};
@@ -23,15 +23,15 @@ use crate::registry::Appliance;
 
 pub(crate) use facts::forget_old_days;
 pub use facts::{Facts, RegionDemand};
-pub use issue::{Issued, issue, newest, newest_list};
+pub use issue::{Issued, issue, newest, newest_list, newest_size, signing_keys};
 
 /// How long before its release a title is brought to the appliances: two whole nights, so that one that fails
 /// does not matter.
 pub const PREWARM_SECONDS: u64 = 48 * 3600;
 
-/// Copies of each bundle in a site before any has more. One: the next tier is the second, and what room is
-/// left is used for more anyway.
-pub const COPIES: usize = 1;
+/// For how long an appliance that is not heard of is planned for: a night that one misses costs its neighbours nothing, and one that
+/// is away for long leaves no title without a copy.
+pub const ABSENT_SECONDS: u64 = 24 * 3600;
 
 /// The list of one region.
 #[derive(Clone, Debug)]
@@ -88,8 +88,9 @@ fn item<'a>(bundle: &'a CataloguedBundle, title: &'a Title, demand: &'a [DayByte
         bytes: bundle.bytes,
         tags: &title.tags,
         similar_to: title.similar_to.as_ref(),
-        released_at: title.release_at.unwrap_or(title.published_at),
-        published_at: title.published_at,
+        // What is new in an old title is new.
+        released_at: title.release_at.unwrap_or(title.published_at).max(bundle.published_at),
+        published_at: bundle.published_at,
         expires_at: title.expires_at,
         pinned: title.pinned,
         seasons: &title.seasons,
@@ -97,17 +98,20 @@ fn item<'a>(bundle: &'a CataloguedBundle, title: &'a Title, demand: &'a [DayByte
     }
 }
 
-/// Places the list of a region on the appliances of one of its sites. Appliances that have not enrolled hold nothing.
+/// Places the list of a region on the appliances of one of its sites. Appliances that have not enrolled, and those that were not
+/// heard of since `absent_before`, hold nothing: their neighbours do.
 pub fn plan_site(
     catalogue: &Catalogue,
     ranked: &RankedRegion,
     site: &SiteName,
     appliances: &[&Appliance],
     share: f64,
+    absent_before: u64,
 ) -> SitePlan {
-    let mut enrolled: Vec<&Appliance> =
-        appliances.iter().copied().filter(|appliance| appliance.enrolled_at.is_some()).collect();
-    enrolled.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+    let mut present: Vec<&Appliance> =
+        appliances.iter().copied().filter(|appliance| is_present(appliance, absent_before)).collect();
+    present.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+    let total = ranked.ranking.ranked.iter().fold(0_u64, |total, place| total.saturating_add(place.score));
     let list: Vec<Wanted<'_>> = ranked
         .ranking
         .ranked
@@ -115,22 +119,30 @@ pub fn plan_site(
         .map(|place| {
             let bundle = &catalogue.bundles[ranked.bundles[place.item]];
             Wanted {
-                path: &bundle.key.path,
+                title: &bundle.title,
                 stored_bytes: stored_bytes_max(bundle.bytes, bundle.objects),
-                everywhere: place.class == control_client::fill_manifest::FillClass::Pinned,
+                copies: match place.class {
+                    FillClass::Pinned => usize::MAX,
+                    _ => copies(place.score, total, present.len()),
+                },
             }
         })
         .collect();
-    let shelves: Vec<Shelf<'_>> = enrolled
+    let shelves: Vec<Shelf<'_>> = present
         .iter()
         .map(|appliance| Shelf { name: &appliance.name, capacity_bytes: appliance.capacity_bytes })
         .collect();
     SitePlan {
         site: site.clone(),
-        appliances: enrolled.iter().map(|appliance| appliance.name.clone()).collect(),
-        assignment: assign(&list, &shelves, COPIES),
+        appliances: present.iter().map(|appliance| appliance.name.clone()).collect(),
+        assignment: assign(&list, &shelves),
         share,
     }
+}
+
+/// Whether an appliance has enrolled, and was heard of since that moment.
+pub fn is_present(appliance: &Appliance, absent_before: u64) -> bool {
+    appliance.enrolled_at.is_some_and(|at| at.max(appliance.reported_at.unwrap_or_default()) >= absent_before)
 }
 
 impl SitePlan {
@@ -139,7 +151,6 @@ impl SitePlan {
         let bundles = &self.assignment.bundles[place];
         bundles
             .iter()
-            .take(control_client::limits::MANIFEST_ENTRIES_MAX)
             .map(|&number| {
                 let number = number as usize;
                 let entry = &ranked.ranking.ranked[number];

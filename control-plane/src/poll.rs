@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use control_client::fleet::ApplianceName;
 use control_client::health::HealthReport;
 use reqwest::{Client, StatusCode, redirect};
 
@@ -37,9 +38,13 @@ impl Poller {
         Ok(Self { client })
     }
 
-    /// One look.
-    pub async fn look(&self, admin_url: &str) -> (Observation, Option<HealthReport>) {
+    /// One look at the appliance of that name. What another one says there is no word on it.
+    pub async fn look(&self, name: &ApplianceName, admin_url: &str) -> (Observation, Option<HealthReport>) {
         match self.health(admin_url).await {
+            Ok(HealthReport { appliance: Some(other), .. }) if other != name.as_str() => {
+                let why = format!("{admin_url} answers as {other:?}: correct control.admin_url of {name}");
+                (Observation::Missed(why), None)
+            }
             Ok(health) => (Observation::of(&health), Some(health)),
             Err(why) => (Observation::Missed(why), None),
         }

@@ -2,8 +2,8 @@
 //! descriptor for each bundle, all of it in the catalogue in one transaction.
 //!
 //! The files are not copied: the origins serve them under the same paths. No link is followed. A generation
-//! is never changed once it is published: a directory whose bytes are as they were keeps its generation, so
-//! publishing a title twice changes nothing.
+//! is never changed once it is published: a directory whose bytes are as they were keeps its generation,
+//! whatever the times of its files, so publishing a title twice changes nothing.
 
 mod error;
 mod scan;
@@ -11,13 +11,12 @@ mod scan;
 use std::path::Path;
 
 use control_client::content::{BundlePath, Generation};
-use control_client::descriptor::Descriptor;
+use control_client::descriptor::{DescribedObject, Descriptor};
 use control_client::digest::sha256;
 use control_client::fleet::{RegionName, TitleName};
 
 use crate::catalogue::{self, CataloguedBundle, Title};
 use crate::database::{Change, Database};
-use crate::limits;
 use crate::ranking::Season;
 
 pub use error::PublishError;
@@ -84,7 +83,6 @@ pub async fn enter(
     publication: Publication,
     now_micros: u64,
 ) -> Result<Published, PublishError> {
-    check(&publication, &scanned)?;
     let title = Title {
         name: publication.title.clone(),
         regions: publication.regions.clone(),
@@ -96,6 +94,7 @@ pub async fn enter(
         tags: publication.tags.clone(),
         seasons: publication.seasons.clone(),
     };
+    check(&title, &publication, &scanned)?;
     let mut change = database.change().await?;
     // First, so that whoever else publishes waits.
     change.count("catalogue").await?;
@@ -121,31 +120,14 @@ pub async fn enter(
     Ok(Published { title, bundles, unchanged, withdrawn, skipped: scanned.skipped })
 }
 
-fn check(publication: &Publication, scanned: &scan::Scanned) -> Result<(), PublishError> {
-    if publication.regions.len() > limits::TITLE_REGIONS_MAX {
-        return Err(PublishError::TooMany { what: "regions", most: limits::TITLE_REGIONS_MAX });
-    }
-    if publication.tags.len() > limits::TITLE_TAGS_MAX || publication.seasons.len() > limits::TITLE_TAGS_MAX {
-        return Err(PublishError::TooMany { what: "tags or seasons", most: limits::TITLE_TAGS_MAX });
-    }
-    if publication.tags.iter().any(|tag| tag.len() > limits::TAG_BYTES_MAX || tag.contains(char::is_control))
-    {
-        return Err(PublishError::Tag);
-    }
+fn check(title: &Title, publication: &Publication, scanned: &scan::Scanned) -> Result<(), PublishError> {
+    title.check()?;
     if scanned.directories.is_empty() {
         return Err(PublishError::Nothing);
     }
-    if let (Some(release), Some(expiry)) = (publication.release_at, publication.expires_at)
-        && expiry <= release
-    {
-        return Err(PublishError::Times);
-    }
-    let times = [publication.release_at, publication.expires_at];
-    if times.into_iter().flatten().any(|at| at > control_client::limits::TIMESTAMP_MAX) {
-        return Err(PublishError::Times);
-    }
-    if publication.similar_to.as_ref() == Some(&publication.title) {
-        return Err(PublishError::SimilarToItself);
+    // The database, the descriptor and the manifest all say the same number, and every reader of them.
+    if publication.generation.is_some_and(|wanted| wanted.number() > control_client::limits::INTEGER_MAX) {
+        return Err(PublishError::GenerationTooHigh);
     }
     Ok(())
 }
@@ -160,13 +142,12 @@ async fn enter_bundle(
     generation: Option<Generation>,
     now_micros: u64,
 ) -> Result<(CataloguedBundle, bool), PublishError> {
-    if let Some(newest) = newest {
-        let same = described(title, &directory, newest.key.generation)?.0;
-        if same.descriptor == newest.descriptor
-            && generation.is_none_or(|wanted| wanted == newest.key.generation)
-        {
-            return Ok((same, false));
-        }
+    if let Some(newest) = newest
+        && generation.is_none_or(|wanted| wanted == newest.key.generation)
+        && let Some(described) = catalogue::described(change, newest).await?
+        && has_same_objects(&described, &directory)
+    {
+        return Ok((newest.clone(), false));
     }
     let after = newest.map(|newest| newest.key.generation);
     let next = after.map_or(1, |after| after.number().saturating_add(1));
@@ -174,15 +155,26 @@ async fn enter_bundle(
     if after.is_some_and(|after| generation <= after) {
         return Err(PublishError::Generation { path: directory.path, newest: after.unwrap_or_default() });
     }
-    let (bundle, content) = described(title, &directory, generation)?;
+    let published_at = newest.map_or(now_micros / 1_000_000, |newest| newest.published_at);
+    let (bundle, content) = described(title, &directory, generation, published_at)?;
     catalogue::put_bundle(change, &bundle, content).await?;
     Ok((bundle, true))
+}
+
+/// Whether the objects are the same but for the times of their files, which another copy of them has others of.
+fn has_same_objects(described: &Descriptor, directory: &ScannedDirectory) -> bool {
+    let objects = &directory.objects;
+    described.objects.len() == objects.len()
+        && described.objects.iter().zip(objects).all(|(known, found)| {
+            DescribedObject { last_modified: known.last_modified, ..found.clone() } == *known
+        })
 }
 
 fn described(
     title: &TitleName,
     directory: &ScannedDirectory,
     generation: Generation,
+    published_at: u64,
 ) -> Result<(CataloguedBundle, String), PublishError> {
     let descriptor = Descriptor {
         version: Default::default(),
@@ -202,6 +194,7 @@ fn described(
         bytes: descriptor.bytes(),
         objects: descriptor.objects.len() as u64,
         descriptor: sha256(content.as_bytes()),
+        published_at,
     };
     Ok((bundle, content))
 }

@@ -46,7 +46,7 @@ pub struct Item<'a> {
     pub tags: &'a [String],
     /// A title whose audience an operator expects it to have.
     pub similar_to: Option<&'a TitleName>,
-    /// When the title is released, in seconds since 1970.
+    /// When it is released, in seconds since 1970: with its title, or when it was published where that is later.
     pub released_at: u64,
     /// When it came into this catalogue, in seconds since 1970: before that, nobody could ask for it here.
     pub published_at: u64,

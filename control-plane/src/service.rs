@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control_client::config::ControlPlaneConfig;
 use tokio::sync::watch;
@@ -124,13 +124,20 @@ async fn follow(plane: Arc<ControlPlane>) {
             tracing::warn!(%error, "inventories cannot be read");
             plane.metrics.refreshes_failed.inc();
         }
+        if let Err(error) = plane.follow_reports().await {
+            tracing::warn!(%error, "what other control planes were told cannot be read");
+            plane.metrics.refreshes_failed.inc();
+        }
     }
 }
 
 /// Plans at the start, at the configured interval, and a moment after something has changed.
 async fn plan(plane: Arc<ControlPlane>) {
     loop {
-        let pause = match plane.plan(now()).await {
+        let began = Instant::now();
+        let planned = plane.plan(now()).await;
+        let took = began.elapsed();
+        let pause = match planned {
             Ok(_) => plane.config.manifest_interval,
             Err(error) => {
                 tracing::error!(%error, "manifests cannot be made: the last ones stay in force");
@@ -140,7 +147,9 @@ async fn plan(plane: Arc<ControlPlane>) {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = plane.plan_is_due() => tokio::time::sleep(limits::PLAN_DELAY).await,
+            () = plane.plan_is_due() => {
+                tokio::time::sleep(limits::PLAN_DELAY.max(took * limits::PLAN_REST)).await;
+            }
         }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use control_client::fleet::ApplianceName;
 use control_client::health::HealthReport;
 use control_client::load::Load;
+use control_client::report::Report;
+use control_client::units::BitRate;
 
 use crate::hysteresis::{Hysteresis, Observation, Standing, StandingTrack};
 use crate::registry::Appliance;
@@ -25,6 +27,8 @@ pub struct Tracked {
     pub track: StandingTrack,
     /// Whether an operator has ordered it to drain.
     pub withdrawn: bool,
+    /// What its links carry towards clients, where its operator said.
+    pub link: Option<BitRate>,
     /// Where its health is polled; nothing where it told no address.
     pub admin_url: String,
     /// The newest word on its health.
@@ -33,6 +37,8 @@ pub struct Tracked {
     pub load: Option<Load>,
     /// When its last report came, in seconds since 1970.
     pub reported_at: Option<u64>,
+    /// How far its clock was ahead then, in seconds; nothing where that was before this control plane started.
+    pub clock_offset: Option<i64>,
 }
 
 /// How an appliance stands now, and how it stood.
@@ -61,7 +67,26 @@ impl Tracked {
 
     /// How much of it is in use.
     pub fn utilisation(&self) -> Utilisation {
-        Utilisation::of(self.load.as_ref(), self.health.as_ref().map(|health| &health.headroom), None)
+        Utilisation::of(self.load.as_ref(), self.health.as_ref().map(|health| &health.headroom), self.link)
+    }
+
+    fn note_told(
+        &mut self,
+        health: Option<&HealthReport>,
+        load: Option<&Load>,
+        policy: Hysteresis,
+        now: u64,
+    ) {
+        self.reported_at = Some(now);
+        self.load = load.cloned();
+        if let Some(health) = health {
+            self.health = Some(health.clone());
+        }
+        let is_polled = !self.admin_url.is_empty();
+        let is_unknown = *self.track.standing() == Standing::Unknown;
+        if let Some(observation) = observation_of_report(health, is_polled, is_unknown) {
+            self.track = std::mem::take(&mut self.track).observe(observation, policy, now);
+        }
     }
 
     fn of(appliance: &Appliance, policy: Hysteresis, now: u64) -> Self {
@@ -82,10 +107,12 @@ impl Tracked {
         Self {
             track,
             withdrawn: appliance.withdrawn,
+            link: appliance.link,
             admin_url: appliance.admin_url.clone(),
             health: appliance.health.clone(),
             load: appliance.load.clone(),
             reported_at: appliance.reported_at,
+            clock_offset: None,
         }
     }
 }
@@ -109,6 +136,7 @@ impl Standings {
             };
             let from = one.standing();
             one.withdrawn = appliance.withdrawn;
+            one.link = appliance.link;
             one.admin_url.clone_from(&appliance.admin_url);
             turns.push((
                 appliance.name.clone(),
@@ -137,23 +165,37 @@ impl Standings {
     }
 
     /// Notes what a report tells.
-    pub fn note_report(
+    pub fn note_report(&self, name: &ApplianceName, report: &Report, now: u64) -> Option<Turn> {
+        self.change(name, |one, policy| {
+            one.clock_offset = Some(report.at.cast_signed().saturating_sub(now.cast_signed()));
+            one.note_told(report.health.as_ref(), report.load.as_ref(), policy, now);
+        })
+    }
+
+    /// Notes what a report told another control plane at `told_at`.
+    pub fn note_report_elsewhere(
         &self,
         name: &ApplianceName,
         health: Option<&HealthReport>,
         load: Option<&Load>,
-        now: u64,
+        told_at: u64,
     ) -> Option<Turn> {
-        self.change(name, |one, policy| {
-            one.reported_at = Some(now);
-            one.load = load.cloned();
-            let Some(health) = health else { return };
-            one.health = Some(health.clone());
-            let is_unknown = *one.track.standing() == Standing::Unknown;
-            if let Some(observation) = observation_of_report(health, one.admin_url.is_empty() || is_unknown) {
-                one.track = std::mem::take(&mut one.track).observe(observation, policy, now);
-            }
-        })
+        self.change(name, |one, policy| one.note_told(health, load, policy, told_at))
+    }
+
+    /// How far the clocks of appliances that have reported within `patience_seconds` are ahead, and whether any has ever reported.
+    pub fn clock_offsets(&self, now: u64, patience_seconds: u64) -> (Vec<i64>, bool) {
+        let tracked = self.lock();
+        let recent = tracked.values().filter(|one| {
+            one.reported_at.is_some_and(|reported_at| now.abs_diff(reported_at) <= patience_seconds)
+        });
+        let offsets = recent.filter_map(|one| one.clock_offset).collect();
+        (offsets, tracked.values().any(|one| one.reported_at.is_some()))
+    }
+
+    /// How an appliance stands.
+    pub fn standing(&self, name: &ApplianceName) -> Standing {
+        self.lock().get(name).map(Tracked::standing).unwrap_or_default()
     }
 
     /// All that are to be polled, and where.
@@ -170,6 +212,11 @@ impl Standings {
             one.admin_url.is_empty() && one.reported_at.is_some_and(|reported_at| reported_at < before)
         });
         silent.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether an appliance has reported since that moment.
+    pub fn has_reported_since(&self, name: &ApplianceName, since: u64) -> bool {
+        self.lock().get(name).is_some_and(|one| one.reported_at.is_some_and(|at| at >= since))
     }
 
     /// What is known of one.
@@ -206,12 +253,18 @@ impl Standings {
 }
 
 /// What a report's word on health is worth. A drain holds at once, and what speaks against an appliance is
-/// heard; that it is well is for its own polls to find out, unless there are none, or nothing was heard of it
-/// before.
-fn observation_of_report(health: &HealthReport, is_believed: bool) -> Option<Observation> {
-    match Observation::of(health) {
-        Observation::Healthy if !is_believed => None,
-        observation => Some(observation),
+/// heard; that it is well, or that its daemon says nothing, is for its own polls to find out, unless there
+/// are none; and the first word on it counts.
+fn observation_of_report(
+    health: Option<&HealthReport>,
+    is_polled: bool,
+    is_unknown: bool,
+) -> Option<Observation> {
+    match health.map(Observation::of) {
+        None if is_polled => None,
+        None => Some(Observation::Missed("its daemon does not answer its agent".to_owned())),
+        Some(Observation::Healthy) if is_polled && !is_unknown => None,
+        told => told,
     }
 }
 
@@ -238,9 +291,11 @@ mod tests {
     #[test]
     fn a_report_that_all_is_well_does_not_overrule_the_polls() {
         let well = health(Readiness::Serving, Verdict::Healthy);
-        assert_eq!(observation_of_report(&well, false), None);
-        assert_eq!(observation_of_report(&well, true), Some(Observation::Healthy));
+        assert_eq!(observation_of_report(Some(&well), true, false), None);
+        assert_eq!(observation_of_report(Some(&well), true, true), Some(Observation::Healthy));
+        assert_eq!(observation_of_report(Some(&well), false, false), Some(Observation::Healthy));
         let drains = health(Readiness::Draining, Verdict::Unhealthy);
-        assert_eq!(observation_of_report(&drains, false), Some(Observation::Draining));
+        assert_eq!(observation_of_report(Some(&drains), true, false), Some(Observation::Draining));
+        assert_eq!(observation_of_report(None, true, false), None);
     }
 }

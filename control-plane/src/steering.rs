@@ -2,7 +2,8 @@
 //!
 //! Appliances are taken tier by tier from the client's own site outwards. Who lacks the content, drains, is
 //! unhealthy or is not heard of is never in the list. The rest is ordered by: room before none; nearer before
-//! farther; the newest edition before older ones; and among equals by rendezvous hashing of the path,
+//! farther; of a title whose representations lie on different appliances, who holds more of it; the newest
+//! edition before older ones; and among equals by rendezvous hashing of the path,
 //! weighted by what each has left. So one title is warm in the memory of few appliances, load follows
 //! headroom, and a change of load moves only the clients that it has to. A title's clients are split into
 //! [`CLIENT_GROUPS`], so that no premiere falls on one machine.
@@ -92,7 +93,7 @@ pub struct Tier<'a> {
 pub struct View<'a> {
     /// The client's site first, then those that its clients turn to next; empty where no site has the client.
     pub tiers: &'a [Tier<'a>],
-    /// The bundles that the client wants, all of which an appliance must hold; empty where the catalogue has none.
+    /// The bundles that the client wants, at least one of which an appliance must hold; empty where the catalogue has none.
     pub bundles: &'a [Arc<Wanted>],
     /// Base URLs of the origin, where clients may be sent there as a last resort.
     pub origin_urls: &'a [String],
@@ -136,6 +137,8 @@ struct Placed<'a> {
     member: &'a Member,
     is_full: bool,
     tier: usize,
+    /// How many of the bundles it does not hold.
+    missing: usize,
     /// How far behind the newest edition it is with the bundle that is farthest behind; 0 is not at all.
     behind: usize,
     draw: f64,
@@ -143,8 +146,8 @@ struct Placed<'a> {
 
 impl Placed<'_> {
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        (self.is_full, self.tier, self.behind)
-            .cmp(&(other.is_full, other.tier, other.behind))
+        (self.is_full, self.tier, self.missing, self.behind)
+            .cmp(&(other.is_full, other.tier, other.missing, other.behind))
             .then_with(|| other.draw.total_cmp(&self.draw))
             .then_with(|| self.member.name.cmp(&other.member.name))
     }
@@ -156,10 +159,11 @@ fn place<'a>(question: &Question<'_>, view: &View<'a>, explanation: &mut Vec<Exp
     for (level, tier) in view.tiers.iter().enumerate() {
         for member in tier.members {
             match suits(member, view.bundles) {
-                Ok(behind) => placed.push(Placed {
+                Ok(Held { missing, behind }) => placed.push(Placed {
                     member,
                     is_full: member.utilisation.is_full(),
                     tier: level,
+                    missing,
                     behind,
                     draw: rendezvous::weighted(
                         rendezvous::draw(key, member.identity),
@@ -187,23 +191,29 @@ enum Unfit<'a> {
     Lacking(&'a BundlePath),
 }
 
-/// How far behind the newest editions the appliance is, where it can take the client.
-fn suits<'a>(member: &Member, bundles: &'a [Arc<Wanted>]) -> Result<usize, Unfit<'a>> {
+/// How much of what is wanted an appliance holds.
+struct Held {
+    missing: usize,
+    behind: usize,
+}
+
+/// What the appliance holds of the bundles, where it can take the client.
+fn suits<'a>(member: &Member, bundles: &'a [Arc<Wanted>]) -> Result<Held, Unfit<'a>> {
     if !member.standing.is_serving() {
         return Err(Unfit::Standing);
     }
     if member.urls.is_empty() {
         return Err(Unfit::NoUrl);
     }
-    if bundles.is_empty() {
-        return Err(Unfit::NotInCatalogue);
-    }
-    let mut behind = 0;
+    let Some(first) = bundles.first() else { return Err(Unfit::NotInCatalogue) };
+    let mut held = Held { missing: 0, behind: 0 };
     for wanted in bundles {
-        let held = wanted.editions.iter().position(|edition| member.held.contains(edition.number));
-        behind = behind.max(held.ok_or(Unfit::Lacking(&wanted.path))?);
+        match wanted.editions.iter().position(|edition| member.held.contains(edition.number)) {
+            Some(behind) => held.behind = held.behind.max(behind),
+            None => held.missing += 1,
+        }
     }
-    Ok(behind)
+    if held.missing < bundles.len() { Ok(held) } else { Err(Unfit::Lacking(&first.path)) }
 }
 
 impl Unfit<'_> {
@@ -211,7 +221,7 @@ impl Unfit<'_> {
         let why = match self {
             Self::Standing => member.standing.to_string(),
             Self::NoUrl => "it has told no URL under which clients reach it".to_owned(),
-            Self::NotInCatalogue => format!("the catalogue has no {path}"),
+            Self::NotInCatalogue => format!("the catalogue has no {path} that may be watched now"),
             Self::Lacking(path) => format!("it does not hold {path}"),
         };
         format!("left out (tier {tier}, site {site}): {why}")
@@ -224,7 +234,8 @@ fn explain_placed(placed: &[Placed<'_>], view: &View<'_>, explanation: &mut Vec<
         let site = view.tiers[placed.tier].site;
         let held = match view.bundles {
             [wanted] => format!("generation {}", wanted.editions[placed.behind].generation),
-            bundles => format!("all {} bundles", bundles.len()),
+            bundles if placed.missing == 0 => format!("all {} bundles", bundles.len()),
+            bundles => format!("{} of {} bundles", bundles.len() - placed.missing, bundles.len()),
         };
         let mut why = if place < CANDIDATES_MAX {
             format!("place {}", place + 1)

@@ -4,26 +4,25 @@
 
 use std::collections::BTreeSet;
 
-use control_client::content::BundlePath;
-use control_client::fleet::ApplianceName;
+use control_client::fleet::{ApplianceName, TitleName};
 use control_plane::assignment::{Assignment, Shelf, Wanted, assign};
 use proptest::prelude::*;
 
 struct Made {
-    paths: Vec<BundlePath>,
+    titles: Vec<TitleName>,
     names: Vec<ApplianceName>,
 }
 
 impl Made {
     fn new(bundles: usize, appliances: usize) -> Self {
-        let path = |number| BundlePath::parse(&format!("/titles/{number}/1080p")).unwrap();
+        let title = |number| TitleName::parse(&format!("title-{number}")).unwrap();
         let name = |number| ApplianceName::parse(&format!("oca-{number}")).unwrap();
-        Self { paths: (0..bundles).map(path).collect(), names: (0..appliances).map(name).collect() }
+        Self { titles: (0..bundles).map(title).collect(), names: (0..appliances).map(name).collect() }
     }
 
-    fn list(&self, sizes: &[u64]) -> Vec<Wanted<'_>> {
-        let bundles = self.paths.iter().zip(sizes);
-        bundles.map(|(path, &stored_bytes)| Wanted { path, stored_bytes, everywhere: false }).collect()
+    fn list(&self, sizes: &[u64], copies: usize) -> Vec<Wanted<'_>> {
+        let bundles = self.titles.iter().zip(sizes);
+        bundles.map(|(title, &stored_bytes)| Wanted { title, stored_bytes, copies }).collect()
     }
 
     fn shelves(&self, capacities: &[u64]) -> Vec<Shelf<'_>> {
@@ -53,7 +52,7 @@ proptest! {
         sizes in sizes(), capacities in capacities(), copies in 0..5_usize,
     ) {
         let made = Made::new(sizes.len(), capacities.len());
-        let assignment = assign(&made.list(&sizes), &made.shelves(&capacities), copies);
+        let assignment = assign(&made.list(&sizes, copies), &made.shelves(&capacities));
         for (shelf, bundles) in assignment.bundles.iter().enumerate() {
             let used: u64 = bundles.iter().map(|&bundle| sizes[bundle as usize]).sum();
             prop_assert!(used <= capacities[shelf]);
@@ -72,7 +71,7 @@ proptest! {
         let all: u64 = sizes.iter().sum();
         let capacities: Vec<u64> = spare.iter().map(|spare| all + spare).collect();
         let made = Made::new(sizes.len(), capacities.len());
-        let assignment = assign(&made.list(&sizes), &made.shelves(&capacities), copies);
+        let assignment = assign(&made.list(&sizes, copies), &made.shelves(&capacities));
         prop_assert!(assignment.holders.iter().all(|holders| holders.len() == capacities.len()));
     }
 
@@ -81,7 +80,7 @@ proptest! {
         sizes in sizes(), capacities in capacities(), copies in 0..5_usize,
     ) {
         let made = Made::new(sizes.len(), capacities.len());
-        let assignment = assign(&made.list(&sizes), &made.shelves(&capacities), copies);
+        let assignment = assign(&made.list(&sizes, copies), &made.shelves(&capacities));
         for (bundle, holders) in assignment.holders.iter().enumerate() {
             for (shelf, capacity) in capacities.iter().enumerate() {
                 let room = capacity - assignment.used_bytes[shelf];
@@ -93,13 +92,13 @@ proptest! {
     #[test]
     fn the_order_of_the_appliances_changes_nothing(sizes in sizes(), capacities in capacities(), copies in 0..5_usize) {
         let made = Made::new(sizes.len(), capacities.len());
-        let list = made.list(&sizes);
+        let list = made.list(&sizes, copies);
         let forwards = made.shelves(&capacities);
         let mut backwards = forwards.clone();
         backwards.reverse();
         prop_assert_eq!(
-            by_name(&assign(&list, &forwards, copies), &forwards),
-            by_name(&assign(&list, &backwards, copies), &backwards)
+            by_name(&assign(&list, &forwards), &forwards),
+            by_name(&assign(&list, &backwards), &backwards)
         );
     }
 }
@@ -109,12 +108,12 @@ proptest! {
 fn where_an_appliance_comes_only_what_it_takes_moves() {
     let sizes = vec![100; 1_000];
     let made = Made::new(sizes.len(), 6);
-    let list = made.list(&sizes);
+    let list = made.list(&sizes, 2);
     let roomy = vec![50_000; 6];
     let five = made.shelves(&roomy[..5]);
     let six = made.shelves(&roomy);
-    let before = by_name(&assign(&list, &five, 2), &five);
-    let after = by_name(&assign(&list, &six, 2), &six);
+    let before = by_name(&assign(&list, &five), &five);
+    let after = by_name(&assign(&list, &six), &six);
     // Copies that are on an appliance now and were not before. Where the new one takes a copy over, the old
     // one has room for another third one of the head.
     let fetched_by = |name: &str| {
@@ -136,12 +135,12 @@ fn where_an_appliance_comes_only_what_it_takes_moves() {
 fn where_an_appliance_goes_the_bundles_of_the_others_stay() {
     let sizes = vec![100; 900];
     let made = Made::new(sizes.len(), 4);
-    let list = made.list(&sizes);
+    let list = made.list(&sizes, 1);
     let capacities = vec![30_000; 4];
     let four = made.shelves(&capacities);
     let three = made.shelves(&capacities[..3]);
-    let before = by_name(&assign(&list, &four, 1), &four);
-    let after = by_name(&assign(&list, &three, 1), &three);
+    let before = by_name(&assign(&list, &four), &four);
+    let after = by_name(&assign(&list, &three), &three);
     assert!(after.iter().all(|holders| holders.len() == 1), "everything still has a place");
     let kept = (0..sizes.len()).filter(|&bundle| after[bundle].is_subset(&before[bundle])).count();
     let lost_its_place =

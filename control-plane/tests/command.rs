@@ -107,14 +107,14 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
         "--season",
         "12-01..01-06 x3",
         "--release",
-        "2026-01-01T00:00:00Z",
+        "2020-01-01T00:00:00Z",
         "--expires",
         "9000000000",
         "--generation",
         "3",
     ];
     let published = operator.json(&publish);
-    assert_eq!(published["title"]["release_at"], 1_767_225_600);
+    assert_eq!(published["title"]["release_at"], 1_577_836_800);
     assert_eq!(published["bundles"][0]["path"], "/film/high");
     assert_eq!(published["bundles"][0]["generation"], 3);
     assert!(operator.says(&publish).contains("2 bundles, 0 of them new or changed"));
@@ -149,10 +149,42 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
     ] {
         assert!(operator.json(order)["id"].as_u64().is_some());
     }
-    assert!(operator.says(&["drain", "oca-1"]).contains("directive 5"));
+    assert!(operator.says(&["drain", "oca-1"]).contains("oca-1 hears of it"));
     let listed = operator.json(&["appliance", "list"]);
     assert_eq!((listed[0]["name"].as_str(), listed[0]["withdrawn"].as_bool()), (Some("oca-1"), Some(true)));
     assert_ne!(operator.says(&["appliance", "token", "oca-1"]), token);
+    operator.says(&["appliance", "change", "oca-1", "--site", "core", "--link", "20 Gbit/s"]);
+    let listed = operator.json(&["appliance", "list"]);
+    assert_eq!(
+        (&listed[0]["site"], &listed[0]["link_bits_per_second"]),
+        (&"core".into(), &20_000_000_000_u64.into())
+    );
+    let (code, error) = operator.fails(&["site", "remove", "core"]);
+    assert!(code == 1 && error.contains("still needed by appliance oca-1"), "{error}");
+    assert!(operator.says(&["appliance", "remove", "oca-1"]).contains("forgotten"));
+    let (code, error) = operator.fails(&["site", "remove", "core"]);
+    assert!(code == 1 && error.contains("still needed by site edge"), "{error}");
+    operator.says(&["site", "change", "edge", "--no-upstream", "--region", "south"]);
+    operator.says(&["site", "remove", "core"]);
+    let sites = operator.json(&["site", "list"]);
+    assert_eq!((&sites[0]["region"], &sites[0]["upstream"]), (&"south".into(), &Value::Null));
+    assert_eq!(operator.fails(&["site", "change", "edge"]).0, 64, "nothing to change");
+    assert_eq!(operator.fails(&["site", "change", "edge", "--upstream", "edge"]).0, 1, "a circle");
+    assert_eq!(operator.fails(&["title", "change", "film"]).0, 64, "nothing to change");
+    assert_eq!(operator.fails(&["title", "change", "nothing", "--unpin"]).0, 1);
+    let (code, error) = operator.fails(&["title", "change", "film", "--expires", "2020-01-01T00:00:00Z"]);
+    assert!(code == 1 && error.contains("before the release"), "{error}");
+    operator.says(&["title", "change", "film", "--release", "none", "--expires", "2020-01-01T00:00:00Z"]);
+    operator.says(&["title", "change", "film", "--unpin", "--all-regions"]);
+    let film = &operator.json(&["title", "list"])[0];
+    assert_eq!((&film["release_at"], &film["expires_at"]), (&Value::Null, &1_577_836_800.into()));
+    assert_eq!((&film["pinned"], &film["regions"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!(film["tags"], serde_json::json!(["drama"]), "what was not named stays");
+    assert_eq!(operator.json(&["appliance", "list"]), serde_json::json!([]));
+    assert_eq!(operator.json(&["title", "list"])[0]["bundles"], 2);
+    assert!(operator.says(&["title", "list"]).contains("film"));
+    assert_eq!(operator.json(&["title", "remove", "film"])["bundles"], 2);
+    assert_eq!(operator.json(&["title", "list"]), serde_json::json!([]));
 }
 
 #[test]
@@ -205,6 +237,9 @@ fn mistakes_are_answered_with_what_to_do_and_an_exit_code() {
     assert!(code == 1 && error.contains("control-plane site add"), "{error}");
     let (code, error) = operator.fails(&["drain", "oca-9"]);
     assert!(code == 1 && error.contains("there is no appliance oca-9"), "{error}");
+    let (code, error) = operator.fails(&["title", "remove", "film"]);
+    assert!(code == 1 && error.contains("title list"), "{error}");
+    assert_eq!(operator.fails(&["appliance", "change", "oca-9"]).0, 64, "nothing to change");
     let (code, error) = operator.fails(&["plan", "oca-9"]);
     assert!(code == 1 && error.contains("appliance list"), "{error}");
     assert_eq!(operator.fails(&["rank", "--region", "nowhere"]).0, 1);

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use control_client::fleet::ApplianceName;
 use control_client::health::{Headroom, HealthReport, Readiness, Verdict};
 use control_client::wire::DocumentVersion;
 use control_plane::hysteresis::Observation;
@@ -13,6 +14,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 const TIMEOUT: Duration = Duration::from_millis(400);
+
+fn name() -> ApplianceName {
+    ApplianceName::parse("oca-1").unwrap()
+}
 
 /// A peer that reads a request's head, sends these bytes, and then holds the connection, or sends zeros without end.
 async fn peer(answer: Vec<u8>, is_endless: bool) -> String {
@@ -37,7 +42,7 @@ async fn peer(answer: Vec<u8>, is_endless: bool) -> String {
 async fn missed(answer: &str, is_endless: bool) -> String {
     let url = peer(answer.as_bytes().to_vec(), is_endless).await;
     let started = Instant::now();
-    let (observation, health) = Poller::new(TIMEOUT).unwrap().look(&url).await;
+    let (observation, health) = Poller::new(TIMEOUT).unwrap().look(&name(), &url).await;
     assert!(started.elapsed() < Duration::from_secs(10), "{answer:?}");
     assert_eq!(health, None);
     match observation {
@@ -62,7 +67,7 @@ fn health(readiness: Readiness, verdict: Verdict) -> HealthReport {
 async fn look(status: &str, health: &HealthReport) -> (Observation, Option<HealthReport>) {
     let content = serde_json::to_string(health).unwrap();
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{content}", content.len());
-    Poller::new(TIMEOUT).unwrap().look(&peer(answer.into_bytes(), false).await).await
+    Poller::new(TIMEOUT).unwrap().look(&name(), &peer(answer.into_bytes(), false).await).await
 }
 
 #[tokio::test]
@@ -86,6 +91,19 @@ async fn whatever_else_a_peer_answers_is_a_miss() {
     let large = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", u64::MAX / 4);
     assert!(missed(&large, true).await.contains(&limits::HEALTH_BYTES_MAX.to_string()));
     missed("HTTP/1.1 200 OK\r\nX: ", true).await;
-    let closed = Poller::new(TIMEOUT).unwrap().look("http://127.0.0.1:1").await.0;
+    let closed = Poller::new(TIMEOUT).unwrap().look(&name(), "http://127.0.0.1:1").await.0;
     assert!(matches!(closed, Observation::Missed(why) if why.contains("refused")));
+}
+
+#[tokio::test]
+async fn what_another_appliance_says_there_is_no_word_on_this_one() {
+    let mut well = health(Readiness::Serving, Verdict::Healthy);
+    well.appliance = Some("oca-1".to_owned());
+    assert_eq!(look("200 OK", &well).await.0, Observation::Healthy);
+    well.appliance = Some("oca-7".to_owned());
+    let (observation, told) = look("200 OK", &well).await;
+    assert!(
+        matches!(observation, Observation::Missed(why) if why.contains("oca-7") && why.contains("admin_url"))
+    );
+    assert_eq!(told, None);
 }

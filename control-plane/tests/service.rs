@@ -26,7 +26,7 @@ use control_plane::content_steering::ContentSteering;
 use control_plane::keys::StateFolder;
 use control_plane::limits;
 use control_plane::publish::publish;
-use control_plane::registry;
+use control_plane::registry::{self, ApplianceChange};
 use control_plane::server::ServerLimits;
 use control_plane::service::Service;
 use reqwest::Method;
@@ -126,6 +126,30 @@ async fn an_appliance_enrols_reports_gets_its_manifest_and_is_steered_to() {
     let metrics = String::from_utf8(running.get("/metrics", None).await.content).unwrap();
     assert!(metrics.contains("oca_control_plane_reports_total{novelty=\"new\"} 1"), "{metrics}");
     running.get("/openapi.json", None).await;
+    let moved = ApplianceChange { site: Some(site("core")), link_bits_per_second: Some(20_000_000_000) };
+    let content = serde_json::to_vec(&moved).unwrap();
+    assert_eq!(
+        running.ask(Method::PATCH, "/v1/appliances/oca-1", Some(&operator), content).await.status,
+        204
+    );
+    let detail: ApplianceDetail = running.get("/v1/appliances/oca-1", Some(&operator)).await.document();
+    assert_eq!(
+        (detail.appliance.site, detail.appliance.link_bits_per_second),
+        (site("core"), Some(20_000_000_000))
+    );
+    assert_eq!(running.steer("192.0.2.9", "/film/high").await.candidates[0].tier, 1, "where it stands now");
+    assert_eq!(running.ask(Method::DELETE, "/v1/titles/film", Some(&operator), vec![]).await.status, 204);
+    assert_eq!(running.steer("192.0.2.9", "/film/high").await.candidates.len(), 1, "only the origin");
+    assert_eq!(running.ask(Method::DELETE, "/v1/titles/film", Some(&operator), vec![]).await.status, 404);
+    assert_eq!(
+        running.ask(Method::DELETE, "/v1/appliances/oca-1", Some(&operator), vec![]).await.status,
+        204
+    );
+    assert_eq!(
+        running.ask(Method::DELETE, "/v1/appliances/oca-1", Some(&operator), vec![]).await.status,
+        404
+    );
+    assert_eq!(running.get(manifest_path, Some(&token)).await.status, 401, "its token is none any more");
 
     assert_eq!(
         running.contract.seen(),
@@ -189,6 +213,9 @@ async fn nobody_is_let_in_with_a_token_that_is_not_for_this() {
         (Method::GET, "/v1/appliances/oca-1"),
         (Method::GET, "/v1/titles"),
         (Method::POST, "/v1/appliances/oca-1/directives"),
+        (Method::PATCH, "/v1/appliances/oca-1"),
+        (Method::DELETE, "/v1/appliances/oca-1"),
+        (Method::DELETE, "/v1/titles/film"),
     ] {
         let answer = running.ask(method.clone(), path, None, b"{}".to_vec()).await;
         assert_eq!(answer.failure(), (401, "unauthorized".to_owned()), "{method} {path}");
@@ -196,6 +223,7 @@ async fn nobody_is_let_in_with_a_token_that_is_not_for_this() {
     }
     // Appliances are no operators, and nobody learns which appliances there are.
     assert_eq!(running.get("/v1/appliances", Some(&one)).await.status, 401);
+    assert_eq!(running.ask(Method::DELETE, "/v1/appliances/oca-1", Some(&one), vec![]).await.status, 401);
     let unknown = running.get("/v1/appliances/oca-9/manifest", Some(&one)).await;
     let wrong = running.get("/v1/appliances/oca-2/manifest", Some(&one)).await;
     assert_eq!((unknown.status, &unknown.content), (401, &wrong.content));

@@ -49,7 +49,7 @@ impl ControlPlaneProcess {
         fs::create_dir(folder).step("making the control plane's folder")?;
         let database = Database::open(&database_url(folder)).await.step("making the database")?;
         // Before anybody is invited, who has to be told of the key: the control plane itself makes it when it first plans.
-        StateFolder::open(&folder.join("state")).and_then(|state| state.signer()).step("making the key")?;
+        StateFolder::open(&folder.join("state")).and_then(|state| state.signer_or_first()).step("making the key")?;
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().step("making an operator")?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -91,6 +91,7 @@ misses = 2
 recoveries = 1
 escalation = \"20 s\"
 origins = [{{ name = \"origin\", url = {origin:?} }}]
+client_origins = [{origin:?}]
 report_interval = \"1 s\"
 manifest_interval = \"5 s\"
 [log]
@@ -195,7 +196,8 @@ level = \"warn\"
         Ok(list.appliances)
     }
 
-    fn operator_token(&self) -> Result<String, Failure> {
+    /// What its operator shows.
+    pub fn operator_token(&self) -> Result<String, Failure> {
         let state = StateFolder::open(&self.state_folder()).step("the operator's token")?;
         let token = fs::read_to_string(state.operator_token_path()).step("the operator's token")?;
         Ok(token.trim().to_owned())

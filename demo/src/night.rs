@@ -26,9 +26,6 @@ const NIGHT_PATIENCE: Duration = Duration::from_secs(600);
 /// How long the control plane may take to rank, and an appliance to ask for its manifest.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between two looks of the control plane at its catalogue.
-const CATALOGUE_INTERVAL: Duration = control_plane::limits::REFRESH_INTERVAL;
-
 /// How long reports may take to arrive.
 const REPORT_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -94,8 +91,6 @@ pub async fn day(system: &mut System, evening: &Evening, night: u32) -> Result<O
     let Some(title) = evening.popularity.order().iter().copied().find(is_held) else { return Ok(None) };
     let bundles = system.publish_edition(title, night).await?;
     wait_until_listed(system, &bundles).await?;
-    // The control plane reads its catalogue once a second, and names sources only for what it has read.
-    tokio::time::sleep(CATALOGUE_INTERVAL * 2).await;
     Ok(Some(title))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use control_client::content::BundleKey;
 use control_client::units::ByteCount;
+use fill_agent::limits::OVERHEAD_PART;
 use tempfile::TempDir;
 
 use crate::catalogue::{self, CatalogueOptions, Title};
@@ -96,7 +97,9 @@ impl System {
         control_plane.start().await?;
         say(format!("control plane  {}", control_plane.url()));
 
-        let night_bytes = (bytes * options.night_percent / 100).max(sample.bytes());
+        let objects = (bytes * options.night_percent / 100).max(sample.bytes());
+        // Plans leave a part of the night's bytes to what comes with the objects.
+        let night_bytes = objects + objects.div_ceil(OVERHEAD_PART - 1) + OVERHEAD_PART;
         let fill = [format!("night_bytes = \"{}\"", ByteCount::new(night_bytes))];
         let mut members = Vec::new();
         for index in 1..=options.appliances {
@@ -127,7 +130,7 @@ impl System {
 
     /// A viewer in the site's network.
     pub fn viewer(&self) -> Result<Viewer, Failure> {
-        Viewer::new(&self.control_plane.url(), VIEWER)
+        Viewer::new(&self.control_plane.url(), self.control_plane.operator_token()?, VIEWER)
     }
 
     /// Waits until the control plane has heard from every member, and has seen that each is healthy.

@@ -133,7 +133,7 @@ DASH   {plain}/manifest.mpd
 Try:
   curl -i -r 0-99 -o /dev/null -D - {plain}/720p/segment-00001.m4s
   curl -i --cacert {pem} {secure}/360p/media.m3u8
-  curl '{plane}/v1/steer?client=127.0.0.1&path={TITLE_PATH}/720p&explain=true'
+  curl '{plane}/v1/steer?client=127.0.0.1&path={TITLE_PATH}/720p'
   curl {plane}/openapi.json
   curl {origin}/.control/counters"
     );

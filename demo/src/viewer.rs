@@ -28,6 +28,7 @@ const SITTING: usize = 4;
 pub struct Viewer {
     client: Client,
     control_plane: String,
+    operator: String,
     /// Where the viewer is, as the control plane is told.
     address: IpAddr,
 }
@@ -72,18 +73,22 @@ pub fn name_of(candidate: &Candidate) -> String {
 }
 
 impl Viewer {
-    /// A viewer who asks the control plane at that base URL.
-    pub fn new(control_plane: &str, address: IpAddr) -> Result<Self, Failure> {
+    /// A viewer who asks the control plane at that base URL. Explanations are for its operator: with his token this is his eye.
+    pub fn new(control_plane: &str, operator: String, address: IpAddr) -> Result<Self, Failure> {
         let client =
             Client::builder().http1_only().no_proxy().timeout(TIMEOUT).build().step("making a viewer")?;
-        Ok(Self { client, control_plane: control_plane.to_owned(), address })
+        Ok(Self { client, control_plane: control_plane.to_owned(), operator, address })
     }
 
     /// Asks where to go for a directory.
     pub async fn steer(&self, path: &str, explain: bool) -> Result<SteeringAnswer, Failure> {
-        let explain = if explain { "&explain=true" } else { "" };
-        let url = format!("{}/v1/steer?client={}&path={path}{explain}", self.control_plane, self.address);
-        let response = self.client.get(&url).send().await.step("asking where to go")?;
+        let url = format!("{}/v1/steer?client={}&path={path}", self.control_plane, self.address);
+        let request = if explain {
+            self.client.get(format!("{url}&explain=true")).bearer_auth(&self.operator)
+        } else {
+            self.client.get(url)
+        };
+        let response = request.send().await.step("asking where to go")?;
         let status = response.status();
         let text = response.text().await.step("asking where to go")?;
         if status != StatusCode::OK {

@@ -12,10 +12,14 @@ mod support {
 
 use std::fs;
 use std::net::SocketAddr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cache_store::{
+    ALIGNMENT, ChunkChecksums, IncomingBundle, Layout, Opened, PlannedObject, PublishError, Volume,
+};
+use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::health::{Verdict, VolumeState};
 
 use support::faulty_volume::{Fault, FaultyVolume, Submission};
@@ -402,4 +406,62 @@ fn a_journal_that_cannot_be_written_refuses_changes_and_what_is_published_stays_
     site.adopt(1, &new).expect("the disk has room again");
     read_right(&mut connection, &new, "1");
     assert!(daemon.stop().success());
+}
+
+// ---- a bundle that is written in parts ----
+
+const PARTS_BYTES: usize = 500_000;
+
+/// Begins a bundle of one object on that volume, or goes on with it.
+fn open_in_parts(volume: &Arc<Volume>) -> Result<(IncomingBundle, Opened), PublishError> {
+    let key = BundleKey { path: BundlePath::parse("/parts").unwrap(), generation: Generation::new(1) };
+    let object = PlannedObject {
+        name: ObjectName::parse("1").unwrap(),
+        length: PARTS_BYTES as u64,
+        media_type: "video/mp4".into(),
+        last_modified: 1,
+        sha256: None,
+    };
+    IncomingBundle::open(volume, Layout::new(key, Sha256::new([3; 32]), vec![object]).unwrap())
+}
+
+/// Writes all of it, and publishes it; the disk has its fault from when all is written.
+fn publish_in_parts(
+    volume: &Arc<Volume>,
+    break_disk: impl FnOnce(),
+) -> Result<cache_store::PublishedBundle, PublishError> {
+    let (incoming, _) = open_in_parts(volume)?;
+    let length = PARTS_BYTES.next_multiple_of(ALIGNMENT as usize);
+    let mut storage = vec![0; length + ALIGNMENT as usize];
+    let skip = storage.as_ptr().align_offset(ALIGNMENT as usize);
+    let data = &mut storage[skip..][..length];
+    data[..PARTS_BYTES].fill(5);
+    assert_eq!(rustix::io::pwrite(incoming.file(), data, 0).unwrap(), length);
+    incoming.sync()?;
+    let mut checksums = ChunkChecksums::new();
+    checksums.update(data);
+    break_disk();
+    incoming.publish(vec![Sha256::new([9; 32])], checksums.finish())
+}
+
+#[test]
+fn a_bundle_written_in_parts_whose_disk_fails_while_it_is_published_is_discarded() {
+    let Some((site, disk)) = site_with_faulty_disk() else { return };
+    let root = site.volume(1);
+    let volume = Arc::new(Volume::open(root, false).unwrap());
+    for (fault, names) in [
+        (Fault::FailedSyncs, ".partial"),
+        (Fault::FailedSyncs, "incoming"),
+        (Fault::FailedReads, ".partial"),
+        (Fault::FlippedBits, ".partial"),
+        (Fault::FullDisk, ".partial"),
+    ] {
+        let refused = publish_in_parts(&volume, || disk.fail(fault, names)).unwrap_err();
+        disk.heal();
+        assert_eq!(names_in(&root.join("incoming")), Vec::<String>::new(), "{fault:?} of {names}: {refused}");
+        assert_eq!(bundle_files(root), Vec::<String>::new(), "{fault:?} of {names}: {refused}");
+    }
+    drop(open_in_parts(&volume).unwrap());
+    assert_eq!(open_in_parts(&volume).unwrap().1, Opened::Resumed, "what was only begun stays");
+    publish_in_parts(&volume, || {}).unwrap();
 }

@@ -4,6 +4,7 @@
 
 mod support {
     pub(crate) mod faulty_volume;
+    pub(crate) mod stepper;
     pub(crate) mod tracer;
 }
 

@@ -10,6 +10,7 @@ mod support {
     pub(crate) mod http;
     pub(crate) mod points;
     pub(crate) mod site;
+    pub(crate) mod stepper;
     pub(crate) mod tracer;
 }
 

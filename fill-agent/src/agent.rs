@@ -1,17 +1,21 @@
 //! What the parts of the agent share.
 
+mod calls;
+
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_client::config::Config;
 use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneError, ControlPlaneTimeouts};
 use control_client::fill::FillProgress;
+use control_client::fill_manifest::{ManifestRefused, SignedManifest};
 use control_client::outbox::{Outbox, OutboxError};
 use control_client::token::{Token, TokenError};
 use jiff::Timestamp;
-use tokio::sync::Notify;
 use tokio_rustls::TlsConnector;
+
+pub use calls::Calls;
 
 use crate::clock::ClockTrust;
 use crate::daemon::Daemon;
@@ -23,8 +27,8 @@ use crate::manifest::{self, Manifests, NoManifest};
 use crate::night_budget::NightBudget;
 use crate::progress::Progress;
 use crate::shared_pace::{SharedPace, receive_buffer_bytes};
-use crate::state::StateFolder;
-use crate::volumes::Volumes;
+use crate::state::{StateFolder, or_warn};
+use crate::volumes::{self, Volumes};
 use crate::window::{FillWindow, TimeZoneError, WindowState};
 
 /// The agent of one appliance.
@@ -67,17 +71,6 @@ pub struct Agent {
     pub patience: Patience,
 }
 
-/// What one part of the agent tells another.
-#[derive(Debug, Default)]
-pub struct Calls {
-    /// Somebody wants a run, whatever the window says.
-    pub run: Notify,
-    /// There is something to report.
-    pub report: Notify,
-    is_running: AtomicBool,
-    turns: AtomicU64,
-}
-
 /// Why there is no agent: all are for the operator.
 #[derive(Debug)]
 pub enum AgentError {
@@ -108,14 +101,14 @@ impl Agent {
         }
         let receive_buffer_bytes = receive_buffer_bytes(fill.rate, fill.concurrency);
         warn_of_small_buffers(receive_buffer_bytes);
-        Ok(Self {
+        let agent = Self {
             clock,
             window,
             daemon: Daemon::new(config.admin.socket.clone()),
             control_plane: control_plane(&config)?,
             manifests: Mutex::new(Manifests::load(&state, control.appliance.clone(), &control.trusted_keys)),
             licences: Mutex::new(state.read(LICENCES).unwrap_or_default()),
-            volumes: Volumes::new(&config.store, fill),
+            volumes: Volumes::new(&config.store, fill, volumes::Patience::default()),
             pace: Arc::new(SharedPace::new(fill.rate, fill.concurrency, receive_buffer_bytes)),
             receive_buffer_bytes,
             tls: fetch::connector().map_err(AgentError::Tls)?,
@@ -127,14 +120,76 @@ impl Agent {
             patience: Patience::default(),
             state,
             config,
-        })
+        };
+        agent.take_in_licences();
+        Ok(agent)
     }
 
     /// Asks the control plane for a newer manifest. `true` where one came and is in force now.
-    pub async fn renew_manifest(&self) -> Result<bool, NoManifest> {
-        match &self.control_plane {
-            Some(control_plane) => manifest::renew(&self.manifests, control_plane, &self.state).await,
-            None => Ok(false),
+    pub async fn renew_manifest(self: &Arc<Self>) -> Result<bool, NoManifest> {
+        let Some(control_plane) = &self.control_plane else { return Ok(false) };
+        let known = locked(&self.manifests).in_force().map(|manifest| manifest.sequence);
+        match control_plane.manifest(known).await {
+            Ok(Some(signed)) => self.blocking(|agent| agent.take_manifest(signed)).await,
+            Ok(None) => {
+                locked(&self.manifests).confirm();
+                Ok(false)
+            }
+            Err(ControlPlaneError::Unintelligible(what)) => {
+                let refused = ManifestRefused::Syntax(what).to_string();
+                locked(&self.manifests).refuse(refused.clone());
+                Err(NoManifest::Refused(refused))
+            }
+            Err(error) => Err(NoManifest::NotAnswered(error)),
+        }
+    }
+
+    /// Takes a manifest that came, if it is to be obeyed, and what it says of licences. Blocks.
+    pub fn take_manifest(&self, signed: SignedManifest) -> Result<bool, NoManifest> {
+        let is_new = manifest::take(&self.manifests, signed, &self.state)?;
+        if is_new {
+            self.take_in_licences();
+            self.calls.licences.notify_one();
+        }
+        Ok(is_new)
+    }
+
+    /// Takes in what the manifest in force says of licences. Blocks.
+    fn take_in_licences(&self) {
+        let manifest = locked(&self.manifests).in_force();
+        let mut licences = locked(&self.licences);
+        if manifest.is_some_and(|manifest| licences.take_in(&manifest)) {
+            or_warn(self.state.write(LICENCES, &*licences));
+        }
+    }
+
+    /// Has a run begin, or follow the one under way; if this process ends before it begins, the next one does. Blocks.
+    pub fn want_run(&self) {
+        or_warn(self.state.write(RUN_WANTED, &true));
+        self.calls.run.notify_one();
+    }
+
+    /// Whether somebody asked an earlier process for a run that has not begun. Blocks.
+    pub fn is_run_wanted(&self) -> bool {
+        self.state.read(RUN_WANTED).unwrap_or(false)
+    }
+
+    /// A run begins that does what was asked for. Blocks.
+    pub fn begin_wanted_run(&self) {
+        or_warn(self.state.remove(RUN_WANTED));
+    }
+
+    /// Does what blocks on a thread for that.
+    pub async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let agent = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&agent)).await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            // The runtime ends, and whoever waits with it.
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -155,32 +210,8 @@ impl Agent {
     }
 }
 
-impl Calls {
-    /// Whether a run is under way.
-    pub fn is_running(&self) -> bool {
-        self.is_running.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn set_running(&self, is_running: bool) {
-        self.is_running.store(is_running, Ordering::Release);
-    }
-
-    /// Has a run begin, unless one is under way.
-    pub fn begin_run(&self) {
-        if !self.is_running() {
-            self.run.notify_one();
-        }
-    }
-
-    /// How often the reporter has turned its loop: what the service manager's watchdog is fed by.
-    pub fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn turn(&self) {
-        self.turns.fetch_add(1, Ordering::Relaxed);
-    }
-}
+/// The file that says that a run was asked for.
+const RUN_WANTED: &str = "run_wanted.json";
 
 /// The file with the licences.
 pub(crate) const LICENCES: &str = "licences.json";

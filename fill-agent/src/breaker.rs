@@ -22,7 +22,7 @@ pub enum Admission {
     /// One request is under way that will tell: ask again when it has ended.
     Probing,
     /// As [`Admission::NotBefore`], and it has been so for five minutes: not worth waiting for.
-    Down(Duration),
+    Down,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +53,9 @@ impl Breaker {
     pub fn admission(&self, now: Duration) -> Admission {
         match self.state {
             State::Closed { .. } => Admission::Admitted,
-            State::Open { until } if self.openings >= OPENINGS_TO_GIVE_UP => Admission::Down(until),
-            State::Open { until } if now < until => Admission::NotBefore(until),
-            State::Open { .. } => Admission::Admitted,
+            State::Open { until } if now >= until => Admission::Admitted,
+            State::Open { .. } if self.openings >= OPENINGS_TO_GIVE_UP => Admission::Down,
+            State::Open { until } => Admission::NotBefore(until),
             State::HalfOpen => Admission::Probing,
         }
     }

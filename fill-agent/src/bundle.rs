@@ -3,37 +3,40 @@
 //! [`attempt`] goes as far as it can. Where sources make it wait, it says until when, and what it has stays in [`Work`] for the
 //! next attempt; so a bundle that waits costs no place.
 
+mod adoption;
 mod objects;
+mod publication;
 mod read_back;
 mod space;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_client::admin_client::AdminError;
 use control_client::content::BundleKey;
 use control_client::descriptor::Descriptor;
-use control_client::fill::{FailureReason, FillStep};
+use control_client::fill::FailureReason;
 use control_client::fill_manifest::FillEntry;
 use control_client::sources::FillSource;
 
 use crate::descriptors::{self, NoDescriptor};
 use crate::escalation::{Escalation, Next};
 use crate::fetch::SourceUrl;
-use crate::limits::{DESCRIPTOR_RETRY, DESCRIPTOR_WAITS_MAX};
-use crate::plan::{PlannedFetch, PlannedRetire};
+use crate::limits::{DESCRIPTOR_RETRY, DESCRIPTOR_WAITS_MAX, ROOM_LOOK_INTERVAL, ROOM_RETRY, ROOM_WAITS_MAX};
+use crate::plan::PlannedFetch;
 use crate::random::jitter;
 use crate::run::Run;
-use crate::volumes::{OpenVolume, find_published};
+use crate::volumes::OpenVolume;
 
-pub(crate) use space::retire_one;
-
+use adoption::{adopt, adopt_published};
 use objects::Stopped;
+use publication::publish;
 use space::Space;
 
 /// A bundle of the plan, and how far it has come.
 #[derive(Debug)]
 pub struct Work {
+    /// Its place in the plan.
+    pub rank: usize,
     /// What the plan says.
     pub planned: PlannedFetch,
     /// What the manifest says.
@@ -43,8 +46,14 @@ pub struct Work {
     sources: Vec<(FillSource, SourceUrl)>,
     escalation: Option<Escalation>,
     space: Option<Space>,
+    /// Where its file is that the daemon refuses to serve.
+    unserved_on: Option<OpenVolume>,
+    /// Whether bundles before it in the plan have to make their room first.
+    is_after_others: bool,
     room_waits: u32,
     descriptor_waits: u32,
+    /// Whether the disk has given back something else than it was given.
+    was_wrong: bool,
     /// What went wrong last, with whom: for the report.
     last_fault: Option<String>,
 }
@@ -56,6 +65,8 @@ pub enum Outcome {
     Published,
     /// Nothing can be done for it before that moment of the pace's clock.
     Wait(Duration),
+    /// It lacks bytes, and this run fetches no more: it is left for the next one.
+    Left,
     /// It was given up for this run.
     Failed(FailureReason, String),
 }
@@ -63,12 +74,19 @@ pub enum Outcome {
 /// Why an attempt ended before its bundle is in.
 enum End {
     Wait(Duration),
+    Left,
     Failed(FailureReason, String),
 }
 
 impl Work {
     /// A bundle that nothing was done for yet.
-    pub fn new(planned: PlannedFetch, entry: FillEntry, sources: &[FillSource], was_begun: bool) -> Self {
+    pub fn new(
+        rank: usize,
+        planned: PlannedFetch,
+        entry: FillEntry,
+        sources: &[FillSource],
+        was_begun: bool,
+    ) -> Self {
         let usable = |source: &FillSource| match SourceUrl::parse(&source.url) {
             Ok(url) => Some((source.clone(), url)),
             Err(why) => {
@@ -78,14 +96,18 @@ impl Work {
         };
         let sources = sources.iter().filter_map(usable).collect();
         Self {
+            rank,
             planned,
             entry,
             was_begun,
             sources,
             escalation: None,
             space: None,
+            unserved_on: None,
+            is_after_others: false,
             room_waits: 0,
             descriptor_waits: 0,
+            was_wrong: false,
             last_fault: None,
         }
     }
@@ -93,6 +115,19 @@ impl Work {
     /// Which bundle.
     pub fn key(&self) -> &BundleKey {
         &self.planned.key
+    }
+
+    /// Whether anything has to go for it.
+    fn makes_room(&self) -> bool {
+        !self.planned.retire_first.is_empty() || !self.planned.discard_first.is_empty()
+    }
+
+    /// Whether bytes of it are to be fetched, as far as is known.
+    pub fn lacks_bytes(&self) -> bool {
+        match &self.space {
+            Some(space) => !space.is_whole(),
+            None => !self.was_begun || self.planned.missing_bytes > 0,
+        }
     }
 
     /// Bytes of its objects that are on the disk, as far as they are known.
@@ -107,13 +142,18 @@ pub async fn attempt(run: &Arc<Run>, work: &mut Work) -> Outcome {
     match bring_in(run, work).await {
         Ok(()) => Outcome::Published,
         Err(End::Wait(until)) => Outcome::Wait(until),
+        Err(End::Left) => Outcome::Left,
         Err(End::Failed(reason, detail)) => Outcome::Failed(reason, detail),
     }
 }
 
 async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
-    if let Some(volume) = published_already(run, work).await {
-        return adopt(run, work, &volume).await;
+    work.is_after_others &= run.room.is_to_come(work.planned.volume, work.rank);
+    if work.is_after_others {
+        return Err(End::Wait(run.agent.pace.now() + ROOM_LOOK_INTERVAL));
+    }
+    if adopt_published(run, work).await? {
+        return Ok(());
     }
     let volume =
         run.volume(work.planned.volume).map_err(|why| End::Failed(FailureReason::VolumeLost, why))?;
@@ -121,42 +161,43 @@ async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
     if work.was_begun && work.space.is_none() {
         open_space(run, work, &volume, &descriptor).await?;
     }
-    while work.space.as_ref().is_none_or(|space| !space.is_whole()) {
-        let source = choose_source(run, work)?;
-        run.agent.progress.ask(work.key(), &work.sources[source].0.name);
-        if work.space.is_none() {
-            // Nothing is retired, and no room taken, for what nobody has.
-            if !objects::probe(run, work, source, &descriptor).await {
-                continue;
-            }
-            open_space(run, work, &volume, &descriptor).await?;
+    loop {
+        while work.space.as_ref().is_none_or(|space| !space.is_whole()) {
+            let fetching = fetch_from_next(run, work, &volume, &descriptor);
+            run.unless_halted(fetching).await.unwrap_or(Err(End::Left))?;
         }
-        match objects::fetch_missing(run, work, source, &descriptor).await {
-            Ok(()) | Err(Stopped::BySource) => {}
-            Err(Stopped::ByDisk(error)) => {
-                return Err(disk_failed(run, &volume, error.reason(), error.to_string()).await);
-            }
+        if publish(run, work, &volume).await? {
+            break;
         }
     }
-    publish(run, work, &volume).await?;
     adopt(run, work, &volume).await
 }
 
-/// An agent that died between publishing and adoption leaves only the adoption.
-async fn published_already(run: &Arc<Run>, work: &Work) -> Option<OpenVolume> {
-    let (volumes, key) = (run.volumes.clone(), work.planned.key.clone());
-    run.blocking(move || find_published(&volumes, &key)).await.flatten()
+/// Asks the source that is next, and fetches what it has.
+async fn fetch_from_next(
+    run: &Arc<Run>,
+    work: &mut Work,
+    volume: &OpenVolume,
+    descriptor: &Descriptor,
+) -> Result<(), End> {
+    let source = choose_source(run, work)?;
+    run.agent.progress.ask(work.key(), &work.sources[source].0.name);
+    if work.space.is_none() {
+        // Nothing is retired, and no room taken, for what nobody has.
+        if !objects::probe(run, work, source, descriptor).await {
+            return Ok(());
+        }
+        open_space(run, work, volume, descriptor).await?;
+    }
+    match objects::fetch_missing(run, work, source, descriptor).await {
+        Ok(()) | Err(Stopped::BySource) => Ok(()),
+        Err(Stopped::ByDisk(error)) => Err(disk_failed(run, volume, error.reason(), error.to_string()).await),
+    }
 }
 
 async fn descriptor(run: &Run, work: &mut Work) -> Result<Descriptor, End> {
     let agent = &run.agent;
-    let found = descriptors::descriptor(
-        &agent.state,
-        agent.control_plane.as_ref(),
-        &work.entry.descriptor,
-        &work.planned.key,
-    )
-    .await;
+    let found = descriptors::descriptor(agent, &work.entry.descriptor, &work.planned.key).await;
     let found = match found {
         Ok(found) => found,
         Err(NoDescriptor::Later(_)) if work.descriptor_waits < DESCRIPTOR_WAITS_MAX => {
@@ -189,7 +230,7 @@ fn choose_source(run: &Run, work: &mut Work) -> Result<usize, End> {
     let now = run.agent.pace.now();
     let sources: Vec<FillSource> = work.sources.iter().map(|(source, _)| source.clone()).collect();
     let escalation =
-        work.escalation.get_or_insert_with(|| Escalation::new(&sources, run.agent.patience, now));
+        work.escalation.get_or_insert_with(|| Escalation::new(&sources, run.agent.patience, run.began));
     match escalation.next(&run.breakers.admissions(&sources), now) {
         Next::Fetch(source) => Ok(source),
         Next::WaitUntil(at) => Err(End::Wait(at)),
@@ -215,61 +256,25 @@ async fn open_space(
         Ok(opened) => {
             let space = work.space.insert(opened);
             run.agent.progress.begin_bundle(&work.planned.key, work.entry.bytes, space.done_bytes());
+            run.record.note_begun(&work.planned.key, space.done_bytes());
+            run.room.settle(work.planned.volume, work.rank);
             Ok(())
+        }
+        Err(space::NoSpace::AfterOthers) => {
+            tracing::info!(bundle = %work.planned.key, "a bundle waits for the room that better ones are to make");
+            work.is_after_others = true;
+            Err(End::Wait(run.agent.pace.now() + ROOM_LOOK_INTERVAL))
         }
         Err(space::NoSpace::Later(why)) => {
             work.room_waits += 1;
-            if work.room_waits > crate::limits::ROOM_WAITS_MAX {
+            if work.room_waits > ROOM_WAITS_MAX {
                 return Err(End::Failed(FailureReason::DiskFull, why));
             }
             tracing::info!(bundle = %work.planned.key, why, "a bundle waits for its room");
-            Err(End::Wait(run.agent.pace.now() + crate::limits::ROOM_RETRY))
+            Err(End::Wait(run.agent.pace.now() + ROOM_RETRY))
         }
         Err(space::NoSpace::Never(reason, why)) => Err(disk_failed(run, volume, reason, why).await),
     }
-}
-
-/// Reads everything back from the disk, and publishes it.
-async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume) -> Result<(), End> {
-    let Some(space) = work.space.take() else { return Ok(()) };
-    run.agent.progress.step(&work.planned.key, FillStep::Verifying);
-    let verified = match space::verify(run, space).await {
-        Ok(verified) => verified,
-        Err((reason, why)) => return Err(disk_failed(run, volume, reason, why).await),
-    };
-    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
-    match space::publish(run, verified).await {
-        Ok(()) => Ok(()),
-        Err((reason, why)) => Err(disk_failed(run, volume, reason, why).await),
-    }
-}
-
-/// Has the daemon serve it.
-async fn adopt(run: &Run, work: &mut Work, volume: &OpenVolume) -> Result<(), End> {
-    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
-    let file = cache_store::BundleId::of(&work.planned.key).file_name();
-    match run.agent.daemon.adopt(volume.volume.id().to_string(), file).await {
-        Ok(adopted) => {
-            if let (Some(_), Some(PlannedRetire { file_bytes, .. })) =
-                (adopted.replaced, &work.planned.supersedes)
-            {
-                run.record.retire(*file_bytes);
-            }
-            descriptors::forget(&run.agent.state, &work.entry.descriptor);
-            tracing::info!(bundle = %work.planned.key, bytes = work.entry.bytes, "a bundle is published");
-            Ok(())
-        }
-        Err(error) => Err(End::Failed(FailureReason::NotAdopted, not_adopted(&error))),
-    }
-}
-
-fn not_adopted(error: &AdminError) -> String {
-    if error.is_unreachable() {
-        return format!(
-            "it is published, and the daemon does not answer: {error}; the next run has it adopted"
-        );
-    }
-    format!("the daemon would not adopt it: {error}")
 }
 
 /// A failure of the disk: whether the volume is lost altogether is looked at, and remembered for the bundles after it.
@@ -277,8 +282,7 @@ async fn disk_failed(run: &Arc<Run>, volume: &OpenVolume, reason: FailureReason,
     if !matches!(reason, FailureReason::DiskFailed | FailureReason::VolumeLost) {
         return End::Failed(reason, why);
     }
-    let (looked_at, agent) = (volume.clone(), Arc::clone(&run.agent));
-    let is_lost = run.blocking(move || looked_at.is_lost(&agent.volumes)).await.unwrap_or(true);
+    let is_lost = run.agent.volumes.is_lost(volume.index).await;
     if is_lost || reason == FailureReason::VolumeLost {
         run.lose(volume.index, &why);
         return End::Failed(FailureReason::VolumeLost, why);

@@ -8,10 +8,11 @@ use std::time::Instant;
 use control_client::admin::{Adopt, Adopted, Retire};
 use control_client::admin_client::{AdminAddress, AdminClient, AdminError};
 use control_client::content::BundleKey;
+use control_client::health::{HealthReport, Readiness, VolumeState};
 use control_client::inventory::{BundleState, Inventory};
 use control_client::wire::DocumentVersion;
 
-use crate::limits::{ADOPT_TIMEOUT, DAEMON_RETRY, DAEMON_TIMEOUT, DAEMON_WAIT, RETIRE_WAIT};
+use crate::limits::{ADOPT_TIMEOUT, DAEMON_RETRY, DAEMON_TIMEOUT, DAEMON_WAIT};
 use crate::random::jitter;
 
 /// The daemon.
@@ -19,18 +20,26 @@ use crate::random::jitter;
 pub struct Daemon {
     questions: AdminClient,
     adoptions: AdminClient,
-    retirements: AdminClient,
 }
 
 /// What became of a bundle that was to be retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retired {
-    /// Its space has returned: so many bytes.
-    Gone(u64),
+    /// Its space has returned.
+    Gone,
     /// It serves no longer, and its last readers still hold its space.
     Leaving,
     /// There was no such bundle.
     Absent,
+}
+
+/// What the daemon holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holdings {
+    /// Of the volumes that serve.
+    pub inventory: Inventory,
+    /// Whether nothing else could come back by itself.
+    pub is_whole: bool,
 }
 
 impl Daemon {
@@ -41,11 +50,7 @@ impl Daemon {
             (client.read_timeout, client.change_timeout) = (timeout, timeout);
             client
         };
-        Self {
-            questions: client(DAEMON_TIMEOUT),
-            adoptions: client(ADOPT_TIMEOUT),
-            retirements: client(RETIRE_WAIT),
-        }
+        Self { questions: client(DAEMON_TIMEOUT), adoptions: client(ADOPT_TIMEOUT) }
     }
 
     /// For questions and directives: each exchange has a short timeout.
@@ -62,6 +67,16 @@ impl Daemon {
         .await
     }
 
+    /// What it holds, and whether that is all: a volume that does not serve now comes back with what it has, and a daemon that
+    /// recovers has not looked at everything.
+    pub async fn holdings(&self) -> Result<Holdings, AdminError> {
+        let before = self.questions.health().await?;
+        let inventory = self.questions.inventory().await?;
+        let after = self.questions.health().await?;
+        let is_whole = has_everything(&before) && has_everything(&after);
+        Ok(Holdings { inventory, is_whole })
+    }
+
     /// Has it serve a bundle that was published. Waits for a daemon that is not there.
     pub async fn adopt(&self, volume: String, file: String) -> Result<Adopted, AdminError> {
         patiently(|| {
@@ -72,21 +87,29 @@ impl Daemon {
         .await
     }
 
-    /// Takes a bundle out of service, and waits a while for its space.
-    pub async fn retire(&self, key: &BundleKey) -> Result<Retired, AdminError> {
+    /// Takes a bundle out of service, and waits so many seconds for its space. For several there is [`crate::retiring`].
+    pub async fn retire(&self, key: &BundleKey, seconds: u64) -> Result<Retired, AdminError> {
         let retire =
             Retire { version: DocumentVersion, path: key.path.clone(), generation: Some(key.generation) };
-        match self.retirements.retire(retire).await {
-            Ok(retired) => Ok(Retired::Gone(retired.freed_bytes)),
-            Err(AdminError::TimedOut { .. } | AdminError::Refused { status: 504, .. }) => {
-                Ok(Retired::Leaving)
-            }
+        match self.questions.retire_within(retire, seconds).await {
+            Ok(_) => Ok(Retired::Gone),
+            Err(AdminError::Refused { status: 504, .. }) => Ok(Retired::Leaving),
             // On its way out already.
             Err(AdminError::Refused { status: 409, .. }) => Ok(Retired::Leaving),
             Err(AdminError::Refused { status: 404, .. }) => Ok(Retired::Absent),
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether it has found all that its volumes hold.
+pub fn is_up(health: &HealthReport) -> bool {
+    matches!(health.readiness, Readiness::Serving | Readiness::Draining | Readiness::Drained)
+}
+
+/// Whether what it holds is everything that there is.
+fn has_everything(health: &HealthReport) -> bool {
+    is_up(health) && health.volumes.iter().all(|volume| volume.state == VolumeState::Serving)
 }
 
 /// Whether a bundle of that state counts as held.

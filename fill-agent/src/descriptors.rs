@@ -2,12 +2,14 @@
 //! without the control plane.
 
 use std::fs;
+use std::sync::Arc;
 
 use control_client::content::{BundleKey, Sha256};
-use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneError};
-use control_client::descriptor::Descriptor;
+use control_client::control_plane_client::ControlPlaneError;
+use control_client::descriptor::{Descriptor, DescriptorError};
 use control_client::limits::DESCRIPTOR_BYTES_MAX;
 
+use crate::agent::Agent;
 use crate::limits::DESCRIPTORS_BYTES_MAX;
 use crate::state::{StateFolder, or_warn};
 
@@ -24,38 +26,47 @@ pub enum NoDescriptor {
 
 /// The descriptor of that digest, kept or asked for.
 pub async fn descriptor(
-    state: &StateFolder,
-    control_plane: Option<&ControlPlaneClient>,
+    agent: &Arc<Agent>,
     digest: &Sha256,
     key: &BundleKey,
 ) -> Result<Descriptor, NoDescriptor> {
-    let name = file_name(digest);
-    if let Some(bytes) = state.read_bytes(&name, DESCRIPTOR_BYTES_MAX) {
-        match Descriptor::parse(&bytes, digest, key) {
-            Ok(descriptor) => return Ok(descriptor),
-            Err(error) => {
-                tracing::warn!(%digest, %error, "a descriptor that was kept is damaged; it is asked for again")
-            }
-        }
+    let (wanted, of) = (*digest, key.clone());
+    if let Some(descriptor) = agent.blocking(move |agent| read(&agent.state, &wanted, &of)).await {
+        return Ok(descriptor);
     }
     let nobody = || "no descriptor was kept, and control.url names nobody to ask".to_owned();
-    let control_plane = control_plane.ok_or_else(|| NoDescriptor::Never(nobody()))?;
+    let control_plane = agent.control_plane.as_ref().ok_or_else(|| NoDescriptor::Never(nobody()))?;
     let bytes = control_plane.descriptor(digest).await.map_err(|error| match error {
         ControlPlaneError::Unreachable { .. }
         | ControlPlaneError::TimedOut { .. }
         | ControlPlaneError::Unavailable { .. } => NoDescriptor::Later(error.to_string()),
         _ => NoDescriptor::Never(error.to_string()),
     })?;
-    let descriptor =
-        Descriptor::parse(&bytes, digest, key).map_err(|error| NoDescriptor::Never(error.to_string()))?;
-    keep(state, &name, &bytes);
-    Ok(descriptor)
+    let of = key.clone();
+    let taking = agent.blocking(move |agent| {
+        let descriptor = Descriptor::parse(&bytes, &wanted, &of)?;
+        keep(&agent.state, &file_name(&wanted), &bytes);
+        Ok(descriptor)
+    });
+    taking.await.map_err(|error: DescriptorError| NoDescriptor::Never(error.to_string()))
 }
 
-/// Forgets the descriptors that nobody wants any more.
+/// The one that was kept. Blocks.
+fn read(state: &StateFolder, digest: &Sha256, key: &BundleKey) -> Option<Descriptor> {
+    let bytes = state.read_bytes(&file_name(digest), DESCRIPTOR_BYTES_MAX)?;
+    match Descriptor::parse(&bytes, digest, key) {
+        Ok(descriptor) => Some(descriptor),
+        Err(error) => {
+            tracing::warn!(%digest, %error, "a descriptor that was kept is damaged; it is asked for again");
+            None
+        }
+    }
+}
+
+/// Forgets the descriptors that nobody wants any more, and what an agent left that died while it kept one.
 pub fn forget_others(state: &StateFolder, is_wanted: impl Fn(&Sha256) -> bool) {
     for (name, _) in kept(state) {
-        if Sha256::parse(&name).is_ok_and(|digest| !is_wanted(&digest)) {
+        if !Sha256::parse(&name).is_ok_and(|digest| is_wanted(&digest)) {
             or_warn(state.remove(&format!("{FOLDER}/{name}")));
         }
     }
@@ -96,8 +107,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_descriptor_that_was_kept_needs_no_control_plane_and_is_verified_again() {
+    #[test]
+    fn a_descriptor_that_was_kept_is_verified_again_and_what_is_left_over_goes() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         let key = BundleKey { path: BundlePath::parse("/t").unwrap(), generation: Generation::new(1) };
@@ -115,13 +126,15 @@ mod tests {
         };
         let bytes = described.to_bytes();
         let digest = control_client::digest::sha256(&bytes);
-        assert!(descriptor(&state, None, &digest, &key).await.is_err());
+        assert!(read(&state, &digest, &key).is_none());
         keep(&state, &file_name(&digest), &bytes);
-        assert_eq!(descriptor(&state, None, &digest, &key).await.unwrap(), described);
+        assert_eq!(read(&state, &digest, &key).unwrap(), described);
+        state.write_bytes(&format!("{}.new", file_name(&digest)), b"torn").unwrap();
         forget_others(&state, |wanted| *wanted == digest);
-        assert!(descriptor(&state, None, &digest, &key).await.is_ok());
+        assert_eq!(kept(&state).len(), 1, "what an agent left that died while it kept one is gone");
+        assert!(read(&state, &digest, &key).is_some());
         state.write_bytes(&file_name(&digest), b"torn").unwrap();
-        assert!(descriptor(&state, None, &digest, &key).await.is_err());
+        assert!(read(&state, &digest, &key).is_none());
         forget_others(&state, |_| false);
         assert!(kept(&state).is_empty());
     }

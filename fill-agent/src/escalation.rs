@@ -13,6 +13,8 @@ use crate::breaker::Admission;
 #[derive(Clone, Debug)]
 pub struct Escalation {
     began: Duration,
+    /// Since when a source that lives has said that it does not have it yet.
+    not_yet_since: Option<Duration>,
     patience: Patience,
     /// In the order of the sources.
     trials: Vec<Trial>,
@@ -66,7 +68,8 @@ pub struct Patience {
 #[derive(Clone, Debug)]
 struct Trial {
     kind: SourceKind,
-    due: Duration,
+    /// How long the sources before it are tried.
+    after: Duration,
     not_before: Duration,
     failures: u32,
     /// Times in a row that a peer did not have it.
@@ -89,18 +92,20 @@ impl Default for Patience {
 }
 
 impl Escalation {
-    /// For a bundle whose turn begins now.
-    pub fn new(sources: &[FillSource], patience: Patience, now: Duration) -> Self {
+    /// For a bundle of a run that began at that moment: what is farther away is due so long after it, or after a nearer source
+    /// has said for the first time that it does not have the bundle yet. So a bundle whose turn comes late waits for a peer that
+    /// is about to have it, and not once more for one that is dead.
+    pub fn new(sources: &[FillSource], patience: Patience, began: Duration) -> Self {
         let trial = |source: &FillSource| Trial {
             kind: source.kind,
-            due: now.saturating_add(Duration::from_secs(source.after_seconds.into())),
+            after: Duration::from_secs(source.after_seconds.into()),
             not_before: Duration::ZERO,
             failures: 0,
             missing: 0,
             worst: None,
             given_up: false,
         };
-        Self { began: now, patience, trials: sources.iter().map(trial).collect() }
+        Self { began, not_yet_since: None, patience, trials: sources.iter().map(trial).collect() }
     }
 
     /// What to do at `now`. `admissions` are what the breakers of the sources say, in the order of the list.
@@ -111,14 +116,13 @@ impl Escalation {
                 continue;
             }
             let admission = admissions.get(index).copied().unwrap_or(Admission::Admitted);
-            let mut moment = trial.due.max(trial.not_before);
+            let mut moment = self.due(trial).max(trial.not_before);
             match admission {
                 Admission::Admitted => {}
                 Admission::NotBefore(until) => moment = moment.max(until),
                 Admission::Probing => moment = moment.max(now.saturating_add(PROBE_WAIT)),
                 // Not worth waiting for; asked again where another source keeps the bundle waiting.
-                Admission::Down(until) if now < until => continue,
-                Admission::Down(_) => {}
+                Admission::Down => continue,
             }
             if moment <= now {
                 return Next::Fetch(index);
@@ -138,6 +142,7 @@ impl Escalation {
                 return;
             }
             Answer::Missing if trial.kind != SourceKind::Origin => {
+                self.not_yet_since.get_or_insert(now);
                 if now >= trial.not_before {
                     trial.not_before = now.saturating_add(patience.not_yet.delay(trial.missing, jitter));
                     trial.missing = trial.missing.saturating_add(1);
@@ -165,9 +170,13 @@ impl Escalation {
         trial.given_up |= trial.failures >= patience.tries;
     }
 
+    fn due(&self, trial: &Trial) -> Duration {
+        self.not_yet_since.unwrap_or(self.began).saturating_add(trial.after)
+    }
+
     /// A peer that still does not have it.
     fn waited_enough(&self, trial: &Trial, now: Duration) -> bool {
-        let last_due = self.trials.iter().map(|trial| trial.due).max().unwrap_or(self.began);
+        let last_due = self.trials.iter().map(|trial| self.due(trial)).max().unwrap_or(self.began);
         trial.missing > 0 && now >= last_due.saturating_add(self.patience.wait)
     }
 

@@ -1,76 +1,115 @@
 //! Licences end, with and without a control plane: what has expired is retired, unless nobody keeps the clock right.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::{Agent, locked};
+use control_client::content::BundleKey;
+use control_client::inventory::Inventory;
+
+use crate::agent::{Agent, LICENCES, locked};
 use crate::clock;
 use crate::daemon::Retired;
-use crate::limits::{EXPIRY_INTERVAL, EXPIRY_INTERVAL_MIN};
-use crate::planning::held;
+use crate::limits::EXPIRY_INTERVAL;
+use crate::planning::{add_licences, held};
+use crate::retiring::retire;
+use crate::state::or_warn;
 
-/// Looks at once, when the next licence ends, and once a day. Never ends by itself.
+/// What became of the bundles whose licences have ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Enforced {
+    /// None is served.
+    Done,
+    /// So many are served on, because nothing keeps this machine's clock synchronised.
+    ByNoClock(usize),
+    /// Some are served on; why.
+    NotDone(String),
+}
+
+/// Looks at once, whenever a manifest came, and again and again: the clock may have been set, and a volume may have come back.
+/// Never ends by itself.
 pub async fn keep(agent: Arc<Agent>) {
+    let mut before = Enforced::Done;
     loop {
-        let is_done = enforce(&agent).await;
-        let next = locked(&agent.licences).next_expiry(clock::now());
-        tokio::time::sleep(pause(is_done, next, clock::now())).await;
-    }
-}
-
-fn pause(is_done: bool, next_expiry: Option<u64>, now: u64) -> Duration {
-    if !is_done {
-        return EXPIRY_INTERVAL_MIN;
-    }
-    let until = next_expiry.map_or(EXPIRY_INTERVAL, |at| Duration::from_secs(at.saturating_sub(now)));
-    until.clamp(EXPIRY_INTERVAL_MIN, EXPIRY_INTERVAL)
-}
-
-/// Retires what has expired. `false` where something that has is still served.
-pub async fn enforce(agent: &Agent) -> bool {
-    let Ok(inventory) = agent.daemon.client().inventory().await else { return false };
-    let manifest = locked(&agent.manifests).in_force();
-    let now = clock::now();
-    let mut expired = held(agent, manifest.as_deref(), &inventory);
-    expired.retain(|held| held.expires_at.is_some_and(|expires_at| expires_at <= now));
-    if expired.is_empty() {
-        return true;
-    }
-    if !agent.clock.is_synchronised() {
-        tracing::warn!(
-            bundles = expired.len(),
-            "licences have ended by this machine's clock, which nothing keeps synchronised; they are served until it is"
-        );
-        return false;
-    }
-    let mut is_done = true;
-    for held in expired {
-        match agent.daemon.retire(&held.key).await {
-            Ok(Retired::Absent) => {}
-            Ok(_) => {
-                tracing::info!(bundle = %held.key, "a bundle was retired: its licence has ended");
-                agent.calls.report.notify_one();
-            }
-            Err(error) => {
-                tracing::warn!(bundle = %held.key, %error, "a bundle whose licence has ended could not be retired");
-                is_done = false;
-            }
+        let enforced = enforce(&agent).await;
+        if enforced != before {
+            enforced.tell();
+            before = enforced;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EXPIRY_INTERVAL) => {}
+            () = agent.calls.licences.notified() => {}
         }
     }
-    is_done
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Retires what has expired. The daemon is asked only where something may have.
+pub async fn enforce(agent: &Arc<Agent>) -> Enforced {
+    let now = clock::now();
+    if !locked(&agent.licences).has_expired(now) {
+        return Enforced::Done;
+    }
+    let holdings = match agent.daemon.holdings().await {
+        Ok(holdings) => holdings,
+        Err(error) => return Enforced::NotDone(format!("the daemon does not say what it holds: {error}")),
+    };
+    let expired = agent.blocking(move |agent| {
+        let mut held = held(&holdings.inventory);
+        add_licences(agent, &mut held);
+        if holdings.is_whole {
+            forget_others(agent, &holdings.inventory);
+        }
+        held.retain(|held| held.expires_at.is_some_and(|expires_at| expires_at <= now));
+        held.into_iter().map(|held| held.key).collect::<Vec<_>>()
+    });
+    let expired = expired.await;
+    if expired.is_empty() {
+        return Enforced::Done;
+    }
+    if !agent.clock.is_synchronised() {
+        return Enforced::ByNoClock(expired.len());
+    }
+    let mut enforced = Enforced::Done;
+    for (key, retired) in retire(&agent.daemon, expired, Duration::ZERO).await {
+        match retired {
+            Ok(Retired::Absent) => {}
+            Ok(_) => tracing::info!(bundle = %key, "a bundle was retired: its licence has ended"),
+            Err(error) => enforced = Enforced::NotDone(format!("{key} could not be retired: {error}")),
+        }
+    }
+    agent.calls.report.notify_one();
+    enforced
+}
 
-    #[test]
-    fn the_next_look_is_when_the_next_licence_ends_and_once_a_day_at_least() {
-        let seconds = Duration::from_secs;
-        assert_eq!(pause(true, None, 100), EXPIRY_INTERVAL);
-        assert_eq!(pause(true, Some(700), 100), seconds(600));
-        assert_eq!(pause(true, Some(101), 100), EXPIRY_INTERVAL_MIN);
-        assert_eq!(pause(true, Some(u64::MAX), 100), EXPIRY_INTERVAL);
-        assert_eq!(pause(false, None, 100), EXPIRY_INTERVAL_MIN);
+/// Of what is neither listed nor held, licences are of no use.
+fn forget_others(agent: &Agent, inventory: &Inventory) {
+    let held: HashSet<BundleKey> = inventory
+        .bundles
+        .iter()
+        .map(|bundle| BundleKey { path: bundle.path.clone(), generation: bundle.generation })
+        .collect();
+    let manifest = locked(&agent.manifests).in_force();
+    let mut licences = locked(&agent.licences);
+    if licences.forget_others(manifest.as_deref(), |key| held.contains(key)) {
+        or_warn(agent.state.write(LICENCES, &*licences));
+    }
+}
+
+impl Enforced {
+    /// To the operator.
+    pub fn tell(&self) {
+        match self {
+            Self::Done => tracing::info!("nothing is served any more whose licence has ended"),
+            Self::ByNoClock(bundles) => tracing::warn!(
+                bundles,
+                "licences have ended by this machine's clock, which nothing keeps synchronised; they are served until it is"
+            ),
+            Self::NotDone(why) => {
+                tracing::warn!(
+                    why,
+                    "bundles whose licence has ended may be served; it is tried again every minute"
+                );
+            }
+        }
     }
 }

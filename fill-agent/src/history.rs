@@ -56,16 +56,18 @@ pub fn begun(state: &StateFolder) -> Vec<(BundleKey, u64)> {
 
 /// The run that an agent which died had under way, where there is one: as far as it was written down. Its file is replaced by the
 /// next run's.
-pub fn interrupted(state: &StateFolder) -> Option<FillRun> {
-    let mut run = state.read::<Checkpoint>(RUN)?.run;
-    if run.outcome == RunOutcome::Interrupted {
-        run.detail = "the agent ended without a word; the next run goes on".to_owned();
+pub fn interrupted(state: &StateFolder) -> Option<Checkpoint> {
+    let mut checkpoint = state.read::<Checkpoint>(RUN)?;
+    if checkpoint.run.outcome == RunOutcome::Interrupted {
+        checkpoint.run.detail = "the agent ended without a word; the next run goes on".to_owned();
     }
-    Some(run)
+    Some(checkpoint)
 }
 
 #[cfg(test)]
 mod tests {
+    use control_client::content::{BundlePath, Generation};
+
     use super::*;
     use crate::run_record::RunRecord;
 
@@ -92,10 +94,11 @@ mod tests {
         let state = StateFolder::open(folder.path()).unwrap();
         assert_eq!(interrupted(&state), None);
         let record = RunRecord::begin(5);
-        record.publish(100);
+        let key = BundleKey { path: BundlePath::parse("/a").unwrap(), generation: Generation::new(1) };
+        record.publish(&key, 100);
         let run = record.end(9, RunOutcome::Interrupted, "");
         keep_checkpoint(&Checkpoint { run: run.clone(), begun: Vec::new() }, &state);
-        let found = interrupted(&state).unwrap();
+        let found = interrupted(&state).unwrap().run;
         assert_eq!((found.run, found.published_bytes), (run.run, 100));
     }
 }

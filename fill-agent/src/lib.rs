@@ -4,11 +4,13 @@
 //! Reading order:
 //!
 //! 1. [`run`](mod@run): a run from top to bottom, `window → manifest → inventory → plan → per bundle: sources → fetch →
-//!    verify → publish → report`; with its `queue` (several bundles at once) and its `watch` (what ends it early).
+//!    verify → publish → report`; with its `queue` (several bundles at once), what these share (`places` for objects, `room`), its
+//!    `watch` (what ends it early), and its `ledger` (what a kill must not forget).
 //! 2. What it decides, purely: [`window`] (when), [`plan`](mod@plan) (what and where to), [`escalation`] (from whom),
 //!    [`breaker`] (and from whom not), [`pace`] and [`yielding`] (how fast), [`night_budget`] (how much).
 //! 3. What it decides upon: [`manifest`], [`planning`], [`sources`], [`descriptors`], [`licences`], [`volumes`].
-//! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back.
+//!    What blocks on a volume goes through the latter's calls, so that a disk that hangs holds up nobody else.
+//! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back; [`retiring`]: several bundles' way out.
 //! 5. [`fetch`]: one object from one source, and everything that a source can do wrong; [`shared_pace`], [`breakers`], [`tally`]:
 //!    what all connections share.
 //! 6. [`disk`]: the ring of one volume.
@@ -44,6 +46,7 @@ pub mod process;
 pub mod progress;
 pub mod random;
 pub mod reporter;
+pub mod retiring;
 pub mod run;
 pub mod run_record;
 pub mod service;

@@ -1,6 +1,6 @@
 //! When what is held expires, as far as any manifest has said: one that was dropped from the list by now still expires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use control_client::content::{BundleKey, BundlePath, Generation};
 use control_client::fill_manifest::FillManifest;
@@ -25,24 +25,38 @@ impl Licences {
         self.expiries.get(key).copied()
     }
 
-    /// When the next one expires that has not at `now`.
-    pub fn next_expiry(&self, now: u64) -> Option<u64> {
-        self.expiries.values().copied().filter(|expires_at| *expires_at > now).min()
+    /// Whether any has expired at `now`.
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.expiries.values().any(|expires_at| *expires_at <= now)
     }
 
-    /// Takes in what a manifest says: it overrides what earlier ones did. What is neither held nor listed is forgotten.
-    /// Whether anything has changed.
-    pub fn take_in(&mut self, manifest: Option<&FillManifest>, is_held: impl Fn(&BundleKey) -> bool) -> bool {
-        let before = self.expiries.clone();
-        let mut listed = BTreeMap::new();
-        for entry in manifest.into_iter().flat_map(|manifest| &manifest.entries) {
+    /// Takes in what a manifest says: it overrides what earlier ones did. Whether anything has changed.
+    pub fn take_in(&mut self, manifest: &FillManifest) -> bool {
+        let mut has_changed = false;
+        for entry in &manifest.entries {
             let key = BundleKey { path: entry.path.clone(), generation: entry.generation };
-            listed.insert(key, entry.expires_at);
+            let before = match entry.expires_at {
+                Some(expires_at) => self.expiries.insert(key, expires_at),
+                None => self.expiries.remove(&key),
+            };
+            has_changed |= before != entry.expires_at;
         }
-        self.expiries.retain(|key, _| !listed.contains_key(key) && is_held(key));
-        let said = listed.into_iter().filter_map(|(key, expires_at)| Some((key, expires_at?)));
-        self.expiries.extend(said);
-        self.expiries != before
+        has_changed
+    }
+
+    /// Forgets those of bundles that are neither held nor listed. Only for somebody who knows of everything that is held: a
+    /// bundle whose volume is away comes back with it, and its licence has ended all the same. Whether anything has changed.
+    pub fn forget_others(
+        &mut self,
+        manifest: Option<&FillManifest>,
+        is_held: impl Fn(&BundleKey) -> bool,
+    ) -> bool {
+        let entries = manifest.into_iter().flat_map(|manifest| &manifest.entries);
+        let listed: HashSet<(&BundlePath, Generation)> =
+            entries.map(|entry| (&entry.path, entry.generation)).collect();
+        let before = self.expiries.len();
+        self.expiries.retain(|key, _| listed.contains(&(&key.path, key.generation)) || is_held(key));
+        self.expiries.len() != before
     }
 }
 
@@ -103,13 +117,16 @@ mod tests {
     #[test]
     fn a_licence_is_remembered_while_its_bundle_is_held_and_the_newest_manifest_has_the_last_word() {
         let mut licences = Licences::default();
-        assert!(licences.take_in(Some(&manifest(&[("/a", Some(10)), ("/b", Some(20))])), |_| false));
-        assert!(licences.take_in(Some(&manifest(&[("/b", None)])), |held| *held == key("/a")));
+        assert!(licences.take_in(&manifest(&[("/a", Some(10)), ("/b", Some(20))])));
+        let newest = manifest(&[("/b", None), ("/c", Some(30))]);
+        assert!(licences.take_in(&newest));
+        assert!(!licences.take_in(&newest), "nothing new");
         assert_eq!((licences.expires_at(&key("/a")), licences.expires_at(&key("/b"))), (Some(10), None));
         let text = serde_json::to_string(&licences).unwrap();
         assert_eq!(serde_json::from_str::<Licences>(&text).unwrap(), licences);
-        assert!(!licences.take_in(None, |_| true));
-        assert!(licences.take_in(None, |_| false), "neither held nor listed");
-        assert_eq!(licences.expires_at(&key("/a")), None);
+        assert!(licences.has_expired(10) && !licences.has_expired(9));
+        assert!(!licences.forget_others(Some(&newest), |held| *held == key("/a")), "held, and listed");
+        assert!(licences.forget_others(Some(&newest), |_| false), "neither held nor listed");
+        assert_eq!((licences.expires_at(&key("/a")), licences.expires_at(&key("/c"))), (None, Some(30)));
     }
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::limits::OVERHEAD_PART;
+
 /// Bytes received, by the beginning of the window that they count for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -44,6 +46,11 @@ impl NightBudget {
         self.nights.sort_by_key(|spent| (spent.began_at != began_at, std::cmp::Reverse(spent.began_at)));
         self.nights.truncate(NIGHTS_MAX);
     }
+}
+
+/// What of so many bytes a plan may fill with objects: the rest is for what comes with them.
+pub fn for_objects(bytes: u64) -> u64 {
+    bytes - bytes / OVERHEAD_PART
 }
 
 #[cfg(test)]

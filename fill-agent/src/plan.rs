@@ -41,7 +41,7 @@ pub struct PlanInput<'a> {
     pub night_bytes: u64,
     /// What of it is left.
     pub night_bytes_left: u64,
-    /// The days within which a bundle has to earn the place of another; 0 counts as 1.
+    /// The days within which a bundle has to serve so much more than what it replaces that it pays for the bytes; 0 counts as 1.
     pub churn_days: u32,
     /// Seconds since 1970.
     pub now: u64,
@@ -221,11 +221,6 @@ impl PlannedDiscard {
 }
 
 impl Plan {
-    /// Bytes to receive.
-    pub fn missing_bytes(&self) -> u64 {
-        self.fetches.iter().fold(0, |sum, fetch| sum.saturating_add(fetch.missing_bytes))
-    }
-
     /// All that is to be retired, whenever.
     pub fn all_retires(&self) -> impl Iterator<Item = &PlannedRetire> {
         let with_fetches =

@@ -1,6 +1,6 @@
 //! Gathers what the plan is made from, and has it made.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cache_store::BundleId;
@@ -13,12 +13,12 @@ use control_client::limits::PLAN_SKIPPED_MAX;
 use control_client::wire::DocumentVersion;
 use jiff::Timestamp;
 
-use crate::agent::{Agent, LICENCES, locked};
+use crate::agent::{Agent, locked};
 use crate::clock;
 use crate::daemon::serves;
 use crate::history;
+use crate::night_budget::for_objects;
 use crate::plan::{Held, Partial, Plan, PlanInput, PlannedRetire, VolumeRoom, plan};
-use crate::state::or_warn;
 use crate::volumes::OpenVolume;
 
 /// A plan, and what it was made from.
@@ -34,7 +34,7 @@ pub struct Planned {
     pub unwanted: Vec<(OpenVolume, BundleId)>,
 }
 
-/// Makes the plan for a night, from a manifest and what the daemon holds. Changes nothing but what is known of licences.
+/// Makes the plan for a night, from a manifest and what the daemon holds. Changes nothing.
 pub async fn make(
     agent: &Arc<Agent>,
     manifest: &Arc<FillManifest>,
@@ -42,19 +42,25 @@ pub async fn make(
     night: Timestamp,
 ) -> Planned {
     let serving = serving_volumes(agent).await;
-    let (looking, listed) = (Arc::clone(agent), Arc::clone(manifest));
-    let (volumes, rooms, begun, unwanted) =
-        tokio::task::spawn_blocking(move || look(&looking, &listed)).await.unwrap_or_default();
-    let rooms: Vec<VolumeRoom> = rooms
-        .into_iter()
-        .map(|room| VolumeRoom {
-            is_serving: room.is_serving && serving.get(&room.index).copied().unwrap_or(true),
-            ..room
-        })
-        .collect();
-    let held = held(agent, Some(manifest), inventory);
+    let is_wanted = |index| serving.get(&index).copied().unwrap_or(true);
+    let (seen, listed) = (Arc::clone(agent), Arc::clone(manifest));
+    let done = tokio::task::spawn_blocking(move || history::begun(&seen.state)).await.unwrap_or_default();
+    let done: Arc<HashMap<BundleKey, u64>> = Arc::new(done.into_iter().collect());
+    let look = move |volume: &OpenVolume| {
+        let begun = volume.begun(&listed.entries, |key| done.get(key).copied().unwrap_or(0));
+        (volume.room(), begun)
+    };
+    let (mut volumes, mut rooms, mut begun, mut unwanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (volume, (room, found)) in agent.volumes.look(is_wanted, look).await {
+        begun.extend(found.wanted);
+        unwanted.extend(found.unwanted.into_iter().map(|id| (volume.clone(), id)));
+        rooms.push(room);
+        volumes.push(volume);
+    }
+    let mut held = held(inventory);
     let (planning, listed) = (Arc::clone(agent), Arc::clone(manifest));
     let made = tokio::task::spawn_blocking(move || {
+        add_licences(&planning, &mut held);
         let plan = make_from(&planning, &listed, &held, &begun, &rooms, night);
         (plan, begun)
     });
@@ -72,14 +78,14 @@ fn make_from(
     night: Timestamp,
 ) -> Plan {
     let night_bytes = agent.config.fill.night_bytes.bytes();
-    let night_bytes_left = locked(&agent.budget).left(night, night_bytes);
+    let night_bytes_left = for_objects(locked(&agent.budget).left(night, night_bytes));
     plan(&PlanInput {
         entries: &manifest.entries,
         held,
         partial: begun,
         volumes: rooms,
         keep_free_bytes: agent.config.fill.keep_free.bytes(),
-        night_bytes,
+        night_bytes: for_objects(night_bytes),
         night_bytes_left,
         churn_days: agent.config.fill.churn_days,
         now: clock::now(),
@@ -87,9 +93,9 @@ fn make_from(
     })
 }
 
-/// What the daemon serves, with what is known of its licences.
-pub fn held(agent: &Agent, manifest: Option<&FillManifest>, inventory: &Inventory) -> Vec<Held> {
-    let served: HashMap<BundleKey, (u8, u64)> = inventory
+/// What the daemon serves, each bundle once. The same inventory gives the same list.
+pub fn held(inventory: &Inventory) -> Vec<Held> {
+    let served: BTreeMap<BundleKey, (u8, u64)> = inventory
         .bundles
         .iter()
         .filter(|bundle| serves(bundle.state))
@@ -98,22 +104,16 @@ pub fn held(agent: &Agent, manifest: Option<&FillManifest>, inventory: &Inventor
             (key, (bundle.volume, bundle.bytes))
         })
         .collect();
-    let mut licences = locked(&agent.licences);
-    if licences.take_in(manifest, |key| served.contains_key(key)) {
-        or_warn(agent.state.write(LICENCES, &*licences));
+    let held = |(key, (volume, file_bytes))| Held { key, volume, file_bytes, expires_at: None };
+    served.into_iter().map(held).collect()
+}
+
+/// Adds what is known of their licences.
+pub fn add_licences(agent: &Agent, held: &mut [Held]) {
+    let licences = locked(&agent.licences);
+    for bundle in held {
+        bundle.expires_at = licences.expires_at(&bundle.key);
     }
-    let mut held: Vec<Held> = served
-        .into_iter()
-        .map(|(key, (volume, file_bytes))| Held {
-            expires_at: licences.expires_at(&key),
-            key,
-            volume,
-            file_bytes,
-        })
-        .collect();
-    // The same input gives the same plan.
-    held.sort_by(|one, other| one.key.cmp(&other.key));
-    held
 }
 
 /// What the daemon says of its volumes; nothing where it does not answer.
@@ -124,22 +124,6 @@ async fn serving_volumes(agent: &Agent) -> HashMap<u8, bool> {
         }
         Err(_) => HashMap::new(),
     }
-}
-
-type Looked = (Vec<OpenVolume>, Vec<VolumeRoom>, Vec<Partial>, Vec<(OpenVolume, BundleId)>);
-
-/// Blocks.
-fn look(agent: &Agent, manifest: &FillManifest) -> Looked {
-    let done: HashMap<BundleKey, u64> = history::begun(&agent.state).into_iter().collect();
-    let volumes = agent.volumes.open();
-    let (mut wanted, mut unwanted) = (Vec::new(), Vec::new());
-    for volume in &volumes {
-        let begun = volume.begun(&manifest.entries, |key| done.get(key).copied().unwrap_or(0));
-        wanted.extend(begun.wanted);
-        unwanted.extend(begun.unwanted.into_iter().map(|id| (volume.clone(), id)));
-    }
-    let rooms = volumes.iter().map(OpenVolume::room).collect();
-    (volumes, rooms, wanted, unwanted)
 }
 
 /// The plan for people and programs.

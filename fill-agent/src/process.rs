@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use control_client::agent_client::AgentClient;
-use control_client::config::{Config, LogLevel};
+use control_client::config::{Config, LogLevel, Reader};
 use control_client::fill::{FillPlanReport, PlannedBundle, RunOutcome};
 use control_client::units::ByteCount;
 use jiff::Timestamp;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::agent::Agent;
 use crate::clock::ClockTrust;
-use crate::expiry;
+use crate::expiry::{self, Enforced};
 use crate::limits::{BLOCKING_THREADS_MAX, LAST_REPORT_TIMEOUT, RUNTIME_THREADS_MAX, STOP_TIMEOUT};
 use crate::reporter::Reporter;
 use crate::run::{self, Occasion};
@@ -50,7 +50,7 @@ const CONFIGURATION: u8 = 78;
 
 /// Does the task.
 pub fn main(config_path: &Path, clock: ClockTrust, task: Task) -> ExitCode {
-    let config = match Config::load(config_path) {
+    let config = match Config::load_for(config_path, Reader::Agent) {
         Ok(config) => config,
         Err(error) => return refuse(CONFIGURATION, &error),
     };
@@ -129,8 +129,12 @@ async fn run_once(agent: &Arc<Agent>, now: bool) -> u8 {
         Ok(door) => door,
         Err(error) => return complain(UNAVAILABLE, &error),
     };
-    service::recover(agent);
-    expiry::enforce(agent).await;
+    agent.blocking(service::recover).await;
+    let enforced = expiry::enforce(agent).await;
+    if enforced != Enforced::Done {
+        enforced.tell();
+    }
+    agent.blocking(Agent::begin_wanted_run).await;
     agent.calls.set_running(true);
     let report = tokio::select! {
         report = run::run(agent, occasion, told.clone()) => report,

@@ -139,11 +139,6 @@ impl Progress {
         inner.failed_bundles += 1;
     }
 
-    /// What is there of the bundles that are worked on.
-    pub fn begun(&self) -> Vec<(BundleKey, u64)> {
-        self.locked().active.iter().map(|(key, active)| (key.clone(), active.done_bytes)).collect()
-    }
-
     /// Takes in how many bytes were received so far, and gives the rate over the last seconds, in bits per second.
     pub fn sample(&self, now: Duration, received: u64) -> u64 {
         let mut inner = self.locked();
@@ -219,7 +214,6 @@ mod tests {
         let document = progress.document(None, 7);
         assert_eq!((document.done_bytes, document.active.len(), document.manifest_sequence), (90, 2, 7));
         assert_eq!(document.active[0].source.as_deref(), Some("origin"));
-        assert_eq!(progress.begun(), [(key("/a"), 60), (key("/b"), 30)]);
         progress.publish(&key("/a"), 100);
         progress.give_up(&key("/b"));
         let document = progress.document(None, 7);

@@ -2,26 +2,31 @@
 //! the fill does.
 
 mod directives;
+mod enrolling;
 mod held;
+mod pause;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneError};
+use control_client::demand::Demand;
 use control_client::fleet::ApplianceName;
-use control_client::inventory::Inventory;
-use control_client::outbox::OutboxError;
-use control_client::report::{Directive, DirectiveResult, Enrolment, Report, ReportAnswer};
+use control_client::outbox::{Delivery, OutboxError};
+use control_client::report::{Directive, DirectiveResult, InventoryReport, Report, ReportAnswer};
 use control_client::wire::DocumentVersion;
 
 use crate::agent::{Agent, locked};
 use crate::clock;
-use crate::limits::{CAPACITY_CHANGE_PART, DIRECTIVES_REMEMBERED_MAX, REPORT_RETRY};
+use crate::limits::{DAEMON_RETRY, DIRECTIVES_REMEMBERED_MAX, REPORT_RETRY, TICK};
 use crate::manifest::NoManifest;
 use crate::random::jitter;
 
+use enrolling::Enrolled;
 use held::HeldReports;
+use pause::{SOON, Told};
 
 /// Reports for one appliance.
 pub struct Reporter {
@@ -29,12 +34,15 @@ pub struct Reporter {
     control_plane: ControlPlaneClient,
     appliance: ApplianceName,
     held: HeldReports,
-    /// The capacity that was enrolled.
-    enrolled_bytes: Option<u64>,
+    enrolled: Enrolled,
     /// What became of the directives that were carried out since the agent started, the newest ones: none is carried out twice.
     results: BTreeMap<u64, DirectiveResult>,
     /// The sequence of a manifest that was refused: it is not asked for again with every report.
     refused_sequence: Option<u64>,
+    /// Whether this report was made sooner because a manifest was refused: the next is not, whatever is refused then.
+    is_hurried: bool,
+    /// Whether the daemon answered.
+    is_daemon_there: bool,
 }
 
 /// Why a report was not taken.
@@ -54,9 +62,11 @@ impl Reporter {
             control_plane: agent.control_plane.clone()?,
             appliance: agent.config.control.appliance.clone()?,
             held: HeldReports::new(clock::now()),
-            enrolled_bytes: None,
+            enrolled: Enrolled::default(),
             results: BTreeMap::new(),
             refused_sequence: None,
+            is_hurried: false,
+            is_daemon_there: false,
         })
     }
 
@@ -84,8 +94,18 @@ impl Reporter {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 // What has just happened need not wait; a control plane that is ill has to be left alone.
-                () = self.agent.calls.report.notified(), if failures == 0 => {}
+                () = self.news(), if failures == 0 => {}
+                never = turn(&self.agent) => match never {},
             }
+        }
+    }
+
+    /// Ends when there is something to report, and the last report is not of this very moment.
+    async fn news(&self) {
+        tokio::time::sleep(SOON).await;
+        tokio::select! {
+            () = self.agent.calls.report.notified() => {}
+            () = daemon_comes(&self.agent), if !self.is_daemon_there => {}
         }
     }
 
@@ -94,19 +114,12 @@ impl Reporter {
         let client = self.agent.daemon.client();
         let asked = tokio::join!(client.health(), client.load(), client.inventory(), client.demand());
         let (health, load, inventory, demand) = (asked.0.ok(), asked.1.ok(), asked.2.ok(), asked.3.ok());
-        self.enrol(inventory.as_ref()).await.map_err(NotReported::ControlPlane)?;
+        self.is_daemon_there = health.is_some() && inventory.is_some();
+        self.enrol(health.as_ref(), inventory.as_ref()).await.map_err(NotReported::ControlPlane)?;
 
         let now = clock::now();
         let held = inventory.as_ref().map(|inventory| self.held.take_in(inventory));
-        let (delivery, instance) = {
-            let mut outbox = locked(&self.agent.outbox);
-            if let Some(demand) = &demand {
-                let day = u32::try_from(now / 86_400).unwrap_or(u32::MAX);
-                outbox.add_totals(day, demand).map_err(NotReported::Outbox)?;
-            }
-            let instance = outbox.instance().to_owned();
-            (outbox.next().map_err(NotReported::Outbox)?.clone(), instance)
-        };
+        let (delivery, instance) = self.take_out(now, demand).await.map_err(NotReported::Outbox)?;
         let (manifest_sequence, manifest_refused) = {
             let manifests = locked(&self.agent.manifests);
             (manifests.sequence(), manifests.refused().map(str::to_owned))
@@ -128,40 +141,61 @@ impl Reporter {
             dropped: delivery.dropped,
         };
         let answer = self.control_plane.report(&report).await.map_err(NotReported::ControlPlane)?;
-        Ok(self.obey(answer).await)
+        let knows_all =
+            !self.is_daemon_there || matches!(report.inventory, Some(InventoryReport::Full { .. }));
+        Ok(self.obey(answer, knows_all).await)
     }
 
-    /// Does what was answered; when to report next.
-    async fn obey(&mut self, answer: ReportAnswer) -> Duration {
-        let has_more = {
-            let mut outbox = locked(&self.agent.outbox);
-            outbox.acknowledged(answer.sequence);
-            outbox.has_more()
-        };
-        self.held.acknowledged(answer.inventory_revision);
-        let has_results = self.carry_out(&answer.directives).await;
-        self.renew_manifest(answer.manifest_sequence).await;
+    /// What is to be told, with what was asked for since the last time.
+    async fn take_out(&self, now: u64, demand: Option<Demand>) -> Result<(Delivery, String), OutboxError> {
+        let taking = self.agent.blocking(move |agent| {
+            let mut outbox = locked(&agent.outbox);
+            if let Some(demand) = &demand {
+                outbox.add_totals(u32::try_from(now / 86_400).unwrap_or(u32::MAX), demand)?;
+            }
+            let instance = outbox.instance().to_owned();
+            Ok((outbox.next()?.clone(), instance))
+        });
+        taking.await
+    }
+
+    /// Does what was answered to a report that `told_all` there is to tell of what is held; when to report next.
+    async fn obey(&mut self, answer: ReportAnswer, told_all: bool) -> Duration {
         let interval = answer.next_report();
-        if has_more || has_results || self.held.is_asked_for_all() {
-            return interval.min(SOON);
-        }
-        // A little less each time another part, so that a thousand appliances spread out.
-        interval - interval.mul_f64(jitter() / 10.0)
+        let sequence = answer.sequence;
+        let acknowledging = self.agent.blocking(move |agent| {
+            let mut outbox = locked(&agent.outbox);
+            outbox.acknowledged(sequence);
+            outbox.has_more()
+        });
+        let has_more = acknowledging.await;
+        self.held.acknowledged(answer.inventory_revision);
+        let has_results = self.carry_out(answer.directives).await;
+        let was_hurried = self.is_hurried;
+        self.is_hurried = self.renew_manifest(answer.manifest_sequence).await && !was_hurried;
+        let told = Told {
+            has_more: has_more || has_results,
+            lacks_inventory: self.held.is_asked_for_all() && !told_all,
+            has_refused: self.is_hurried,
+        };
+        told.pause(interval, jitter())
     }
 
     /// Does what was not done yet, and has the results told; of what was done before, once more. Whether anything was done.
-    async fn carry_out(&mut self, directives: &[Directive]) -> bool {
+    async fn carry_out(&mut self, directives: Vec<Directive>) -> bool {
         let mut has_results = false;
         for directive in directives {
+            self.agent.calls.turn();
             let result = match self.results.get(&directive.id) {
                 Some(result) => result.clone(),
                 None => {
                     has_results = true;
-                    directives::carry_out(&self.agent, directive).await
+                    directives::carry_out(&self.agent, &directive).await
                 }
             };
             self.results.insert(directive.id, result.clone());
-            if let Err(error) = locked(&self.agent.outbox).add_result(result) {
+            let kept = self.agent.blocking(move |agent| locked(&agent.outbox).add_result(result)).await;
+            if let Err(error) = kept {
                 tracing::warn!(%error, "the result of a directive could not be kept yet");
             }
         }
@@ -171,51 +205,23 @@ impl Reporter {
         has_results
     }
 
-    /// Asks for the manifest of which the control plane speaks, where it is another than the one in force.
-    async fn renew_manifest(&mut self, newest: u64) {
+    /// Asks for the manifest of which the control plane speaks, where it is another than the one in force. Whether it was refused.
+    async fn renew_manifest(&mut self, newest: u64) -> bool {
         let in_force = locked(&self.agent.manifests).sequence();
         if newest == 0 || newest == in_force || self.refused_sequence == Some(newest) {
-            return;
+            return false;
         }
         match self.agent.renew_manifest().await {
             Ok(_) => self.refused_sequence = None,
             Err(NoManifest::Refused(_)) => {
                 self.refused_sequence = Some(newest);
-                self.agent.calls.report.notify_one();
+                return true;
             }
             Err(error) => {
                 tracing::warn!(%error, "there is no newer manifest; the last good one stays in force")
             }
         }
-    }
-
-    /// Says who this appliance is, where that has changed since the last time.
-    async fn enrol(&mut self, inventory: Option<&Inventory>) -> Result<(), ControlPlaneError> {
-        let agent = Arc::clone(&self.agent);
-        let free = tokio::task::spawn_blocking(move || agent.volumes.free_bytes()).await.unwrap_or(0);
-        let held: u64 = inventory.map_or(0, |inventory| inventory.bundles.iter().map(|one| one.bytes).sum());
-        let capacity = match (self.enrolled_bytes, inventory) {
-            // Nothing better is known.
-            (Some(enrolled), None) => enrolled,
-            _ => free.saturating_add(held),
-        };
-        if let Some(enrolled) = self.enrolled_bytes
-            && enrolled.abs_diff(capacity) <= enrolled / CAPACITY_CHANGE_PART
-        {
-            return Ok(());
-        }
-        let control = &self.agent.config.control;
-        let enrolment = Enrolment {
-            version: DocumentVersion,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            serve_urls: control.serve_urls.clone(),
-            admin_url: control.admin_url.clone().unwrap_or_default(),
-            capacity_bytes: capacity,
-        };
-        self.control_plane.enrol(&enrolment).await?;
-        tracing::info!(capacity_bytes = capacity, "the control plane knows this appliance");
-        self.enrolled_bytes = Some(capacity);
-        Ok(())
+        false
     }
 
     /// Reports until nothing waits: at the end of a process that does one run.
@@ -228,8 +234,20 @@ impl Reporter {
     }
 }
 
-/// When there is more to tell.
-const SOON: Duration = Duration::from_secs(1);
+/// While it waits, the reporter gets on.
+async fn turn(agent: &Agent) -> Infallible {
+    loop {
+        tokio::time::sleep(TICK).await;
+        agent.calls.turn();
+    }
+}
+
+/// Ends when the daemon answers.
+async fn daemon_comes(agent: &Agent) {
+    while agent.daemon.client().inventory().await.is_err() {
+        tokio::time::sleep(DAEMON_RETRY.longest).await;
+    }
+}
 
 impl NotReported {
     fn retry_after(&self) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! What a run has done so far: what its report is made of, written down while it goes, so that a run whose agent dies is
 //! reported all the same.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use control_client::content::BundleKey;
@@ -38,6 +39,7 @@ struct Counts {
     retired: (u64, u64),
     failures: Vec<FillFailure>,
     more_failures: u64,
+    begun: BTreeMap<BundleKey, u64>,
 }
 
 impl RunRecord {
@@ -63,10 +65,26 @@ impl RunRecord {
         counts.planned = (bundles, bytes);
     }
 
+    /// What is there of bundles that were begun, and not published: this and nothing else.
+    pub fn know_begun(&self, begun: impl IntoIterator<Item = (BundleKey, u64)>) {
+        self.locked().begun = begun.into_iter().collect();
+    }
+
+    /// So much of a bundle is there.
+    pub fn note_begun(&self, key: &BundleKey, done_bytes: u64) {
+        let begun = &mut self.locked().begun;
+        if let Some(known) = begun.get_mut(key) {
+            *known = done_bytes;
+        } else {
+            begun.insert(key.clone(), done_bytes);
+        }
+    }
+
     /// A bundle is published: bytes of its objects.
-    pub fn publish(&self, bytes: u64) {
-        let published = &mut self.locked().published;
-        *published = (published.0 + 1, published.1 + bytes);
+    pub fn publish(&self, key: &BundleKey, bytes: u64) {
+        let counts = &mut *self.locked();
+        counts.published = (counts.published.0 + 1, counts.published.1 + bytes);
+        counts.begun.remove(key);
     }
 
     /// A bundle was retired: bytes of its file.
@@ -118,6 +136,13 @@ impl RunRecord {
             more_failures: counts.more_failures,
             sources: self.tallies.sums(),
         }
+    }
+
+    /// What to write down of the run at `now`, if it were to end.
+    pub fn checkpoint(&self, now: u64, outcome: RunOutcome, detail: impl Into<String>) -> Checkpoint {
+        let run = self.end(now, outcome, detail);
+        let begun = self.locked().begun.iter().map(|(key, bytes)| (key.clone(), *bytes)).collect();
+        Checkpoint { run, begun }
     }
 
     fn locked(&self) -> MutexGuard<'_, Counts> {

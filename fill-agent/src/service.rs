@@ -26,7 +26,10 @@ struct Last {
 
 /// Lives until told to stop.
 pub async fn keep(agent: Arc<Agent>, mut told: watch::Receiver<bool>) {
-    recover(&agent);
+    agent.blocking(recover).await;
+    if agent.blocking(Agent::is_run_wanted).await {
+        agent.calls.run.notify_one();
+    }
     let mut last: Option<(Last, Instant)> = None;
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -46,22 +49,31 @@ pub async fn keep(agent: Arc<Agent>, mut told: watch::Receiver<bool>) {
             due(&agent, window, last).map(|night| Occasion { night, is_by_hand })
         };
         let Some(occasion) = occasion else { continue };
+        if is_by_hand {
+            agent.blocking(Agent::begin_wanted_run).await;
+        }
+        let known = locked(&agent.manifests).sequence();
         agent.calls.set_running(true);
         let report = run::run(&agent, occasion, told.clone()).await;
         agent.calls.set_running(false);
         agent.calls.report.notify_one();
         let outcome = report.as_ref().map_or(RunOutcome::Completed, |report| report.outcome);
-        let manifest_sequence = locked(&agent.manifests).sequence();
+        let manifest_sequence = used(report.as_ref().map(|report| report.manifest_sequence), known);
         let is_incomplete = outcome != RunOutcome::Completed;
         let this = Last { night: occasion.night, ago: Duration::ZERO, manifest_sequence, is_incomplete };
         last = Some((this, Instant::now()));
     }
 }
 
-/// What a process that died had under way is reported.
+/// The sequence of the manifest that a run went by, as far as it says so; one that came while it ran is for the next.
+fn used(reported: Option<u64>, known_before: u64) -> u64 {
+    reported.filter(|sequence| *sequence > 0).unwrap_or(known_before)
+}
+
+/// What a process that died had under way is reported. Blocks.
 pub fn recover(agent: &Agent) {
     if let Some(interrupted) = history::interrupted(&agent.state)
-        && !locked(&agent.history).has(&interrupted.run)
+        && !locked(&agent.history).has(&interrupted.run.run)
     {
         run::keep(agent, &interrupted);
         agent.progress.enter(FillState::Waiting, "");
@@ -98,6 +110,10 @@ mod tests {
         assert!(is_due(night(1000), Some(last(true, RERUN_INTERVAL)), 5));
         assert!(!is_due(night(1000), Some(last(true, RERUN_INTERVAL / 2)), 5));
         assert!(is_due(night(1000), Some(last(false, Duration::ZERO)), 6), "a new manifest");
+        let while_it_ran = Last { manifest_sequence: used(Some(5), 4), ..last(false, Duration::ZERO) };
+        assert!(is_due(night(1000), Some(while_it_ran), 6), "a manifest that came while the last one ran");
+        let without_one = Last { manifest_sequence: used(Some(0), 5), ..last(true, Duration::ZERO) };
+        assert!(!is_due(night(1000), Some(without_one), 5), "a run that could not even be planned");
         assert!(is_due(night(87_400), Some(last(false, Duration::ZERO)), 5), "the next night");
     }
 }

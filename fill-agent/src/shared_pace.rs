@@ -13,10 +13,21 @@ use crate::pace::{Grant, Pace};
 #[derive(Debug)]
 pub struct SharedPace {
     started: Instant,
-    pace: Mutex<Pace>,
+    inner: Mutex<Inner>,
     received: AtomicU64,
-    accounted: AtomicU64,
 }
+
+#[derive(Debug)]
+struct Inner {
+    pace: Pace,
+    /// Bytes granted so far and not given back; what [`SharedPace::received`] comes to when all that was granted is read.
+    granted: u64,
+    /// What `granted` may come to.
+    ceiling: u64,
+}
+
+/// How soon a socket asks again that may receive nothing before more bytes are allowed.
+const CEILING_RETRY: Duration = Duration::from_millis(20);
 
 impl SharedPace {
     /// For `rate` over any one second, with so many connections at once, each with `receive_buffer_bytes` asked of the kernel.
@@ -25,9 +36,12 @@ impl SharedPace {
         let unread_bytes = 2 * u64::from(receive_buffer_bytes) * u64::from(connections);
         Self {
             started: Instant::now(),
-            pace: Mutex::new(Pace::new(rate, unread_bytes, Duration::ZERO)),
+            inner: Mutex::new(Inner {
+                pace: Pace::new(rate, unread_bytes, Duration::ZERO),
+                granted: 0,
+                ceiling: u64::MAX,
+            }),
             received: AtomicU64::new(0),
-            accounted: AtomicU64::new(0),
         }
     }
 
@@ -46,26 +60,33 @@ impl SharedPace {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Bytes received since the last call.
-    pub fn received_since_last_accounted(&self) -> u64 {
-        let received = self.received();
-        received.saturating_sub(self.accounted.swap(received, Ordering::Relaxed))
+    /// From now on no byte is received beyond so many since the agent started.
+    pub fn allow(&self, received_max: u64) {
+        self.inner().ceiling = received_max;
     }
 
     /// The rate in force.
     pub fn rate(&self) -> BitRate {
-        self.pace().rate()
+        self.inner().pace.rate()
     }
 
     /// Another rate from now on.
     pub fn set_rate(&self, rate: BitRate) {
-        self.pace().set_rate(rate, self.now());
+        self.inner().pace.set_rate(rate, self.now());
     }
 
     /// Asks for at most so many bytes of a socket that has some; to be followed by [`Self::took`].
     pub(crate) fn take(&self, wanted: u64) -> Result<u64, Instant> {
-        match self.pace().take(wanted, self.now()) {
-            Grant::Bytes(bytes) => Ok(bytes),
+        let mut inner = self.inner();
+        let allowed = inner.ceiling.saturating_sub(inner.granted);
+        if allowed == 0 {
+            return Err(Instant::now() + CEILING_RETRY);
+        }
+        match inner.pace.take(wanted.min(allowed), self.now()) {
+            Grant::Bytes(bytes) => {
+                inner.granted += bytes;
+                Ok(bytes)
+            }
             Grant::WaitUntil(at) => Err(self.instant(at)),
         }
     }
@@ -74,12 +95,14 @@ impl SharedPace {
     pub(crate) fn took(&self, granted: u64, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);
         if bytes < granted {
-            self.pace().give_back(granted - bytes);
+            let mut inner = self.inner();
+            inner.granted -= granted - bytes;
+            inner.pace.give_back(granted - bytes);
         }
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,5 +135,18 @@ mod tests {
         pace.took(granted, granted);
         assert_eq!(pace.received(), granted);
         assert!(pace.take(granted).is_err_and(|at| at > Instant::now()));
+    }
+
+    #[test]
+    fn no_byte_is_granted_beyond_what_is_allowed() {
+        let pace = SharedPace::new(BitRate::new(8_000_000_000), 1, RECEIVE_BUFFER_BYTES.0);
+        pace.allow(1000);
+        assert_eq!(pace.take(600), Ok(600));
+        assert_eq!(pace.take(600), Ok(400));
+        assert!(pace.take(1).is_err_and(|at| at > Instant::now()));
+        pace.took(400, 100);
+        assert_eq!(pace.take(600), Ok(300));
+        pace.allow(1500);
+        assert_eq!(pace.take(600), Ok(500));
     }
 }

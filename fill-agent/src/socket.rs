@@ -5,7 +5,7 @@
 //! | `GET /fill` | how the fill goes |
 //! | `GET /plan` | what a run would do now |
 //! | `GET /history` | the last runs |
-//! | `POST /run` | a run begins, whatever the window says; then as `GET /fill` |
+//! | `POST /run` | a run begins, whatever the window says, or follows the one under way; then as `GET /fill` |
 //!
 //! Failures are [`Failure`] documents. One request a connection.
 
@@ -13,7 +13,7 @@ mod door;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_client::admin::Failure;
 use http_body_util::Full;
@@ -143,11 +143,8 @@ pub async fn make_plan(
 }
 
 async fn run(agent: &Arc<Agent>) -> Response<Full<Bytes>> {
-    agent.calls.begin_run();
-    let deadline = Instant::now() + BEGIN_TIMEOUT;
-    while !agent.calls.is_running() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    agent.blocking(Agent::want_run).await;
+    let _ = tokio::time::timeout(BEGIN_TIMEOUT, agent.calls.running()).await;
     document(StatusCode::OK, &agent.progress())
 }
 

@@ -2,13 +2,14 @@
 //! run goes on where the control plane is away.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use control_client::content::BundleKey;
-use control_client::control_plane_client::ControlPlaneClient;
 use control_client::sources::{BundleSources, FillSource, SourcesRequest};
 use control_client::wire::DocumentVersion;
 
-use crate::state::{StateFolder, or_warn};
+use crate::agent::Agent;
+use crate::state::or_warn;
 
 const SOURCES: &str = "sources.json";
 
@@ -25,26 +26,27 @@ impl Sources {
     }
 
     /// Asks for the sources of these bundles. Where the control plane does not answer, those that it gave last are taken.
-    pub async fn ask(
-        state: &StateFolder,
-        control_plane: Option<&ControlPlaneClient>,
-        bundles: Vec<BundleKey>,
-    ) -> Self {
+    pub async fn ask(agent: &Arc<Agent>, bundles: Vec<BundleKey>) -> Self {
         if bundles.is_empty() {
             return Self::default();
         }
-        let kept = || state.read::<Vec<BundleSources>>(SOURCES).unwrap_or_default();
-        let Some(control_plane) = control_plane else { return Self::from(kept()) };
-        match control_plane.sources(&SourcesRequest { version: DocumentVersion, bundles }).await {
-            Ok(answer) => {
-                or_warn(state.write(SOURCES, &answer.bundles));
-                Self::from(answer.bundles)
+        let answer = match &agent.control_plane {
+            Some(control_plane) => {
+                control_plane.sources(&SourcesRequest { version: DocumentVersion, bundles }).await.map(Some)
             }
-            Err(error) => {
-                tracing::warn!(%error, "the control plane names no sources; those that it named last are taken");
-                Self::from(kept())
-            }
+            None => Ok(None),
+        };
+        if let Err(error) = &answer {
+            tracing::warn!(%error, "the control plane names no sources; those that it named last are taken");
         }
+        let sources = agent.blocking(move |agent| match answer {
+            Ok(Some(answer)) => {
+                or_warn(agent.state.write(SOURCES, &answer.bundles));
+                answer.bundles
+            }
+            Ok(None) | Err(_) => agent.state.read(SOURCES).unwrap_or_default(),
+        });
+        Self::from(sources.await)
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `licences.json` | when what is held expires, from all manifests so far | only the manifest's are known |
 //! | `sources.json` | where the bundles of the last plan can be fetched | asked again |
 //! | `descriptors/` | those of bundles that were begun | asked again |
+//! | `run_wanted.json` | somebody asked for a run that has not begun | they ask again |
 //! | `run.json` | the run under way, as far as it came | that run is not reported |
 //! | `budget.json` | bytes received in the last nights | the night begins anew |
 //! | `history.json` | the last runs | |
@@ -77,18 +78,21 @@ impl StateFolder {
 
     /// A document; `None` where there is none, or it is damaged.
     pub fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let bytes = self.read_bytes(name, STATE_BYTES_MAX)?;
-        match serde_json::from_slice(&bytes) {
-            Ok(document) => Some(document),
-            Err(error) => {
-                self.put_aside(name, &error);
-                None
-            }
-        }
+        self.read_within(name, STATE_BYTES_MAX).ok().flatten()
     }
 
-    /// A file of at most so many bytes.
+    /// A document of at most so many bytes; otherwise what is the matter with the file.
+    pub fn read_within<T: DeserializeOwned>(&self, name: &str, bytes_max: u64) -> Result<Option<T>, String> {
+        let Some(bytes) = self.bytes(name, bytes_max)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.put_aside(name, &error))
+    }
+
+    /// A file of at most so many bytes; `None` where there is none, or it is damaged.
     pub fn read_bytes(&self, name: &str, bytes_max: u64) -> Option<Vec<u8>> {
+        self.bytes(name, bytes_max).ok().flatten()
+    }
+
+    fn bytes(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, String> {
         let path = self.path.join(name);
         let read = File::open(&path).and_then(|file| {
             let mut bytes = Vec::new();
@@ -96,15 +100,12 @@ impl StateFolder {
             Ok(bytes)
         });
         match read {
-            Ok(bytes) if bytes.len() as u64 > bytes_max => {
-                self.put_aside(name, &"it is too long");
-                None
-            }
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(bytes) if bytes.len() as u64 > bytes_max => Err(self.put_aside(name, &"it is too long")),
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "a file of the agent's state cannot be read; it counts as lost");
-                None
+                Err(error.to_string())
             }
         }
     }
@@ -131,10 +132,12 @@ impl StateFolder {
         }
     }
 
-    fn put_aside(&self, name: &str, why: &dyn fmt::Display) {
+    /// Why, in words.
+    fn put_aside(&self, name: &str, why: &dyn fmt::Display) -> String {
         let path = self.path.join(name);
         tracing::warn!(path = %path.display(), %why, "a file of the agent's state is damaged, and counts as lost");
         let _ = fs::rename(&path, path.with_extension("damaged"));
+        why.to_string()
     }
 }
 

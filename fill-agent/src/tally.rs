@@ -43,12 +43,6 @@ impl Tallies {
         sums.sort_by(|one, other| (one.kind, &one.name).cmp(&(other.kind, &other.name)));
         sums
     }
-
-    /// Bytes of objects received from all sources.
-    pub fn received(&self) -> u64 {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.values().map(|tally| tally.bytes.load(Ordering::Relaxed)).sum()
-    }
 }
 
 impl SourceTally {
@@ -83,6 +77,5 @@ mod tests {
         let sums: Vec<_> =
             tallies.sums().into_iter().map(|sum| (sum.name, sum.bytes, sum.wasted_bytes)).collect();
         assert_eq!(sums, [("b".to_owned(), 10, 4), ("origin".to_owned(), 5, 0)]);
-        assert_eq!(tallies.received(), 15);
     }
 }

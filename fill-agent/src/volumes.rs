@@ -1,5 +1,7 @@
 //! The volumes of this appliance as the agent sees them: opened beside the daemon, each with a disk thread of its own
-//! once something is written to it.
+//! once something is written to it, and asked by [`VolumeCalls`], so that one whose disk hangs holds up nobody but itself.
+
+mod calls;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +11,12 @@ use cache_store::{BundleId, PartialBundle, Volume, partial_bundles, remove_parti
 use control_client::config::{FillConfig, StoreConfig, VolumeConfig};
 use control_client::content::BundleKey;
 use control_client::fill_manifest::FillEntry;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use crate::disk::DiskThread;
-use crate::limits::{BLOCKS_MAX, BLOCKS_PER_FETCH, VERIFY_READS};
+pub use calls::{NoAnswer, Patience, VolumeCalls};
+
+use crate::disk::{DiskError, DiskThread};
+use crate::limits::{BLOCKS_MAX, BLOCKS_PER_FETCH, DISK_TIMEOUT, VERIFY_READS};
 use crate::plan::{Partial, VolumeRoom};
 
 /// All volumes of the configuration.
@@ -21,6 +26,7 @@ pub struct Volumes {
     blocks: usize,
     keep_free_bytes: u64,
     disks: Mutex<Vec<Option<Arc<DiskThread>>>>,
+    calls: VolumeCalls,
 }
 
 /// One volume that can be written.
@@ -34,44 +40,119 @@ pub struct OpenVolume {
 
 impl Volumes {
     /// Those of the configuration. None is opened yet.
-    pub fn new(store: &StoreConfig, fill: &FillConfig) -> Self {
+    pub fn new(store: &StoreConfig, fill: &FillConfig, patience: Patience) -> Self {
         let concurrency = usize::try_from(fill.concurrency).unwrap_or(usize::MAX);
         Self {
             configured: store.volumes.clone(),
             blocks: (concurrency.saturating_mul(BLOCKS_PER_FETCH) + 2 * VERIFY_READS).min(BLOCKS_MAX),
             keep_free_bytes: fill.keep_free.bytes(),
             disks: Mutex::new(store.volumes.iter().map(|_| None).collect()),
+            calls: VolumeCalls::new(store.volumes.len(), patience),
         }
     }
 
-    /// Opens those that can be used now. The others are told of in the log. Blocks.
-    pub fn open(&self) -> Vec<OpenVolume> {
-        let mut opened = Vec::new();
-        for (index, configured) in (0..=u8::MAX).zip(&self.configured) {
-            match open(configured) {
-                Ok(volume) => opened.push(OpenVolume { index, volume: Arc::new(volume) }),
-                Err(why) => {
-                    tracing::warn!(volume = index, why, "a volume is left out of the fill");
+    /// What blocks on a volume goes through this.
+    pub fn calls(&self) -> &VolumeCalls {
+        &self.calls
+    }
+
+    /// Opens those of the wanted ones that can be used now, and looks at each. The others are told of in the log.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        is_wanted: impl Fn(u8) -> bool,
+        look: impl Fn(&OpenVolume) -> T + Clone + Send + 'static,
+    ) -> Vec<(OpenVolume, T)> {
+        let looking = self.each(is_wanted, move |index, configured| {
+            open(configured).map(|volume| {
+                let volume = OpenVolume { index, volume: Arc::new(volume) };
+                let seen = look(&volume);
+                (volume, seen)
+            })
+        });
+        let mut looked = Vec::new();
+        for (index, answer) in looking.await {
+            match answer.map_err(|error| error.to_string()).flatten() {
+                Ok(_) if self.has_hung_disk(index) => {
+                    tracing::warn!(volume = index, "a volume is left out of the fill: its disk hangs");
                 }
+                Ok(seen) => looked.push(seen),
+                Err(why) => tracing::warn!(volume = index, why, "a volume is left out of the fill"),
             }
         }
-        opened
+        looked
     }
 
-    /// What is free on all of them beyond `fill.keep_free`. Blocks.
-    pub fn free_bytes(&self) -> u64 {
-        let opened = self.configured.iter().filter_map(|configured| open(configured).ok());
-        let free = opened.filter_map(|volume| volume.space().ok());
-        free.map(|space| space.free_bytes.saturating_sub(self.keep_free_bytes)).sum()
+    /// What bundles may take on all of them beside those that are published: what is free, and what was begun, beyond
+    /// `fill.keep_free`.
+    pub async fn room_bytes(&self) -> u64 {
+        let keep_free_bytes = self.keep_free_bytes;
+        let rooms = self.each(
+            |_| true,
+            move |_, configured| {
+                let volume = open(configured).ok()?;
+                let begun = partial_bundles(&volume).ok()?.iter().map(|file| file.bytes).sum();
+                Some(volume.space().ok()?.free_bytes.saturating_add(begun).saturating_sub(keep_free_bytes))
+            },
+        );
+        let rooms = rooms.await;
+        rooms.into_iter().filter_map(|(_, room)| room.ok().flatten()).fold(0, u64::saturating_add)
     }
 
-    /// The disk thread of a volume.
+    /// Whether a volume cannot be used any more: its disk may have gone, hang, or been isolated, since it was opened.
+    pub async fn is_lost(&self, index: u8) -> bool {
+        let mut answers = self.each(|other| other == index, |_, configured| open(configured).is_ok()).await;
+        !matches!(answers.pop(), Some((_, Ok(true)))) || self.has_hung_disk(index)
+    }
+
+    /// The volume on which a bundle is published already, adopted or not.
+    pub async fn find_published(&self, volumes: Vec<OpenVolume>, key: &BundleKey) -> Option<OpenVolume> {
+        let asking = volumes.into_iter().map(async |volume| {
+            let (asked, path) = (Arc::clone(&volume.volume), key.path.clone());
+            let newest = self.calls.ask(volume.index, move || asked.newest_generation(&path)).await;
+            matches!(newest, Ok(Ok(Some(newest))) if newest == key.generation).then_some(volume)
+        });
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        while let Some(answer) = asking.next().await {
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+
+    /// Asks the wanted ones, all at once. The answers come in the order of their indexes.
+    async fn each<T: Send + 'static>(
+        &self,
+        is_wanted: impl Fn(u8) -> bool,
+        question: impl Fn(u8, &VolumeConfig) -> T + Clone + Send + 'static,
+    ) -> Vec<(u8, Result<T, NoAnswer>)> {
+        let wanted = (0..=u8::MAX).zip(&self.configured).filter(|(index, _)| is_wanted(*index));
+        let asking = wanted.map(|(index, configured)| {
+            let (question, configured) = (question.clone(), configured.clone());
+            async move { (index, self.calls.ask(index, move || question(index, &configured)).await) }
+        });
+        futures_util::future::join_all(asking).await
+    }
+
+    fn has_hung_disk(&self, index: u8) -> bool {
+        let disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
+        disks.get(usize::from(index)).and_then(Option::as_ref).is_some_and(|disk| disk.is_hung())
+    }
+
+    /// The disk thread of a volume; an error of kind `TimedOut` where its disk hangs.
     pub fn disk(&self, index: u8) -> io::Result<Arc<DiskThread>> {
         let mut disks = self.disks.lock().unwrap_or_else(PoisonError::into_inner);
         let place = disks.get_mut(usize::from(index)).ok_or(io::ErrorKind::NotFound)?;
         match place {
+            // A second thread would hang beside the first.
+            Some(disk) if disk.is_hung() => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, DiskError::Hung.to_string()))
+            }
             Some(disk) if disk.is_alive() => Ok(Arc::clone(disk)),
-            _ => Ok(Arc::clone(place.insert(Arc::new(DiskThread::start(index, self.blocks)?)))),
+            _ => {
+                let disk = DiskThread::start(index, self.blocks, DISK_TIMEOUT)?;
+                Ok(Arc::clone(place.insert(Arc::new(disk))))
+            }
         }
     }
 
@@ -95,6 +176,7 @@ impl Volumes {
     }
 }
 
+/// Blocks.
 fn open(configured: &VolumeConfig) -> Result<Volume, String> {
     let volume =
         Volume::open(&configured.path, configured.mount_required).map_err(|error| error.to_string())?;
@@ -106,11 +188,6 @@ fn open(configured: &VolumeConfig) -> Result<Volume, String> {
 }
 
 impl OpenVolume {
-    /// Whether it can still be used: its disk may have gone, or been isolated, since it was opened. Blocks.
-    pub fn is_lost(&self, configured: &Volumes) -> bool {
-        configured.configured.get(usize::from(self.index)).is_none_or(|configured| open(configured).is_err())
-    }
-
     /// Its room, for the plan. Blocks.
     pub fn room(&self) -> VolumeRoom {
         match self.volume.space() {
@@ -167,10 +244,4 @@ pub struct Begun {
     pub wanted: Vec<Partial>,
     /// The rest.
     pub unwanted: Vec<BundleId>,
-}
-
-/// The volume on which a bundle is published already, adopted or not. Blocks.
-pub fn find_published(volumes: &[OpenVolume], key: &BundleKey) -> Option<OpenVolume> {
-    let has = |volume: &&OpenVolume| matches!(volume.volume.newest_generation(&key.path), Ok(Some(newest)) if newest == key.generation);
-    volumes.iter().find(has).cloned()
 }

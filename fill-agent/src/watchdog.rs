@@ -22,7 +22,8 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
-/// Feeds the watchdog while the reporter turns its loop. Never ends by itself.
+/// Feeds the watchdog while the reporter gets on: it waits, or its exchanges end within their bounds. Where there is nobody to
+/// report to, the turning of this loop has to do. Never ends by itself.
 pub async fn feed(agent: Arc<Agent>) {
     let mut ticks = tokio::time::interval(TICK);
     let (mut turns, mut turned_at) = (0, Instant::now());
@@ -33,7 +34,6 @@ pub async fn feed(agent: Arc<Agent>) {
         if now_turns != turns {
             (turns, turned_at) = (now_turns, Instant::now());
         }
-        // Where there is nobody to report to, the turning of this loop has to do.
         if agent.control_plane.is_none() || turned_at.elapsed() < REPORTER_TURN_MAX {
             notify(&[NotifyState::Watchdog]);
         }

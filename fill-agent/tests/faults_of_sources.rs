@@ -7,6 +7,7 @@ mod support;
 
 use control_client::fill::{FailureReason, RunOutcome};
 use control_client::sources::SourceKind;
+use control_client::units::BitRate;
 use support::appliance::{Appliance, failures, origin, source};
 use support::content::Content;
 use support::scripted_source::{Act, Asked, ScriptedSource};
@@ -90,6 +91,8 @@ fault!(it_sends_for_ever, Act::Endless, WrongLength, "more by the source");
 fault!(it_is_slow, Act::Slow(200), Unreachable, "too slow");
 fault!(it_stalls_in_the_middle, Act::Stall(200), Unreachable, "it sent nothing for 1 s");
 fault!(it_stalls_before_the_first_byte, Act::Stall(0), Unreachable, "it sent nothing for 1 s");
+fault!(it_sends_bytes_that_are_none_of_the_object, Act::Trickle, Unreachable, "too slow");
+fault!(it_breaks_off_and_has_no_validator, Act::Untagged(100_000), Unreachable, "the connection broke after");
 fault!(it_resets_the_connection, Act::Reset(100), Unreachable, "the connection broke after");
 fault!(status_403, Act::Status(403, ""), Refused, "status 403");
 fault!(status_404, Act::Status(404, ""), Refused, "does not have the object (status 404)");
@@ -218,6 +221,42 @@ async fn a_peer_that_still_serves_the_edition_before_is_not_distrusted_but_asked
     assert_eq!(run.outcome, RunOutcome::Completed, "{run:?}");
     assert_eq!((run.sources.len(), far.asked()), (1, Vec::new()), "it came from the peer, when that had it");
     assert_eq!(run.sources[0].wasted_bytes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_has_the_edition_before_by_the_time_it_is_asked_for_the_bytes_is_not_distrusted_either() {
+    let content = Content::new("/titles/a", 2, &[100_000]);
+    let tag = |content: &Content| format!("\"{}\"", &content.descriptor.objects[0].sha256.to_string()[..32]);
+    let (old_tag, new_tag) = (tag(&Content::new("/titles/a", 1, &[100_000])), tag(&content));
+    let peer = ScriptedSource::start(&[&content], move |asked| match asked.method.as_str() {
+        "GET" if asked.times == 0 => Act::OtherEdition(old_tag.clone()),
+        _ => Act::Tagged(new_tag.clone()),
+    });
+    let far = ScriptedSource::right(&[&content]);
+    let sources = vec![
+        source(SourceKind::Peer, "oca-2", peer.url(), 0),
+        source(SourceKind::Origin, "origin", far.url(), 600),
+    ];
+    let appliance = Appliance::new(&[(&content, sources)]);
+    let run = appliance.run().await;
+    assert_eq!(run.outcome, RunOutcome::Completed, "{run:?}");
+    assert_eq!((run.sources.len(), far.asked()), (1, Vec::new()), "it came from the peer, when that had it");
+    assert_eq!(run.sources[0].wasted_bytes, 0, "the wrong ones were not taken");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_is_not_blamed_for_the_agents_own_pace() {
+    let content = Content::new("/titles/a", 1, &[20]);
+    let source = ScriptedSource::right(&[&content]);
+    // A few bytes a second: each head takes longer than a source may be silent.
+    let appliance = Appliance::with(
+        &[(&content, vec![origin(source.url())])],
+        |_| {},
+        |config| config.fill.rate = BitRate::new(400),
+    );
+    let run = appliance.run().await;
+    assert_eq!(run.outcome, RunOutcome::Completed, "{run:?}");
+    assert_eq!(source.asked().len(), 2, "a question and an answer: {:?}", source.asked());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

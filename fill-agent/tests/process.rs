@@ -9,12 +9,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use control_client::agent_client::AgentClient;
 use control_client::fill::{FillState, RunOutcome};
-use control_client::report::{Report, ReportAnswer};
+use control_client::report::{Directive, Order, Report, ReportAnswer};
 use control_client::sources::FillSource;
 use control_client::wire::DocumentVersion;
 use support::appliance::{Appliance, origin};
@@ -110,14 +111,16 @@ async fn one_run_by_hand_is_reported_before_the_program_exits() {
     let content = Content::new("/titles/a", 1, &[100_000]);
     let source = ScriptedSource::right(&[&content]);
     let appliance = appliance(&[(&content, vec![origin(source.url())])]);
-    let plane = ScriptedPlane::start(|told| {
+    let is_first = AtomicBool::new(true);
+    let plane = ScriptedPlane::start(move |told| {
         let Ok(report) = serde_json::from_slice::<Report>(&told.content) else { return (204, Vec::new()) };
+        let fill_now = Directive { id: 7, order: Order::FillNow };
         let answer = ReportAnswer {
             version: DocumentVersion,
             sequence: report.sequence,
             inventory_revision: None,
             manifest_sequence: 1,
-            directives: Vec::new(),
+            directives: if is_first.swap(false, Ordering::SeqCst) { vec![fill_now] } else { Vec::new() },
             next_report_seconds: 60,
         };
         (200, serde_json::to_vec(&answer).unwrap())
@@ -135,6 +138,8 @@ async fn one_run_by_hand_is_reported_before_the_program_exits() {
     assert_eq!(reports.iter().flat_map(|report| &report.runs).count(), 1);
     assert_eq!(reports[0].runs[0].published_bundles, 1);
     assert_eq!(reports[0].appliance.as_str(), "oca-1");
+    assert_eq!(reports[1].directives.iter().map(|result| result.id).collect::<Vec<_>>(), [7]);
+    assert!(appliance.agent.config.fill.state.join("run_wanted.json").exists(), "the next process begins it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,10 +6,11 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use cache_store::{IncomingBundle, Layout, PlannedObject, Volume};
 use control_client::content::BundlePath;
 use control_client::demand::PathDemand;
 use control_client::fill::RunOutcome;
@@ -56,12 +57,7 @@ fn appliance(plane: &ScriptedPlane) -> Appliance {
         &[],
         |_| {},
         move |config| {
-            config.control.url = Some(url);
-            config.control.token_file = config.fill.state.with_file_name("token");
-            std::fs::write(&config.control.token_file, "0123456789abcdef0123456789abcdef").unwrap();
-            use std::os::unix::fs::PermissionsExt;
-            std::fs::set_permissions(&config.control.token_file, std::fs::Permissions::from_mode(0o600))
-                .unwrap();
+            support::appliance::report_to(config, url);
         },
     )
 }
@@ -180,7 +176,7 @@ async fn a_manifest_that_is_refused_is_told_to_the_control_plane_and_to_the_oper
         answer(told, &[], 3)
     });
     let appliance = appliance(&plane);
-    appliance.agent.manifests.lock().unwrap().take(signed(5, Vec::new()), &appliance.agent.state).unwrap();
+    appliance.agent.take_manifest(signed(5, Vec::new())).unwrap();
     let reporting = tokio::spawn(Reporter::new(&appliance.agent).unwrap().keep());
     until("the reason", || plane.reports().iter().any(|report| report.manifest_refused.is_some())).await;
     until("some more reports", || plane.reports().len() >= 4).await;
@@ -256,4 +252,98 @@ async fn nonsense_from_the_control_plane_stops_neither_the_run_nor_the_reports()
     until("a report", || !plane.told().is_empty()).await;
     assert!(!reporting.is_finished());
     reporting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_a_control_plane_that_wants_everything_again_nor_one_whose_manifests_are_refused_is_told_every_second()
+ {
+    let offered = AtomicU64::new(0);
+    let plane = ScriptedPlane::start(move |told| {
+        if told.method == "PUT" {
+            return (204, Vec::new());
+        }
+        if told.path.ends_with("/manifest") {
+            // Each time another one, for somebody else.
+            let sequence = offered.fetch_add(1, Ordering::SeqCst) + 1;
+            let mut manifest = signed(sequence, Vec::new());
+            manifest.key_id = "stranger".to_owned();
+            return (200, serde_json::to_vec(&manifest).unwrap());
+        }
+        let report: Report = serde_json::from_slice(&told.content).unwrap();
+        let answer = ReportAnswer {
+            version: DocumentVersion,
+            sequence: report.sequence,
+            inventory_revision: None,
+            manifest_sequence: 100 + report.sequence,
+            directives: Vec::new(),
+            next_report_seconds: 3600,
+        };
+        (200, serde_json::to_vec(&answer).unwrap())
+    });
+    let appliance = appliance(&plane);
+    let reporting = tokio::spawn(Reporter::new(&appliance.agent).unwrap().keep());
+    until("the refusal is told at once", || plane.reports().len() >= 2).await;
+    // Five more, if it were told every second.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    reporting.abort();
+    let reports = plane.reports();
+    assert_eq!(reports.len(), 2, "{reports:?}");
+    assert!(reports[1].manifest_refused.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_capacity_is_told_when_the_daemon_knows_what_it_holds() {
+    let plane = ScriptedPlane::start(|told| answer(told, &[], 0));
+    let appliance = appliance(&plane);
+    *appliance.daemon.shared.is_recovering.lock().unwrap() = true;
+    let reporting = tokio::spawn(Reporter::new(&appliance.agent).unwrap().keep());
+    until("two reports", || plane.reports().len() >= 2).await;
+    let enrolled = || plane.told().into_iter().find(|told| told.method == "PUT");
+    assert!(enrolled().is_none(), "nobody knows how much there is");
+    *appliance.daemon.shared.is_recovering.lock().unwrap() = false;
+    until("the enrolment", || enrolled().is_some()).await;
+    reporting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_room_that_a_bundle_has_taken_which_was_begun_counts_as_capacity() {
+    let appliance = Appliance::in_memory(&[], |_| {});
+    let before = appliance.agent.volumes.room_bytes().await;
+    let content = Content::new("/titles/a", 1, &[64 << 20]);
+    let object = &content.descriptor.objects[0];
+    let objects = vec![PlannedObject {
+        name: object.name.clone(),
+        length: object.bytes,
+        media_type: object.media_type.as_str().into(),
+        last_modified: object.last_modified,
+        sha256: Some(object.sha256),
+    }];
+    let layout = Layout::new(content.key(), content.digest(), objects).unwrap();
+    let volume = Arc::new(Volume::open(&appliance.volume(), false).unwrap());
+    let (begun, _) = IncomingBundle::open(&volume, layout).unwrap();
+    let after = appliance.agent.volumes.room_bytes().await;
+    assert!(before.abs_diff(after) < 32 << 20, "{before} {after}");
+    begun.discard();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_comes_late_is_told_of_when_it_comes() {
+    let plane = ScriptedPlane::start(|told| {
+        let (status, content) = answer(told, &[], 0);
+        let Ok(mut answer) = serde_json::from_slice::<ReportAnswer>(&content) else {
+            return (status, content);
+        };
+        answer.next_report_seconds = 3600;
+        (status, serde_json::to_vec(&answer).unwrap())
+    });
+    let appliance = appliance(&plane);
+    let socket = appliance.agent.config.admin.socket.clone();
+    std::fs::rename(&socket, socket.with_extension("away")).unwrap();
+    let reporting = tokio::spawn(Reporter::new(&appliance.agent).unwrap().keep());
+    until("a report without a daemon", || plane.reports().len() == 1).await;
+    std::fs::rename(socket.with_extension("away"), &socket).unwrap();
+    until("one with it", || plane.reports().len() == 2).await;
+    reporting.abort();
+    let reports = plane.reports();
+    assert!(reports[0].inventory.is_none() && reports[1].inventory.is_some());
 }

@@ -23,6 +23,7 @@ use crate::demand::DemandCollector;
 use crate::load::Measured;
 use crate::readiness::{IllegalStep, ReadinessState};
 use crate::stats::{Totals, WorkerStats};
+use crate::tier::Tier;
 use crate::tls::{CertificateExpiry, Certificates};
 
 /// The running appliance.
@@ -49,6 +50,7 @@ pub struct Appliance {
     health: ArcSwapOption<Judged>,
     load: ArcSwapOption<Measured>,
     certificates: OnceLock<Arc<Certificates>>,
+    tier: OnceLock<Tier>,
     health_thread: OnceLock<Thread>,
 }
 
@@ -93,6 +95,7 @@ impl Appliance {
             health: ArcSwapOption::empty(),
             load: ArcSwapOption::empty(),
             certificates: OnceLock::new(),
+            tier: OnceLock::new(),
             health_thread: OnceLock::new(),
         })
     }
@@ -181,6 +184,16 @@ impl Appliance {
     /// When each configured certificate expires, by its place in the configuration; none without TLS listeners.
     pub fn certificate_expiries(&self) -> Vec<CertificateExpiry> {
         self.certificates.get().map(|certificates| certificates.expiries()).unwrap_or_default()
+    }
+
+    /// The RAM tier was started; told once.
+    pub fn set_tier(&self, tier: Tier) {
+        let _ = self.tier.set(tier);
+    }
+
+    /// The RAM tier, once it was started.
+    pub fn tier(&self) -> Option<&Tier> {
+        self.tier.get()
     }
 
     /// `thread` judges health; it is woken at every step of the daemon's life.

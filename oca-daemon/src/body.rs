@@ -1,9 +1,12 @@
-//! What remains of a response's body, in the order of sending: text, and ranges of a bundle's file that are
-//! read in pieces.
+//! What remains of a response's body, in the order of sending: text, ranges of a bundle's file that are read in pieces, and
+//! ranges that are in memory.
 //!
 //! A piece is 1 to [`PIECE_CHUNKS_MAX`] whole chunks, so that each chunk's checksum can be verified before
 //! any of its bytes leave. Pieces are asked for ahead of the sending, come back in any order, and leave in
 //! order; a buffer returns to the pool as soon as its chunk is sent. Nothing here does I/O.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -22,7 +25,7 @@ pub type PieceBuffers = SmallVec<[ReadBuffer; PIECE_CHUNKS_MAX]>;
 /// The slices of one send.
 pub type SendSlices<'a> = SmallVec<[IoSlice<'a>; SEND_SLICES_MAX]>;
 
-/// A read that a body asks for: whole chunks of the bundle's file.
+/// A read for a body: whole chunks of the bundle's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceRead {
     /// Names the read when it has completed. Never used twice on a worker: a read of an earlier response that
@@ -34,10 +37,34 @@ pub struct PieceRead {
     pub chunk_count: usize,
 }
 
+impl PieceRead {
+    /// A read of the first bytes of `range`, of at most `chunks_max` chunks.
+    pub fn of(range: ByteRange, ticket: u64, chunks_max: usize) -> Self {
+        let first_chunk = range.start / CHUNK_BYTES;
+        let chunk_count = (range.end.div_ceil(CHUNK_BYTES) - first_chunk).min(chunks_max as u64) as usize;
+        Self { ticket, first_chunk, chunk_count }
+    }
+}
+
 enum Piece {
-    Text { bytes: Vec<u8>, sent_bytes: usize },
-    Reading { ticket: u64, range: ByteRange },
-    Ready { first_chunk: u64, range: ByteRange, buffers: PieceBuffers, freed: usize },
+    Text {
+        bytes: Vec<u8>,
+        sent_bytes: usize,
+    },
+    /// Of one block that was in memory when the piece was queued.
+    Resident {
+        range: ByteRange,
+    },
+    Reading {
+        ticket: u64,
+        range: ByteRange,
+    },
+    Ready {
+        first_chunk: u64,
+        range: ByteRange,
+        buffers: PieceBuffers,
+        freed: usize,
+    },
 }
 
 /// The body of a response in flight.
@@ -60,13 +87,21 @@ impl ResponseBody {
 
     /// Whether the next byte to send is there.
     pub fn is_ready(&self) -> bool {
-        matches!(self.pieces.front(), Some(Piece::Text { .. } | Piece::Ready { .. }))
+        !matches!(self.pieces.front(), None | Some(Piece::Reading { .. }))
     }
 
-    /// Whether the response may begin: the first bytes of the file, if it has any, are there and verified.
+    /// What is to be sent next, if it is in memory.
+    pub fn resident(&self) -> Option<ByteRange> {
+        match self.pieces.front() {
+            Some(Piece::Resident { range }) => Some(*range),
+            _ => None,
+        }
+    }
+
+    /// Whether the response may begin: the first bytes of the file, if it has any, are there, and were verified.
     pub fn can_start(&self) -> bool {
         match self.pieces.iter().find(|piece| !matches!(piece, Piece::Text { .. })) {
-            Some(piece) => matches!(piece, Piece::Ready { .. }),
+            Some(piece) => !matches!(piece, Piece::Reading { .. }),
             None => self.parts.is_empty(),
         }
     }
@@ -89,30 +124,42 @@ impl ResponseBody {
         self.pieces.iter().filter(|piece| !matches!(piece, Piece::Text { .. })).count()
     }
 
-    /// The next piece to read, of at most `chunks_max` chunks, if any is left; text on the way to it is queued.
-    /// [`Self::begin`] marks it as being read.
-    pub fn next_read(&mut self, ticket: u64, chunks_max: usize) -> Option<PieceRead> {
+    /// What of the file comes next and is neither being read nor queued, if anything is left; text on the way to it is queued.
+    pub fn next_range(&mut self) -> Option<ByteRange> {
         while let Some(Part::Text(_)) = self.parts.front() {
             if let Some(Part::Text(bytes)) = self.parts.pop_front() {
                 self.pieces.push_back(Piece::Text { bytes, sent_bytes: 0 });
             }
         }
-        let Some(Part::File(range)) = self.parts.front() else { return None };
-        let first_chunk = range.start / CHUNK_BYTES;
-        let chunk_count = (range.end.div_ceil(CHUNK_BYTES) - first_chunk).min(chunks_max as u64) as usize;
-        Some(PieceRead { ticket, first_chunk, chunk_count })
+        match self.parts.front() {
+            Some(Part::File(range)) => Some(*range),
+            _ => None,
+        }
     }
 
-    /// Notes that the read just named is under way.
+    /// Queues what comes next of the file up to `end`: it is in memory.
+    pub fn queue_resident(&mut self, end: u64) {
+        if let Some(range) = self.take_range(end) {
+            self.pieces.push_back(Piece::Resident { range });
+        }
+    }
+
+    /// Notes that a read of what comes next is under way.
     pub fn begin(&mut self, read: PieceRead) {
-        let Some(Part::File(range)) = self.parts.front_mut() else { return };
-        let end = range.end.min((read.first_chunk + read.chunk_count as u64) * CHUNK_BYTES);
-        let piece = ByteRange { start: range.start, end };
-        range.start = end;
+        if let Some(range) = self.take_range((read.first_chunk + read.chunk_count as u64) * CHUNK_BYTES) {
+            self.pieces.push_back(Piece::Reading { ticket: read.ticket, range });
+        }
+    }
+
+    /// Takes what comes next of the file, up to `end`, off what is left.
+    fn take_range(&mut self, end: u64) -> Option<ByteRange> {
+        let Some(Part::File(range)) = self.parts.front_mut() else { return None };
+        let taken = ByteRange { start: range.start, end: range.end.min(end) };
+        range.start = taken.end;
         if range.start == range.end {
             self.parts.pop_front();
         }
-        self.pieces.push_back(Piece::Reading { ticket: read.ticket, range: piece });
+        Some(taken)
     }
 
     /// Takes in a piece that was read and verified. The buffers come back if nobody waits for them any more.
@@ -133,7 +180,7 @@ impl ResponseBody {
         for piece in &self.pieces {
             match piece {
                 Piece::Text { bytes, sent_bytes } => slices.push(IoSlice::new(&bytes[*sent_bytes..])),
-                Piece::Reading { .. } => return,
+                Piece::Reading { .. } | Piece::Resident { .. } => return,
                 Piece::Ready { first_chunk, range, buffers, freed } => {
                     for (offset, buffer) in buffers.iter().enumerate() {
                         if slices.len() == SEND_SLICES_MAX {
@@ -152,7 +199,7 @@ impl ResponseBody {
         }
     }
 
-    /// Notes that the next `sent_bytes` of what was gathered are sent; buffers that are done with return to the pool.
+    /// Notes that the next `sent_bytes` of what was gathered or is resident are sent; buffers that are done with return to the pool.
     pub fn advance(&mut self, mut sent_bytes: usize, pool: &mut ReadBuffers) {
         while sent_bytes > 0 {
             let Some(piece) = self.pieces.front_mut() else { return };
@@ -161,6 +208,11 @@ impl ResponseBody {
                     let step = sent_bytes.min(bytes.len() - *already);
                     *already += step;
                     (step, *already == bytes.len())
+                }
+                Piece::Resident { range } => {
+                    let step = sent_bytes.min((range.end - range.start) as usize);
+                    range.start += step as u64;
+                    (step, range.start == range.end)
                 }
                 Piece::Reading { .. } => return,
                 Piece::Ready { first_chunk, range, buffers, freed } => {
@@ -191,7 +243,7 @@ impl ResponseBody {
                 Piece::Text { bytes, sent_bytes } => {
                     self.parts.push_front(Part::Text(bytes[sent_bytes..].to_vec()))
                 }
-                Piece::Reading { range, .. } => self.push_front(range),
+                Piece::Reading { range, .. } | Piece::Resident { range } => self.push_front(range),
                 Piece::Ready { range, buffers, .. } => {
                     buffers.into_iter().for_each(|buffer| pool.give(buffer));
                     self.push_front(range);
@@ -210,123 +262,4 @@ impl ResponseBody {
 
 fn chunk_range(chunk: u64) -> ByteRange {
     ByteRange { start: chunk * CHUNK_BYTES, end: (chunk + 1) * CHUNK_BYTES }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// A byte of the imaginary file at `offset`.
-    fn file_byte(offset: u64) -> u8 {
-        (offset % 251) as u8
-    }
-
-    /// Plays reads and sends of any size, with rewinds in between, and returns the bytes that were sent.
-    fn play(parts: Vec<Part>, chunks_max: usize, sends: &[usize], pool: &mut ReadBuffers) -> Vec<u8> {
-        let mut body = ResponseBody::new(parts);
-        let mut sent = Vec::new();
-        // The pool's memory stays zero here: what a slice would hold is told by where it lies.
-        for step in 0..100_000 {
-            if body.is_sent() {
-                return sent;
-            }
-            if body.pieces_ahead() < 2
-                && let Some(read) = body.next_read(step as u64, chunks_max)
-            {
-                body.begin(read);
-                let buffers = (0..read.chunk_count).map(|_| pool.take().unwrap()).collect();
-                body.complete(read, buffers).unwrap();
-            }
-            let want = sends[step % sends.len()];
-            let bytes = first_bytes(&body, want);
-            sent.extend_from_slice(&bytes);
-            body.advance(bytes.len(), pool);
-            if step % 7 == 3 {
-                body.rewind(pool);
-            }
-        }
-        panic!("the body never ended");
-    }
-
-    fn first_bytes(body: &ResponseBody, want: usize) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for piece in &body.pieces {
-            match piece {
-                Piece::Text { bytes: text, sent_bytes } => bytes.extend_from_slice(&text[*sent_bytes..]),
-                Piece::Ready { range, .. } => bytes.extend((range.start..range.end).map(file_byte)),
-                Piece::Reading { .. } => break,
-            }
-        }
-        bytes.truncate(want);
-        bytes
-    }
-
-    proptest! {
-        #[test]
-        fn every_byte_is_sent_once_and_in_order_and_every_buffer_comes_back(
-            ranges in proptest::collection::vec((0u64..400_000, 1u64..300_000), 1..4),
-            chunks_max in 1usize..=PIECE_CHUNKS_MAX,
-            sends in proptest::collection::vec(1usize..200_000, 1..8),
-        ) {
-            let mut pool = ReadBuffers::new(32 * CHUNK_BYTES).unwrap();
-            let mut parts = Vec::new();
-            let mut expected = Vec::new();
-            for (start, length) in ranges {
-                let text = format!("--part {start}\r\n").into_bytes();
-                expected.extend_from_slice(&text);
-                parts.push(Part::Text(text));
-                expected.extend((start..start + length).map(file_byte));
-                parts.push(Part::File(ByteRange { start, end: start + length }));
-            }
-            prop_assert_eq!(play(parts, chunks_max, &sends, &mut pool), expected);
-            prop_assert_eq!(pool.free_count(), pool.count());
-        }
-    }
-
-    #[test]
-    fn slices_are_the_parts_of_the_chunks_that_the_range_covers() {
-        let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
-        let range = ByteRange { start: CHUNK_BYTES - 10, end: 2 * CHUNK_BYTES + 5 };
-        let mut body = ResponseBody::new([Part::File(range)]);
-        let read = body.next_read(1, 8).unwrap();
-        assert_eq!((read.first_chunk, read.chunk_count), (0, 3));
-        body.begin(read);
-        assert_eq!(body.next_read(1, 8), None);
-        let buffers = (0..3).map(|_| pool.take().unwrap()).collect();
-        body.complete(read, buffers).unwrap();
-        let mut slices = SendSlices::new();
-        body.gather(&pool, &mut slices);
-        assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [10, CHUNK_BYTES as usize, 5]);
-    }
-
-    /// Found in review: tickets were counted anew for every response, so that after a 503 for a disk that
-    /// hung, the late read was taken for the first piece of the connection's next response.
-    #[test]
-    fn a_late_read_of_an_earlier_response_is_not_taken_for_the_present_one() {
-        let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
-        let mut earlier = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
-        let late = earlier.next_read(1, 1).unwrap();
-        earlier.begin(late);
-        let mut present = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
-        let read = present.next_read(2, 1).unwrap();
-        present.begin(read);
-        let buffers = std::iter::once(pool.take().unwrap()).collect();
-        let returned = present.complete(late, buffers).unwrap_err();
-        assert!(!present.is_ready() && !present.awaits(late) && present.awaits(read));
-        returned.into_iter().for_each(|buffer| pool.give(buffer));
-    }
-
-    #[test]
-    fn a_read_that_nobody_waits_for_hands_its_buffers_back() {
-        let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
-        let mut body = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
-        let read = body.next_read(1, 1).unwrap();
-        body.begin(read);
-        body.rewind(&mut pool);
-        let buffers = std::iter::once(pool.take().unwrap()).collect();
-        let returned = body.complete(read, buffers).unwrap_err();
-        returned.into_iter().for_each(|buffer| pool.give(buffer));
-        assert_eq!(body.next_read(2, 1).unwrap().first_chunk, 0);
-    }
 }

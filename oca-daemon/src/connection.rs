@@ -1,10 +1,11 @@
-//! A connection: an explicit state machine, driven by completions. This file owns the states; the four files
+//! A connection: an explicit state machine, driven by completions. This file owns the states; the files
 //! beside it hold what happens in them, in the order of a request's life:
 //!
 //! 1. `receiving`: bytes from the socket become a request;
 //! 2. `deciding`: the request becomes a response;
-//! 3. `sending`: the response's pieces are read, verified and sent;
-//! 4. `closing`: the connection ends, and why.
+//! 3. `reading`: the response's pieces are read ahead;
+//! 4. `sending`, and for what is in memory `resident`: they are sent;
+//! 5. `closing`: the connection ends, and why.
 //!
 //! ```text
 //!                    ┌──────────────────────── next request ────────────────────────┐
@@ -21,7 +22,9 @@
 mod closing;
 mod deciding;
 mod exchange;
+mod reading;
 mod receiving;
+mod resident;
 mod sending;
 
 use std::net::SocketAddr;
@@ -103,6 +106,8 @@ pub struct Connection {
     place: Place,
     /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
     piece_chunks: usize,
+    /// Bytes sent in this turn.
+    turn_bytes: u64,
     /// Bytes thrown away while closing.
     discarded_bytes: usize,
     /// Bytes that the client had not acknowledged when closing was last looked at.
@@ -149,6 +154,7 @@ impl Connection {
             blocked_since: None,
             place: Place::None,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
+            turn_bytes: 0,
             discarded_bytes: 0,
             unacknowledged_bytes: u32::MAX,
         };
@@ -173,6 +179,7 @@ impl Connection {
 
     /// Does all that can be done without waiting. The one place where a step leads to the next.
     fn advance(&mut self, reactor: &mut Reactor, service: &Service) {
+        self.turn_bytes = 0;
         loop {
             let step = match self.state {
                 State::ReadingRequest => self.read_request(reactor, service),

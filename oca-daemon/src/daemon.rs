@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cache_store::{Store, StoreOptions, VolumeOptions};
-use control_client::config::{Config, LogLevel, Workers};
+use control_client::config::{Config, LogLevel, RamTier, Reader, Workers};
 use control_client::status::ListenerRole;
+use control_client::units::ByteCount;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::access_log::{AccessLog, LogSender};
@@ -27,7 +28,8 @@ use crate::serve::Policy;
 use crate::service::{Service, Timeouts};
 use crate::signals::{Signal, Signals};
 use crate::stats::{Transport, WorkerStats};
-use crate::tls::Tls;
+use crate::tier::{Budget, HostLimits, SampleSender, Tier};
+use crate::tls::{KeyFileError, TicketKeys, Tls};
 use crate::watchdog;
 use crate::worker::{self, WorkerSettings};
 
@@ -39,7 +41,7 @@ const WORKER_GRACE: Duration = Duration::from_secs(5);
 
 /// Runs the daemon until it is told to stop. The exit codes are those of `sysexits.h`.
 pub fn run(config_path: &Path) -> ExitCode {
-    let config = match Config::load(config_path) {
+    let config = match Config::load_for(config_path, Reader::Daemon) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("oca-daemon: {error}");
@@ -101,7 +103,7 @@ struct RunningWorker {
 impl Daemon {
     fn start(mut config: Config, config_path: &Path) -> Result<Self, StartError> {
         let signals = Signals::block().map_err(|error| StartError::new(OS_ERROR, error))?;
-        fit_descriptor_limit(&mut config);
+        let tier_files_max = fit_descriptor_limit(&mut config);
         let tls = load_tls(&config)?;
         let worker_count = worker_count(config.serve.workers);
         let (access_log, log_senders) =
@@ -115,6 +117,7 @@ impl Daemon {
         if let Some(tls) = &tls {
             appliance.set_certificates(tls.certificates.clone());
         }
+        let sample_senders = start_tier(&appliance, worker_count, tier_files_max)?;
         let _ = appliance.begin_recovering();
         let health =
             HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
@@ -122,8 +125,9 @@ impl Daemon {
 
         let listeners = bind_all(&appliance, worker_count)?;
         let mut daemon = Self { signals, appliance, tls, workers: Vec::new(), admin, health };
-        for ((index, listeners), log) in listeners.into_iter().enumerate().zip(log_senders) {
-            daemon.start_worker(index, worker_count, listeners, log)?;
+        let ends = log_senders.into_iter().zip(sample_senders);
+        for ((index, listeners), (log, samples)) in listeners.into_iter().enumerate().zip(ends) {
+            daemon.start_worker(index, worker_count, listeners, log, samples)?;
         }
         daemon.announce();
         Ok(daemon)
@@ -135,12 +139,14 @@ impl Daemon {
         worker_count: usize,
         listeners: Vec<Listener>,
         log: LogSender,
+        samples: SampleSender,
     ) -> Result<(), StartError> {
         let config = &self.appliance.config;
         let (mailbox, letters) = mailbox().map_err(|error| StartError::new(OS_ERROR, error))?;
         let service = Service {
             worker: index as u16,
             store: self.appliance.store.clone(),
+            residency: self.appliance.tier().and_then(Tier::residency),
             policy: policy(config)?,
             timeouts: Timeouts::new(&config.serve),
             stats: self.appliance.workers[index].clone(),
@@ -151,7 +157,8 @@ impl Daemon {
         };
         let read_buffer_bytes = config.serve.read_buffers.bytes();
         let volume_count = config.store.volumes.len();
-        let settings = WorkerSettings { service, letters, listeners, read_buffer_bytes, volume_count, log };
+        let settings =
+            WorkerSettings { service, letters, listeners, read_buffer_bytes, volume_count, log, samples };
         let thread = worker::spawn(settings).map_err(|error| StartError::new(OS_ERROR, error))?;
         self.appliance.demand.add_worker(mailbox.clone());
         self.workers.push(RunningWorker { mailbox, thread });
@@ -175,6 +182,9 @@ impl Daemon {
                 Some(Signal::Stop) => return self.stop(),
                 Some(Signal::Reload) => self.reload(),
                 None => {}
+            }
+            if let Some(tls) = &self.tls {
+                say_ticket_keys(tls.tickets.rotate(unix_seconds()));
             }
             if self.workers.iter().any(|worker| worker.thread.is_finished()) {
                 tracing::error!(
@@ -215,6 +225,9 @@ impl Daemon {
         }
         self.admin.stop();
         self.health.stop();
+        if let Some(tier) = self.appliance.tier() {
+            tier.stop();
+        }
         self.appliance.store.close();
         self.appliance.access_log.stop();
         if !all_ended {
@@ -271,7 +284,22 @@ fn load_tls(config: &Config) -> Result<Option<Tls>, StartError> {
     if config.serve.listen_tls.is_empty() {
         return Ok(None);
     }
-    Tls::load(&config.tls.certificates).map(Some).map_err(|error| StartError::new(CONFIGURATION, error))
+    let (tickets, kept) = TicketKeys::load(config.tls.ticket_keys.clone(), unix_seconds());
+    say_ticket_keys(kept);
+    Tls::load(&config.tls.certificates, tickets)
+        .map(Some)
+        .map_err(|error| StartError::new(CONFIGURATION, error))
+}
+
+/// Service goes on without: clients shake hands in full.
+fn say_ticket_keys(kept: Result<(), KeyFileError>) {
+    if let Err(error) = kept {
+        tracing::warn!("{error}");
+    }
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn worker_count(workers: Workers) -> usize {
@@ -296,14 +324,38 @@ fn store_options(config: &Config) -> StoreOptions {
     }
 }
 
+/// Starts the RAM tier with what the host allows of what is configured.
+fn start_tier(
+    appliance: &Appliance,
+    worker_count: usize,
+    files_max: u64,
+) -> Result<Vec<SampleSender>, StartError> {
+    let config = &appliance.config;
+    let limits = HostLimits::read(config, worker_count, files_max);
+    let budget = Budget::new(config.serve.ram_tier, &limits);
+    if let Some(cut) = budget.cut {
+        tracing::warn!(bytes = %ByteCount::new(budget.bytes), "the RAM tier is smaller than it was to be: {cut}");
+    }
+    let (tier, senders) = Tier::start(&appliance.store, config.store.volumes.len(), worker_count, budget)
+        .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
+    appliance.set_tier(tier);
+    Ok(senders)
+}
+
 /// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients
-/// can never take the descriptors that bundles, logs and the admin API need.
-fn fit_descriptor_limit(config: &mut Config) {
+/// can never take the descriptors that bundles, logs and the admin API need. Returns how many are left for bundles that have
+/// blocks in memory.
+fn fit_descriptor_limit(config: &mut Config) -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
-    let of_our_own = u64::from(config.store.open_bundles) + DESCRIPTORS_OF_OUR_OWN;
+    let of_tier = if config.serve.ram_tier == RamTier::Off {
+        0
+    } else {
+        u64::from(config.store.open_bundles) / TIER_FILES_PART
+    };
+    let of_our_own = u64::from(config.store.open_bundles) + of_tier + DESCRIPTORS_OF_OUR_OWN;
     let left = maximum.unwrap_or(u64::MAX).saturating_sub(of_our_own).max(CONNECTIONS_MIN);
     if u64::from(config.serve.connections) > left {
         tracing::warn!(
@@ -315,7 +367,12 @@ fn fit_descriptor_limit(config: &mut Config) {
         );
         config.serve.connections = u32::try_from(left).unwrap_or(u32::MAX);
     }
+    // Whatever the limit has beyond all that serves the tier, too.
+    of_tier + left.saturating_sub(u64::from(config.serve.connections))
 }
+
+/// Bundles that may have blocks in memory however tight the limit is, as a part of those that may be open: the hot ones.
+const TIER_FILES_PART: u64 = 4;
 
 /// Connections that are taken however low the limit is.
 const CONNECTIONS_MIN: u64 = 64;

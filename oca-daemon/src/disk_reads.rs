@@ -5,31 +5,40 @@
 //! Disk reads in flight: what the kernel is writing to, and for whom.
 //!
 //! The table owns a read's buffers, its iovecs and the open bundle from submission to completion, whatever
-//! becomes of the connection meanwhile.
+//! becomes of the connections meanwhile. A chunk is never read twice at once: who wants one that is being read joins that read.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::BuildHasherDefault;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
 use cache_store::{CHUNK_BYTES, CorruptChunk, OpenBundle};
 use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::body::{PieceBuffers, PieceRead};
+use crate::key_hasher::KeyHasher;
 use crate::limits::PIECE_CHUNKS_MAX;
-use crate::read_buffers::ReadBuffers;
+use crate::read_buffers::{ChunkKey, ReadBuffers};
 use crate::ring::Ring;
 use crate::token::{ConnectionId, Token};
 
 /// All reads in flight of one worker.
 pub struct DiskReads {
     reads: Slab<DiskRead>,
+    /// Which read brings which chunk.
+    chunks: HashMap<ChunkKey, usize, BuildHasherDefault<KeyHasher>>,
     buffers_in_flight: Box<[usize]>,
 }
 
+/// Who waits for a read, each for a piece of it.
+pub type Readers = SmallVec<[(ConnectionId, PieceRead); 1]>;
+
 struct DiskRead {
-    reader: ConnectionId,
-    piece: PieceRead,
+    readers: Readers,
+    first_chunk: u64,
     bundle: Arc<OpenBundle>,
     began: Instant,
     length_bytes: usize,
@@ -41,10 +50,10 @@ struct DiskRead {
 
 /// A read that has come back.
 pub struct FinishedRead {
-    /// Who asked.
-    pub reader: ConnectionId,
-    /// For which piece.
-    pub piece: PieceRead,
+    /// Who waits for it.
+    pub readers: Readers,
+    /// The first of its chunks.
+    pub first_chunk: u64,
     /// From which bundle.
     pub bundle: Arc<OpenBundle>,
     /// How many bytes it was to bring.
@@ -79,12 +88,34 @@ impl fmt::Display for ReadError {
 impl DiskReads {
     /// An empty table for reads of `volume_count` volumes.
     pub fn new(volume_count: usize) -> Self {
-        Self { reads: Slab::new(), buffers_in_flight: vec![0; volume_count].into() }
+        Self {
+            reads: Slab::new(),
+            chunks: HashMap::default(),
+            buffers_in_flight: vec![0; volume_count].into(),
+        }
     }
 
     /// Buffers that the kernel may be writing to, for a volume.
     pub fn buffers_in_flight(&self, volume: usize) -> usize {
         self.buffers_in_flight[volume]
+    }
+
+    /// Whether the chunk is being read.
+    pub fn has(&self, chunk: ChunkKey) -> bool {
+        self.chunks.contains_key(&chunk)
+    }
+
+    /// Waits for a read under way that brings the first chunk of `piece`, if there is one; the piece becomes what that read
+    /// brings of it.
+    pub fn join(&mut self, reader: ConnectionId, piece: &mut PieceRead, bundle: &OpenBundle) -> bool {
+        let first = ChunkKey::new(bundle.bundle(), piece.first_chunk);
+        let Some(read) = self.chunks.get(&first).and_then(|slot| self.reads.get_mut(*slot)) else {
+            return false;
+        };
+        let end = read.first_chunk + read.buffers.len() as u64;
+        piece.chunk_count = piece.chunk_count.min((end - piece.first_chunk) as usize);
+        read.readers.push((reader, *piece));
+        true
     }
 
     /// Starts a read into free buffers, of which there are enough.
@@ -101,9 +132,12 @@ impl DiskReads {
         debug_assert_eq!(buffers.len(), piece.chunk_count);
         self.buffers_in_flight[bundle.bundle().volume().as_usize()] += buffers.len();
         let left_in_file = bundle.data_bytes() - piece.first_chunk * CHUNK_BYTES;
+        let chunks = piece.first_chunk..piece.first_chunk + piece.chunk_count as u64;
+        let keys = chunks.map(|chunk| ChunkKey::new(bundle.bundle(), chunk));
+        self.chunks.extend(keys.map(|chunk| (chunk, self.reads.vacant_key())));
         let read = DiskRead {
-            reader,
-            piece,
+            readers: SmallVec::from_elem((reader, piece), 1),
+            first_chunk: piece.first_chunk,
             bundle,
             began: now,
             length_bytes: left_in_file.min(piece.chunk_count as u64 * CHUNK_BYTES) as usize,
@@ -133,22 +167,30 @@ impl DiskReads {
                 return None;
             }
         }
-        let DiskRead { reader, piece, bundle, began, length_bytes, buffers, .. } =
+        let DiskRead { readers, first_chunk, bundle, began, length_bytes, buffers, .. } =
             self.reads.remove(slot as usize);
+        for position in 0..buffers.len() as u64 {
+            self.chunks.remove(&ChunkKey::new(bundle.bundle(), first_chunk + position));
+        }
         self.buffers_in_flight[bundle.bundle().volume().as_usize()] -= buffers.len();
         let verified = match result {
             ..0 => Err(ReadError::Failed(io::Error::from_raw_os_error(-result))),
             0 => Err(ReadError::Truncated),
-            _ => verify(&bundle, piece, length_bytes, &buffers, pool).map_err(ReadError::Corrupt),
+            _ => verify(&bundle, first_chunk, length_bytes, &buffers, pool).map_err(ReadError::Corrupt),
         };
         let outcome = match verified {
-            Ok(()) => Ok(buffers),
+            Ok(()) => {
+                for (buffer, chunk) in buffers.iter().zip(first_chunk..) {
+                    pool.label(buffer, ChunkKey::new(bundle.bundle(), chunk));
+                }
+                Ok(buffers)
+            }
             Err(error) => {
                 buffers.into_iter().for_each(|buffer| pool.give(buffer));
                 Err(error)
             }
         };
-        Some(FinishedRead { reader, piece, bundle, length_bytes: length_bytes as u64, began, outcome })
+        Some(FinishedRead { readers, first_chunk, bundle, length_bytes: length_bytes as u64, began, outcome })
     }
 
     /// Whether the kernel still owns any buffer.
@@ -167,7 +209,7 @@ impl DiskReads {
             read.iovecs[count] = pool.iovec(buffer, within);
             count += 1;
         }
-        let offset = read.piece.first_chunk * CHUNK_BYTES + read.read_bytes as u64;
+        let offset = read.first_chunk * CHUNK_BYTES + read.read_bytes as u64;
         let (file, may_block) = (read.bundle.file(), read.bundle.reads_may_block());
         // SAFETY: `iovecs` is boxed and lies in the table, with the buffers and the open file, until `finish` takes
         // the read out at its last completion; the pool's region outlives the ring.
@@ -177,14 +219,14 @@ impl DiskReads {
 
 fn verify(
     bundle: &OpenBundle,
-    piece: PieceRead,
+    first_chunk: u64,
     length_bytes: usize,
     buffers: &PieceBuffers,
     pool: &ReadBuffers,
 ) -> Result<(), CorruptChunk> {
     for (position, buffer) in buffers.iter().enumerate() {
         let chunk_bytes = (length_bytes - position * CHUNK_BYTES as usize).min(CHUNK_BYTES as usize);
-        bundle.verify(piece.first_chunk + position as u64, &pool.bytes(buffer)[..chunk_bytes])?;
+        bundle.verify(first_chunk + position as u64, &pool.bytes(buffer)[..chunk_bytes])?;
     }
     Ok(())
 }

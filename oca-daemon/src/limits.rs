@@ -39,9 +39,22 @@ const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
 /// requests stay in the kernel.
 pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 
-/// Sealed bytes that wait for a TLS client's socket: one chunk, so that a slow client holds no more than on
-/// cleartext.
-pub const TLS_PENDING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that a worker seals at a time: a block's 256 KiB in records of 16 KiB, and a head in one of its own. What of it a
+/// client's socket does not take stays with its connection; how much is sealed follows what the socket took before.
+pub const SEAL_BUFFER_BYTES: usize = 17 * crate::tls::RECORD_BYTES_MAX;
+
+/// Bytes of a TLS client's message that is not here whole, before its handshake is done: one record, and some. Hellos of
+/// players have 2 KiB.
+pub const HANDSHAKE_BYTES_MAX: usize = 20 * 1024;
+
+/// TLS records in a row that bring no data: alerts that end nothing, key updates, empty ones. Beyond: the connection ends.
+pub const QUIET_RECORDS_MAX: u8 = 32;
+
+/// How long a key seals session tickets; it opens them for as long again.
+pub const TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
+
+/// Bytes of a ticket that is looked at. Ours have about 200.
+pub const TICKET_BYTES_MAX: usize = 2048;
 
 /// How long a connection that we have ended waits for the client to end it too. Long enough for a response to
 /// reach a bad link before a reset could overtake it.
@@ -134,6 +147,26 @@ pub const DEMAND_INSTANCE_MIN: Duration = Duration::from_secs(3600);
 
 /// How long a worker has to hand its demand over: it turns its loop within milliseconds, or it is stuck.
 pub const DEMAND_COLLECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+// ---- the RAM tier ----
+
+/// How often the tier looks at what was asked for, and for bundles that have left: soon enough for a title that becomes popular
+/// within a second, and for whoever waits for a retired bundle's space.
+pub const TIER_TURN: Duration = Duration::from_millis(10);
+
+/// Samples of one worker that wait to be looked at: 400,000 requests per second. Beyond: dropped and counted, which costs
+/// nothing but precision.
+pub const TIER_SAMPLES_PER_WORKER: usize = 4096;
+
+/// Loads of one volume that are under way or wait: a tenth of a second's work of a good disk. Beyond: asked for again by the
+/// block's next request.
+pub const TIER_LOADS_MAX: usize = 64;
+
+/// How long no block is loaded after the kernel refused to lock one: loading it in vain costs a read of the disk.
+pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
+
+/// Bytes that one connection sends from memory before the others have their turn.
+pub const TURN_BYTES_MAX: u64 = 1 << 20;
 
 // ---- load ----
 

@@ -1,4 +1,4 @@
-//! The metrics: one table, in four parts (`metrics/{service,volumes,store,daemon}.rs`), from which `/metrics`
+//! The metrics: one table, in five parts (`metrics/{service,tier,volumes,store,daemon}.rs`), from which `/metrics`
 //! is fed and `docs/METRICS.md` is written.
 //!
 //! Workers count for themselves, without a lock (`stats.rs`); everything is summed when it is scraped. So a
@@ -10,6 +10,7 @@ mod daemon;
 mod samples;
 mod service;
 mod store;
+mod tier;
 mod volumes;
 
 use std::fmt::Write;
@@ -50,10 +51,10 @@ enum Kind {
     Histogram,
 }
 
-/// The table, in the order in which an operator asks: is it well, what does it serve, what of the disks, what
-/// is it made of.
+/// The table, in the order in which an operator asks: is it well, what does it serve, what from memory, what of
+/// the disks, what is it made of.
 fn table() -> impl Iterator<Item = &'static Metric> {
-    [service::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS].into_iter().flatten()
+    [service::ROWS, tier::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS].into_iter().flatten()
 }
 
 impl Metrics {

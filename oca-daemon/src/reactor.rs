@@ -5,8 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::LogSender;
 use crate::demand::DemandTable;
+use crate::limits::SEAL_BUFFER_BYTES;
 use crate::read_queue::ReadQueue;
 use crate::ring::{Ring, RingError};
+use crate::tier::SampleSender;
 use crate::timer_wheel::TimerWheel;
 
 /// The shared, changing things of one worker.
@@ -17,8 +19,12 @@ pub struct Reactor {
     pub reads: ReadQueue,
     /// Deadlines.
     pub timers: TimerWheel,
+    /// Where TLS seals what it sends next. Memory only when it is used.
+    pub seal_buffer: Box<[u8]>,
     /// The access log.
     pub log: LogSender,
+    /// What the RAM tier is told.
+    pub samples: SampleSender,
     /// What was asked for since it was last handed over.
     pub demand: DemandTable,
     /// The time of this turn of the loop.
@@ -31,7 +37,12 @@ pub struct Reactor {
 
 impl Reactor {
     /// The reactor of the calling thread, with `read_buffer_bytes` for reads of `volume_count` volumes.
-    pub fn new(read_buffer_bytes: u64, volume_count: usize, log: LogSender) -> Result<Self, RingError> {
+    pub fn new(
+        read_buffer_bytes: u64,
+        volume_count: usize,
+        log: LogSender,
+        samples: SampleSender,
+    ) -> Result<Self, RingError> {
         let reads = ReadQueue::new(read_buffer_bytes, volume_count).map_err(RingError::Buffers)?;
         let ring = Ring::new(reads.buffers.region())?;
         let now = Instant::now();
@@ -40,7 +51,9 @@ impl Reactor {
             ring,
             reads,
             timers,
+            seal_buffer: vec![0; SEAL_BUFFER_BYTES].into_boxed_slice(),
             log,
+            samples,
             demand: DemandTable::default(),
             now,
             unix_nanos: 0,

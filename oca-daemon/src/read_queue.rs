@@ -14,7 +14,7 @@ use cache_store::{OpenBundle, VolumeIndex};
 use crate::body::{PieceBuffers, PieceRead};
 use crate::disk_reads::{DiskReads, FinishedRead};
 use crate::limits::LINE_SLACK;
-use crate::read_buffers::ReadBuffers;
+use crate::read_buffers::{ChunkKey, ReadBuffers};
 use crate::ring::Ring;
 use crate::token::ConnectionId;
 
@@ -27,6 +27,16 @@ pub enum Place {
     InLine(VolumeIndex),
     /// Called from the line of this volume: it may take buffers now.
     Called(VolumeIndex),
+}
+
+/// What a worker has of a piece, or of as many of its chunks as share the answer.
+pub enum Found {
+    /// In buffers, verified.
+    There(PieceRead, PieceBuffers),
+    /// It is being read for somebody else; the asker waits for it now, too.
+    OnItsWay(PieceRead),
+    /// Nothing: it has to be read.
+    Absent(PieceRead),
 }
 
 /// The reads of one worker.
@@ -57,6 +67,29 @@ impl ReadQueue {
     pub fn ticket(&mut self) -> u64 {
         self.last_ticket += 1;
         self.last_ticket
+    }
+
+    /// What of a piece is there or on its way already.
+    pub fn look_up(&mut self, reader: ConnectionId, mut piece: PieceRead, bundle: &OpenBundle) -> Found {
+        let key = |chunk| ChunkKey::new(bundle.bundle(), chunk);
+        let chunks = piece.first_chunk..piece.first_chunk + piece.chunk_count as u64;
+        let buffers: PieceBuffers = chunks.clone().map_while(|chunk| self.buffers.find(key(chunk))).collect();
+        if !buffers.is_empty() {
+            piece.chunk_count = buffers.len();
+            return Found::There(piece, buffers);
+        }
+        if self.reads.join(reader, &mut piece, bundle) {
+            return Found::OnItsWay(piece);
+        }
+        let is_absent = |chunk: &u64| !self.buffers.has(key(*chunk)) && !self.reads.has(key(*chunk));
+        piece.chunk_count = chunks.take_while(is_absent).count();
+        Found::Absent(piece)
+    }
+
+    /// References for one who waited for `piece`, of what a read has brought.
+    pub fn share(&mut self, piece: PieceRead, first_chunk: u64, buffers: &PieceBuffers) -> PieceBuffers {
+        let start = (piece.first_chunk - first_chunk) as usize;
+        buffers[start..start + piece.chunk_count].iter().map(|buffer| self.buffers.share(buffer)).collect()
     }
 
     /// How many chunks a connection may read from a volume now, of at most `wanted`. 0: it is to stand in line.

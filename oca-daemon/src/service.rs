@@ -10,6 +10,7 @@ use rustls::ServerConfig;
 use crate::mailbox::Mailbox;
 use crate::serve::Policy;
 use crate::stats::WorkerStats;
+use crate::tier::Residency;
 
 /// One worker's view of the daemon.
 pub struct Service {
@@ -17,6 +18,8 @@ pub struct Service {
     pub worker: u16,
     /// Where bundles are found.
     pub store: Arc<Store>,
+    /// Which blocks are in memory; `None`: there is no RAM tier.
+    pub residency: Option<Arc<Residency>>,
     /// What the configuration says about answers.
     pub policy: Policy,
     /// How long each state may last.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) use self::causes::causes;
 pub use self::causes::{AcceptPause, CloseCause, ReadEnd, TlsVersion, Transport};
 pub use self::histogram::{BOUNDS_MICROS, Histogram, HistogramTotal};
 pub use self::totals::{Totals, VolumeTotals};
@@ -52,6 +53,7 @@ pub struct WorkerStats {
     first_byte: Histogram,
     duration: Histogram,
     demand_uncounted: Counter,
+    samples_dropped: Counter,
 
     openings_in_flight: Counter,
     buffers_total_bytes: AtomicU64,
@@ -89,6 +91,7 @@ impl WorkerStats {
             first_byte: Histogram::new(),
             duration: Histogram::new(),
             demand_uncounted: Counter::new(),
+            samples_dropped: Counter::new(),
             openings_in_flight: Counter::new(),
             buffers_total_bytes: AtomicU64::new(0),
             buffers_in_use_bytes: AtomicU64::new(0),
@@ -156,6 +159,11 @@ impl WorkerStats {
     /// A request that ended was not counted as demand, because the table of bundles is full.
     pub fn demand_uncounted(&self) {
         self.demand_uncounted.add(1);
+    }
+
+    /// The RAM tier is behind, and was not told of a request.
+    pub fn sample_dropped(&self) {
+        self.samples_dropped.add(1);
     }
 
     /// The kernel took these bytes for a client: heads and bodies, and with TLS the records.

@@ -1,8 +1,25 @@
-//! Certificates and the TLS settings of the daemon: rustls with aws-lc, TLS 1.3 and 1.2, HTTP/1.1 by ALPN.
+//! TLS 1.3 and 1.2: rustls shakes hands, with aws-lc; records are our own. HTTP/1.1 by ALPN.
 //!
-//! The settings are made once and shared by all workers, so that a session ticket is good on each of them.
+//! # Reading order
+//!
+//! 1. `session`: one connection's TLS, without its socket; `handshake`, until rustls gives the keys away; `traffic`, with them.
+//! 2. `sealer` and `opener`: one record each way; `traffic_key` and `record`: what both versions' records look like.
+//! 3. `control`: what a client may say beside data.
+//! 4. `tickets`: how a session is resumed, on any worker and after a restart.
+//!
+//! This file has the certificates and the settings, which are made once and shared by all workers.
 //! Certificates are looked up at every handshake in a table that a reload replaces whole: by the name that
 //! the client asks for (SNI), else the first one configured. A reload that fails leaves the table as it was.
+
+pub mod control;
+pub mod handshake;
+pub mod opener;
+pub mod record;
+pub mod sealer;
+pub mod session;
+pub mod tickets;
+pub mod traffic;
+pub mod traffic_key;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,12 +30,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use control_client::config::CertificateConfig;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
+
+pub use record::RECORD_BYTES_MAX;
+pub use session::{Session, SessionError};
+pub use tickets::{KeyFileError, TicketKeys};
 
 /// Why the TLS settings could not be made or reloaded.
 #[derive(Debug)]
@@ -61,14 +82,16 @@ pub struct Tls {
     pub certificates: Arc<Certificates>,
     /// For handshakes.
     pub settings: Arc<ServerConfig>,
+    /// For [`TicketKeys::rotate`].
+    pub tickets: Arc<TicketKeys>,
 }
 
 impl Tls {
     /// Loads all configured certificates; the first is the default.
-    pub fn load(configured: &[CertificateConfig]) -> Result<Self, TlsError> {
+    pub fn load(configured: &[CertificateConfig], tickets: Arc<TicketKeys>) -> Result<Self, TlsError> {
         let certificates = Certificates::load(configured)?;
-        let settings = certificates.settings()?;
-        Ok(Self { certificates, settings })
+        let settings = certificates.settings(tickets.clone())?;
+        Ok(Self { certificates, settings, tickets })
     }
 }
 
@@ -117,14 +140,18 @@ impl Certificates {
     }
 
     /// The settings for all workers' handshakes.
-    fn settings(self: &Arc<Self>) -> Result<Arc<ServerConfig>, TlsError> {
+    fn settings(self: &Arc<Self>, tickets: Arc<TicketKeys>) -> Result<Arc<ServerConfig>, TlsError> {
         let mut settings = ServerConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .map_err(TlsError::Settings)?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
         settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-        settings.ticketer = Ticketer::new().map_err(TlsError::Settings)?;
+        settings.ticketer = tickets;
+        // A session is in its ticket, or it is not resumed.
+        settings.session_storage = Arc::new(NoServerSessionStorage {});
+        // The record layer is ours.
+        settings.enable_secret_extraction = true;
         // Early data can be replayed, and a segment's first byte gains nothing from it that a warm connection
         // does not have.
         settings.max_early_data_size = 0;

@@ -3,22 +3,40 @@
 //! Sends never wait: what the socket does not take now stays with the caller (cleartext) or, sealed already
 //! and bounded, here (TLS). The caller polls the ring for room and comes back.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
-use rustls::ServerConnection;
+use rustls::ServerConfig;
 
-use crate::limits::{INBOX_BYTES_MAX, TLS_PENDING_BYTES_MAX};
+use crate::limits::{INBOX_BYTES_MAX, SEAL_BUFFER_BYTES};
 use crate::stats::TlsVersion;
+use crate::tier::faults;
+use crate::tls::{RECORD_BYTES_MAX, Session, SessionError};
 
 /// How a connection's bytes travel.
 pub enum Transport {
     /// HTTP straight on TCP.
     Cleartext,
     /// HTTP in TLS 1.2 or 1.3.
-    Tls(Box<ServerConnection>),
+    Tls(Box<TlsTransport>),
 }
+
+/// TLS on a socket.
+pub struct TlsTransport {
+    session: Session,
+    /// How much is sealed before it is sent: about what the socket takes at once, so that little is left over.
+    batch_bytes: usize,
+}
+
+/// A record, and a key update before it.
+const BATCH_BYTES_MIN: usize = 2 * RECORD_BYTES_MAX;
+
+/// A chunk of 64 KiB and a head: all of a small response.
+const BATCH_BYTES_FIRST: usize = 5 * RECORD_BYTES_MAX;
 
 /// What a send or a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,82 +61,65 @@ pub enum Received {
 /// Why received bytes ended the connection.
 #[derive(Debug)]
 pub enum ReceiveError {
-    /// The peer broke the TLS protocol; an alert for it is queued.
-    Tls(rustls::Error),
+    /// TLS is over; an alert for the client, if it is to be told why, is pending.
+    Tls(SessionError),
     /// More bytes than a request may have before it is answered.
     TooMany,
 }
 
 impl Transport {
     /// The transport of a connection that was accepted on a TLS listener.
-    pub fn tls(mut connection: ServerConnection) -> Self {
-        connection.set_buffer_limit(Some(TLS_PENDING_BYTES_MAX));
-        Transport::Tls(Box::new(connection))
+    pub fn tls(settings: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        let session = Session::new(settings)?;
+        Ok(Transport::Tls(Box::new(TlsTransport { session, batch_bytes: BATCH_BYTES_FIRST })))
     }
 
     /// Takes bytes from the socket in, and adds the client's plaintext to `inbox`. `Ended` when the client
     /// has said that it sends no more.
-    pub fn receive(&mut self, mut bytes: &[u8], inbox: &mut Vec<u8>) -> Result<Received, ReceiveError> {
+    pub fn receive(&mut self, bytes: &[u8], inbox: &mut Vec<u8>) -> Result<Received, ReceiveError> {
         match self {
-            Transport::Cleartext => inbox.extend_from_slice(bytes),
-            Transport::Tls(connection) => {
-                while !bytes.is_empty() {
-                    // Nothing is read after the peer's close_notify.
-                    if connection.read_tls(&mut bytes).map_err(|_| ReceiveError::TooMany)? == 0 {
-                        return Ok(Received::Ended);
-                    }
-                    let state = connection.process_new_packets().map_err(ReceiveError::Tls)?;
-                    take_plaintext(connection, state.plaintext_bytes_to_read(), inbox)?;
-                    if state.peer_has_closed() {
-                        return Ok(Received::Ended);
-                    }
-                }
+            Transport::Cleartext => {
+                inbox.extend_from_slice(bytes);
+                if inbox.len() > INBOX_BYTES_MAX { Err(ReceiveError::TooMany) } else { Ok(Received::Open) }
             }
+            Transport::Tls(tls) => match tls.session.receive(bytes, inbox) {
+                Err(SessionError::TooMany) => Err(ReceiveError::TooMany),
+                result => result.map_err(ReceiveError::Tls),
+            },
         }
-        if inbox.len() > INBOX_BYTES_MAX { Err(ReceiveError::TooMany) } else { Ok(Received::Open) }
     }
 
-    /// Whether a TLS handshake is still going on.
-    pub fn is_handshaking(&self) -> bool {
-        matches!(self, Transport::Tls(connection) if connection.is_handshaking())
+    /// The TLS version that was settled on, and whether a session was resumed; `None` on cleartext and during a handshake.
+    pub fn handshake(&self) -> Option<(TlsVersion, bool)> {
+        let Transport::Tls(tls) = self else { return None };
+        Some((tls.session.version()?, tls.session.is_resumed()))
     }
 
-    /// The TLS version that was settled on, or is about to be; `None` on cleartext.
-    pub fn tls_version(&self) -> Option<TlsVersion> {
-        let Transport::Tls(connection) = self else { return None };
-        Some(match connection.protocol_version() {
-            Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::Tls12,
-            _ => TlsVersion::Tls13,
-        })
+    /// Whether the connection should end soon, because its key has sealed nearly all that it may and there is no other.
+    pub fn is_wearing_out(&self) -> bool {
+        matches!(self, Transport::Tls(tls) if tls.session.is_wearing_out())
     }
 
     /// Whether sealed bytes wait for the socket.
     pub fn has_pending(&self) -> bool {
-        matches!(self, Transport::Tls(connection) if connection.wants_write())
+        matches!(self, Transport::Tls(tls) if !tls.session.pending().is_empty())
     }
 
-    /// Sends as much of `slices` as the socket takes, after whatever is pending.
-    pub fn send(&mut self, socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<Sent> {
+    /// Sends as much of `slices` as the socket takes, after whatever is pending. TLS seals into `seal_buffer`, whose contents
+    /// mean nothing to others.
+    pub fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slices: &[IoSlice<'_>],
+        seal_buffer: &mut [u8],
+    ) -> io::Result<Sent> {
         match self {
             Transport::Cleartext => {
                 let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
-                let taken_bytes = match send_now(socket, slices) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                    result => result?,
-                };
+                let taken_bytes = send_now(socket, slices)?;
                 Ok(Sent { taken_bytes, wire_bytes: taken_bytes as u64, blocked: taken_bytes < wanted })
             }
-            Transport::Tls(connection) => {
-                let mut taken_bytes = 0;
-                for slice in slices {
-                    let taken = connection.writer().write(slice)?;
-                    taken_bytes += taken;
-                    if taken < slice.len() {
-                        break;
-                    }
-                }
-                Ok(Sent { taken_bytes, ..flush(connection, socket)? })
-            }
+            Transport::Tls(tls) => tls.send(socket, slices, seal_buffer),
         }
     }
 
@@ -126,62 +127,74 @@ impl Transport {
     pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
         match self {
             Transport::Cleartext => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
-            Transport::Tls(connection) => flush(connection, socket),
+            Transport::Tls(tls) => tls.send(socket, &[], &mut []),
         }
     }
 
     /// Queues the farewell that tells a complete response from a cut one (RFC 8446 6.1); nothing on cleartext.
     pub fn say_goodbye(&mut self) {
-        if let Transport::Tls(connection) = self {
-            connection.send_close_notify();
+        if let Transport::Tls(tls) = self {
+            tls.session.say_goodbye();
         }
     }
 }
 
-fn take_plaintext(
-    connection: &mut ServerConnection,
-    length: usize,
-    inbox: &mut Vec<u8>,
-) -> Result<(), ReceiveError> {
-    if inbox.len() + length > INBOX_BYTES_MAX {
-        return Err(ReceiveError::TooMany);
-    }
-    let start = inbox.len();
-    inbox.resize(start + length, 0);
-    // The reader holds exactly `length` bytes, so that this neither blocks nor ends early.
-    connection.reader().read_exact(&mut inbox[start..]).map_err(|_| ReceiveError::TooMany)
-}
-
-fn flush(connection: &mut ServerConnection, socket: BorrowedFd<'_>) -> io::Result<Sent> {
-    let mut sent = Sent { taken_bytes: 0, wire_bytes: 0, blocked: false };
-    while connection.wants_write() && !sent.blocked {
-        match connection.write_tls(&mut SocketWriter(socket)) {
-            Ok(written) => sent.wire_bytes += written as u64,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => sent.blocked = true,
-            Err(error) => return Err(error),
+impl TlsTransport {
+    /// Seals a batch and sends it, after what is pending, by one system call.
+    fn send(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slices: &[IoSlice<'_>],
+        seal_buffer: &mut [u8],
+    ) -> io::Result<Sent> {
+        let wanted_bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        let pending_bytes = self.session.pending().len();
+        let room_bytes = self.batch_bytes.saturating_sub(pending_bytes).min(seal_buffer.len());
+        let room = &mut seal_buffer[..room_bytes];
+        let (taken_bytes, sealed_bytes) = if wanted_bytes == 0 {
+            (0, 0)
+        } else {
+            let plaintext = slices.iter().map(|slice| &**slice);
+            self.session.seal(plaintext, room).map_err(io::Error::other)?
+        };
+        // A page of a mapping that went away meanwhile was sealed as zeroes.
+        if !faults::is_intact() {
+            return Err(io::Error::other("what was sealed is not what the file holds"));
         }
+        let sealed = &room[..sealed_bytes];
+        let sent_bytes = send_now(socket, &[IoSlice::new(self.session.pending()), IoSlice::new(sealed)])?;
+        self.session.sent(sent_bytes.min(pending_bytes));
+        self.session.keep(&sealed[sent_bytes.saturating_sub(pending_bytes)..]);
+        let blocked = if sent_bytes < pending_bytes + sealed_bytes {
+            self.batch_bytes = sent_bytes.clamp(BATCH_BYTES_MIN, SEAL_BUFFER_BYTES);
+            true
+        } else if taken_bytes == wanted_bytes {
+            false
+        } else if has_room(socket) {
+            self.batch_bytes = (2 * self.batch_bytes).min(SEAL_BUFFER_BYTES);
+            false
+        } else {
+            // Sealing more would only make something to keep.
+            true
+        };
+        Ok(Sent { taken_bytes, wire_bytes: sent_bytes as u64, blocked })
     }
-    Ok(sent)
 }
 
+/// Whether the socket would be reported as writable; a socket that has failed is, too.
+fn has_room(socket: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::OUT)];
+    poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
+}
+
+/// Sends what the socket takes at once; 0 when its buffer is full.
 fn send_now(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    if slices.iter().all(|slice| slice.is_empty()) {
+        return Ok(0);
+    }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    Ok(sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags)?)
-}
-
-/// The socket as rustls wants to write to it.
-struct SocketWriter<'a>(BorrowedFd<'a>);
-
-impl Write for SocketWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        send_now(self.0, &[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        send_now(self.0, slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    match sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags) {
+        Err(Errno::AGAIN) => Ok(0),
+        result => Ok(result?),
     }
 }

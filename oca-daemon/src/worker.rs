@@ -1,41 +1,33 @@
-#![expect(
-    unsafe_code,
-    reason = "takes ownership of accepted descriptors, and lends the ring the wake-up counter"
-)]
 //! A worker: one thread on one core, with its own ring, its own listeners and its own connections. It waits
 //! for completions and applies each to the connection that it is about; only one thing happens at a time, and
-//! nothing waits but the ring.
+//! nothing waits but the ring. The files beside this one: `accepting`, `reading`, `messages`.
+
+mod accepting;
+mod messages;
+mod reading;
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cache_store::CHUNK_BYTES;
 use control_client::config::AtCapacity;
-use rustix::net::getpeername;
-use rustix::net::sockopt::set_socket_linger;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-use rustls::ServerConnection;
 use slab::Slab;
 
-use crate::acceptor::{Acceptor, pause_for};
+use crate::acceptor::Acceptor;
 use crate::access_log::LogSender;
 use crate::connection::Connection;
-use crate::demand::WorkerDemand;
-use crate::disk_reads::{FinishedRead, ReadError};
-use crate::limits::{IDLE_WAIT, REFUSALS_PART, SURRENDER_AFTER, TIMER_TICK};
+use crate::limits::IDLE_WAIT;
 use crate::listener::Listener;
-use crate::mailbox::{Letters, Message};
+use crate::mailbox::Letters;
 use crate::reactor::Reactor;
-use crate::read_queue::Place;
 use crate::ring::{Completion, RingError};
 use crate::service::Service;
-use crate::stats::{AcceptPause, CloseCause, ReadEnd, Transport as TransportKind, monotonic_millis};
+use crate::stats::monotonic_millis;
+use crate::tier::SampleSender;
 use crate::token::{ConnectionId, Token};
-use crate::transport::Transport;
 
 /// One worker, on its own thread.
 struct Worker {
@@ -67,6 +59,8 @@ pub struct WorkerSettings {
     pub volume_count: usize,
     /// Its end of the access log.
     pub log: LogSender,
+    /// What it tells the RAM tier.
+    pub samples: SampleSender,
 }
 
 /// Starts a worker's thread, pinned to the `service.worker`-th core that the process may use, and returns
@@ -95,7 +89,8 @@ pub fn spawn(settings: WorkerSettings) -> Result<JoinHandle<()>, RingError> {
 impl Worker {
     fn new(settings: WorkerSettings) -> Result<Self, RingError> {
         pin(settings.service.worker);
-        let reactor = Reactor::new(settings.read_buffer_bytes, settings.volume_count, settings.log)?;
+        let WorkerSettings { read_buffer_bytes, volume_count, log, samples, .. } = settings;
+        let reactor = Reactor::new(read_buffer_bytes, volume_count, log, samples)?;
         settings.service.stats.buffers_total(reactor.reads.buffers.count() as u64 * CHUNK_BYTES);
         let one_by_one = settings.service.at_capacity == AtCapacity::Pause;
         let acceptors = settings
@@ -194,238 +189,6 @@ impl Worker {
             self.connections.remove(id.slot as usize);
         }
         true
-    }
-
-    // ---- accepting ----
-
-    fn arm_acceptors(&mut self) {
-        let (now, has_room) = (self.reactor.now, self.connections.len() < self.service.connections_max);
-        for acceptor in &mut self.acceptors {
-            if has_room {
-                acceptor.open();
-            }
-            acceptor.arm(now, &mut self.reactor.ring);
-        }
-        if self.is_held_up && !self.acceptors.iter().any(|acceptor| acceptor.is_held_up(now)) {
-            self.is_held_up = false;
-            self.service.stats.accept_resumed();
-        }
-    }
-
-    fn on_accepted(&mut self, index: u32, completion: &Completion) {
-        if !completion.more {
-            self.acceptors[index as usize].disarmed();
-        }
-        if completion.result >= 0 {
-            // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
-            let socket = unsafe { OwnedFd::from_raw_fd(completion.result) };
-            self.admit(socket, self.acceptors[index as usize].kind());
-        } else {
-            let error = io::Error::from_raw_os_error(-completion.result);
-            if let Some(cause) = pause_for(&error) {
-                if cause == AcceptPause::SystemError {
-                    tracing::warn!(worker = self.service.worker, %error, "accept failed; trying again shortly");
-                }
-                self.is_held_up = true;
-                self.acceptors[index as usize].pause(self.reactor.now);
-                self.service.stats.accept_paused(cause, monotonic_millis());
-            }
-        }
-        while self.acceptors[index as usize].is_ready_to_drain() {
-            let Some(socket) = self.acceptors[index as usize].drain() else { break };
-            self.admit(socket, self.acceptors[index as usize].kind());
-        }
-    }
-
-    /// Makes a connection of an accepted socket, or sends it away.
-    fn admit(&mut self, socket: OwnedFd, kind: TransportKind) {
-        // A client that has gone already has no name; nothing is lost with it.
-        let Some(peer) = getpeername(&socket).ok().flatten().and_then(|name| SocketAddr::try_from(name).ok())
-        else {
-            return;
-        };
-        let count = self.connections.len();
-        // Where clients are to wait, what has been accepted is served: the overshoot is one connection per listener.
-        let is_full = count >= self.service.connections_max && self.service.at_capacity == AtCapacity::Refuse;
-        let refusals_max = self.service.connections_max / REFUSALS_PART + 1;
-        if is_full && (kind == TransportKind::Tls || count >= self.service.connections_max + refusals_max) {
-            let _ = set_socket_linger(&socket, Some(Duration::ZERO));
-            self.service.stats.accepted(kind);
-            self.service.stats.closed(kind, CloseCause::Capacity);
-            return;
-        }
-        let Some(transport) = self.transport(kind) else { return };
-        self.generation = self.generation.wrapping_add(1);
-        let entry = self.connections.vacant_entry();
-        let id = ConnectionId { slot: entry.key() as u32, generation: self.generation };
-        entry.insert(Connection::accept(id, socket, peer, transport, &mut self.reactor, &self.service));
-        if is_full {
-            self.with_connection(id, Connection::refuse_for_capacity);
-        } else if self.stop_deadline.is_some() {
-            self.with_connection(id, Connection::on_stop);
-        }
-        self.fill_acceptors();
-    }
-
-    fn transport(&self, kind: TransportKind) -> Option<Transport> {
-        match kind {
-            TransportKind::Cleartext => Some(Transport::Cleartext),
-            TransportKind::Tls => {
-                let settings = self.service.tls.clone()?;
-                ServerConnection::new(settings).ok().map(Transport::tls)
-            }
-        }
-    }
-
-    /// Where the operator chose to let clients wait rather than refuse them, stops accepting at the bound.
-    fn fill_acceptors(&mut self) {
-        let is_full = self.connections.len() >= self.service.connections_max;
-        if !is_full || self.service.at_capacity != AtCapacity::Pause {
-            return;
-        }
-        for acceptor in &mut self.acceptors {
-            if acceptor.fill(&mut self.reactor.ring) {
-                self.is_held_up = true;
-                self.service.stats.accept_paused(AcceptPause::Capacity, monotonic_millis());
-            }
-        }
-    }
-
-    // ---- reads ----
-
-    fn on_read(&mut self, slot: u32, result: i32) {
-        let Some(read) = self.reactor.reads.finish(slot, result, &mut self.reactor.ring) else { return };
-        self.count_read(&read);
-        if let Err(error) = &read.outcome {
-            let bundle = read.bundle.bundle();
-            tracing::warn!(path = bundle.key().path.as_str(), %error, "a read brought no bytes that may be served");
-            match error {
-                ReadError::Failed(error) => self.service.store.report_read_error(bundle, error),
-                ReadError::Truncated => {
-                    self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Truncated)
-                }
-                ReadError::Corrupt(_) => {
-                    self.service.store.report_corrupt(bundle, cache_store::QuarantineReason::Data)
-                }
-            }
-        }
-        let reader = read.reader;
-        let mut read = Some(read);
-        self.with_connection(reader, |connection, reactor, service| {
-            if let Some(read) = read.take() {
-                connection.on_read(read, reactor, service);
-            }
-        });
-        if let Some(FinishedRead { outcome: Ok(buffers), .. }) = read {
-            self.reactor.reads.take_back(buffers);
-        }
-    }
-
-    fn count_read(&self, read: &FinishedRead) {
-        let (end, bytes) = match &read.outcome {
-            Ok(_) => (ReadEnd::Complete, read.length_bytes),
-            Err(ReadError::Failed(_)) => (ReadEnd::Failed, 0),
-            Err(ReadError::Truncated) => (ReadEnd::Truncated, 0),
-            Err(ReadError::Corrupt(_)) => (ReadEnd::Corrupt, 0),
-        };
-        let duration = self.reactor.now.saturating_duration_since(read.began);
-        self.service.stats.read_ended(read.bundle.bundle().volume().0, end, bytes, duration);
-    }
-
-    /// Gives free buffers to those who wait for them, one in each volume's line at a time.
-    fn serve_lines(&mut self) {
-        self.reclaim_buffers();
-        loop {
-            let mut has_called = false;
-            for volume in self.reactor.reads.volumes() {
-                if let Some(id) = self.reactor.reads.call(volume) {
-                    has_called = true;
-                    self.with_connection(id, |connection, reactor, service| {
-                        connection.on_turn(volume, reactor, service)
-                    });
-                }
-            }
-            if !has_called {
-                break;
-            }
-        }
-        let connections = &self.connections;
-        self.reactor.reads.tidy(connections.len(), |id| {
-            let connection = connections.get(id.slot as usize).filter(|connection| connection.id() == id);
-            connection.map_or(Place::None, Connection::place)
-        });
-    }
-
-    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a
-    /// tick, since it looks at every connection.
-    fn reclaim_buffers(&mut self) {
-        let is_due = self.reactor.now >= self.surrendered_at + TIMER_TICK;
-        if is_due && self.reactor.reads.is_short_of_buffers() {
-            self.surrendered_at = self.reactor.now;
-            for (_, connection) in &mut self.connections {
-                connection.surrender_buffers(SURRENDER_AFTER, &mut self.reactor);
-            }
-        }
-    }
-
-    // ---- messages, and the end ----
-
-    fn arm_wake(&mut self) {
-        // SAFETY: the counter is boxed, and lives until the worker's loop has ended and the ring with it.
-        unsafe {
-            self.reactor.ring.read_event(self.letters.event(), &raw mut *self.wake_counter, Token::Wake)
-        };
-    }
-
-    fn on_wake(&mut self) {
-        self.arm_wake();
-        while let Some(message) = self.letters.next() {
-            match message {
-                Message::Opened { connection, ticket, result } => {
-                    self.with_connection(connection, |connection, reactor, service| {
-                        connection.on_opened(ticket, result, reactor, service);
-                    });
-                }
-                Message::HandOverDemand { worker, next, answer } => {
-                    let table = std::mem::replace(&mut self.reactor.demand, next);
-                    // Nobody receives it only when the daemon ends.
-                    let _ = answer.send(WorkerDemand { worker, table });
-                }
-                Message::Stop { deadline } => self.begin_stop(deadline),
-            }
-        }
-    }
-
-    /// Empties the accept queues, closes the listeners, and lets what is in flight finish.
-    fn begin_stop(&mut self, deadline: Instant) {
-        self.stop_deadline = Some(deadline);
-        self.for_all(Connection::on_stop);
-        for index in 0..self.acceptors.len() {
-            self.acceptors[index].end(&mut self.reactor.ring);
-            while self.acceptors[index].is_ready_to_drain() {
-                let Some(socket) = self.acceptors[index].drain() else { break };
-                self.admit(socket, self.acceptors[index].kind());
-            }
-        }
-    }
-
-    fn check_stop(&mut self) {
-        if self.stop_deadline.is_some_and(|deadline| self.reactor.now >= deadline) {
-            self.for_all(Connection::on_stop_deadline);
-        }
-    }
-
-    fn for_all(&mut self, event: impl Fn(&mut Connection, &mut Reactor, &Service)) {
-        let ids: Vec<ConnectionId> = self.connections.iter().map(|(_, connection)| connection.id()).collect();
-        for id in ids {
-            self.with_connection(id, &event);
-        }
-    }
-
-    fn has_finished(&self) -> bool {
-        self.stop_deadline.is_some()
-            && self.connections.is_empty()
-            && self.acceptors.iter().all(|acceptor| acceptor.has_ended())
     }
 
     fn next_wait(&self) -> Duration {

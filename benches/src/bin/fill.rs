@@ -2,7 +2,7 @@
 //!
 //! | figure | what is compared |
 //! |---|---|
-//! | throughput | a fill, against the source alone (the same objects over as many connections, thrown away) and the disk alone (the same bytes, direct) |
+//! | throughput | a fill, against the source alone (the same objects over as many connections, thrown away), the disk alone (the same bytes, direct), and a bare loop that does the work of both and of the agent |
 //! | rate cap | the most bytes that the agent takes over any one second, counted where they go into its sockets |
 //! | beside it | the 99th percentile of a hot request's latency while an uncapped fill runs, against its value alone, in turn |
 //!
@@ -11,6 +11,7 @@
 //! figure. The folder is made where `TMPDIR` says: on the disk to measure.
 
 mod fill {
+    pub(crate) mod bare_fill;
     pub(crate) mod catalogue;
     pub(crate) mod client;
     pub(crate) mod figures;
@@ -19,6 +20,7 @@ mod fill {
     pub(crate) mod probe;
     pub(crate) mod relay;
     pub(crate) mod site;
+    pub(crate) mod throughput;
 }
 
 use std::path::{Path, PathBuf};
@@ -33,11 +35,11 @@ use demo::failure::{Failure, Step};
 use demo::role::{StartedAs, play};
 use fill::catalogue::{Catalogue, CatalogueSize, HOT_OBJECT_BYTES, targets_of};
 use fill::figures::{self, Figure};
-use fill::limits_alone;
 use fill::placement::{Side, lower_agent, stand_process};
 use fill::probe::{Latencies, Probe};
 use fill::relay::Relay;
 use fill::site::{Filled, Site, SiteOptions, settle};
+use fill::throughput::throughput;
 
 /// `fill.concurrency`, at its default: as many connections and pieces has what the fill is held against.
 const CONCURRENCY: usize = 8;
@@ -149,7 +151,7 @@ async fn measure(scale: &Scale, only: Option<Part>) -> Result<Vec<Figure>, Failu
     let mut figures = Vec::new();
     let is_asked = |part| only.is_none_or(|only| only == part);
     if is_asked(Part::Throughput) {
-        figures.extend(bench.throughput(&catalogue).await?);
+        figures.extend(throughput(&bench, &catalogue).await?);
     }
     if is_asked(Part::RateCap) {
         figures.extend(bench.rate_cap(&catalogue).await?);
@@ -169,54 +171,6 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Source, disk and fill in turn, on all cores.
-    async fn throughput(&self, catalogue: &Catalogue) -> Result<Vec<Figure>, Failure> {
-        let titles: Vec<&Title> = catalogue.titles.iter().collect();
-        let origin = catalogue.origin.url();
-        let site = self.site(catalogue, "throughput", &origin, &titles, UNCAPPED, Side::Everywhere).await?;
-        let bytes = catalogue.bytes();
-        let per_second = |took: Duration| bytes as f64 / took.as_secs_f64();
-        let (mut sources, mut writes, mut verified, mut slower) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        println!("\nMB/s    source alone   disk alone: written   read back   written and read back   fill");
-        for _ in 0..self.scale.rounds {
-            let source =
-                limits_alone::source(catalogue.origin.address(), &catalogue.targets(), bytes, CONCURRENCY)?;
-            let (files, file_bytes) = (catalogue.titles.len(), title_bytes(catalogue));
-            let disk = limits_alone::disk(&self.folder.join("disk"), files, file_bytes, CONCURRENCY)?;
-            settle().await;
-            let filling = site.begin_fill(catalogue).await?;
-            let filled = site.end_fill(filling, catalogue, bytes).await?;
-            site.retire_all_but(&catalogue.hot).await?;
-            let ours = per_second(filled.took);
-            let (source, write, both) = (per_second(source), per_second(disk.write), disk.write + disk.read);
-            println!(
-                "{:>20.0} {:>21.0} {:>11.0} {:>23.0} {:>6.0}   processor seconds per GB: agent {:.2}, origin {:.2}",
-                source / 1e6,
-                write / 1e6,
-                per_second(disk.read) / 1e6,
-                per_second(both) / 1e6,
-                ours / 1e6,
-                filled.agent_seconds * 1e9 / bytes as f64,
-                filled.origin_seconds * 1e9 / bytes as f64,
-            );
-            sources.push((ours, source));
-            writes.push((ours, write));
-            verified.push((ours, per_second(both)));
-            slower.push((ours, source.min(write)));
-        }
-        site.stop().await?;
-        let scenario = format!("fill of {}", ByteCount::new(bytes));
-        let figure =
-            |peer, pairs: &[(f64, f64)]| Figure::of_pairs(&scenario, "bytes_per_second", peer, pairs);
-        Ok(vec![
-            figure("source alone", &sources),
-            figure("disk alone, written", &writes),
-            figure("disk alone, written and read back", &verified),
-            figure("the slower of source and disk, written", &slower),
-        ])
-    }
-
     /// A capped fill through a relay that counts.
     async fn rate_cap(&self, catalogue: &Catalogue) -> Result<Vec<Figure>, Failure> {
         let titles: Vec<&Title> = catalogue.titles.iter().take(self.scale.capped_titles).collect();
@@ -311,8 +265,4 @@ async fn beside(site: &Site, catalogue: &Catalogue, probe: &Probe) -> Result<(La
     let probing = probe.start()?;
     let filled = site.end_fill(filling, catalogue, catalogue.bytes()).await?;
     Ok((probing.finish()?, filled))
-}
-
-fn title_bytes(catalogue: &Catalogue) -> u64 {
-    catalogue.size.segments * catalogue.size.segment_bytes
 }

@@ -33,8 +33,10 @@ pub struct ControlPlaneConfig {
     /// How long appliances wait for a peer of their site before they fetch from afar.
     #[serde(with = "duration")]
     pub escalation: Duration,
-    /// Where content comes from in the first place, in the order in which to try them.
+    /// Where appliances fill from in the first place, in the order in which to try them. Clients are not sent there.
     pub origins: Vec<OriginConfig>,
+    /// Base URLs to which clients are sent where no appliance has what they want.
+    pub client_origins: Vec<String>,
     /// What appliances are told to wait between two reports.
     #[serde(with = "duration")]
     pub report_interval: Duration,
@@ -64,10 +66,8 @@ impl Default for ControlPlaneConfig {
             misses: 3,
             recoveries: 2,
             escalation: Duration::from_secs(600),
-            origins: vec![OriginConfig {
-                name: "origin".to_owned(),
-                url: "https://origin.example.net".to_owned(),
-            }],
+            origins: Vec::new(),
+            client_origins: Vec::new(),
             report_interval: Duration::from_secs(60),
             manifest_interval: Duration::from_secs(3600),
         }
@@ -100,6 +100,7 @@ impl ControlPlaneConfig {
             );
         }
         self.check_origins(problems);
+        self.check_client_origins(problems);
         problems.check_duration(
             "control_plane.report_interval",
             self.report_interval,
@@ -136,6 +137,14 @@ impl ControlPlaneConfig {
                     "give each a name of its own: reports tell them apart by it",
                 );
             }
+        }
+    }
+
+    fn check_client_origins(&self, problems: &mut Problems) {
+        let origins = &self.client_origins;
+        problems.check_count("control_plane.client_origins", origins.len(), 0..=limits::ORIGINS_MAX);
+        for (index, url) in origins.iter().enumerate() {
+            problems.check_url(&format!("control_plane.client_origins[{index}]"), url);
         }
     }
 

@@ -24,7 +24,7 @@ pub struct FillConfig {
     pub night_bytes: ByteCount,
     /// What is left free on each volume.
     pub keep_free: ByteCount,
-    /// A bundle replaces others only if within so many days it serves more than it costs to fetch.
+    /// A bundle replaces others only if within so many days it serves so much more than they do that it pays for the bytes.
     pub churn_days: u32,
     /// Objects that are fetched at once.
     pub concurrency: u32,

@@ -29,13 +29,6 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             "add { chain = \"/etc/oca/tls/name.pem\", key = \"/etc/oca/tls/name.key\" }, or empty serve.listen_tls",
         );
     }
-    if config.fill.socket == config.admin.socket {
-        problems.add(
-            "fill.socket",
-            "it is the daemon's admin.socket".to_owned(),
-            "give the agent a socket of its own, for example /run/oca-fill/agent.sock",
-        );
-    }
     let roles = [
         ("serve.listen", &config.serve.listen),
         ("serve.listen_tls", &config.serve.listen_tls),
@@ -54,6 +47,17 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             }
             seen.push((key, *address));
         }
+    }
+}
+
+/// The agent's socket is not the daemon's.
+pub(super) fn check_sockets(config: &Config, problems: &mut Problems) {
+    if config.fill.socket == config.admin.socket {
+        problems.add(
+            "fill.socket",
+            "it is the daemon's admin.socket".to_owned(),
+            "give the agent a socket of its own, for example /run/oca-fill/agent.sock",
+        );
     }
 }
 

@@ -1,3 +1,4 @@
+mod ram_tier;
 mod workers;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use super::{listeners, optional};
 use crate::limits;
 use crate::units::{ByteCount, display_duration, duration};
 
+pub use ram_tier::RamTier;
 pub use workers::Workers;
 
 /// `[serve]`: what clients meet.
@@ -51,6 +53,8 @@ pub struct ServeConfig {
     pub retry_after: Duration,
     /// Memory for reads of disks, per worker.
     pub read_buffers: ByteCount,
+    /// Memory for blocks that are asked for most, locked.
+    pub ram_tier: RamTier,
     /// `TCP_NOTSENT_LOWAT`: unsent bytes that a socket holds.
     pub notsent_lowat: ByteCount,
     /// `Access-Control-Allow-Origin`; `None`, written `""`, sends no CORS fields.
@@ -90,6 +94,7 @@ impl Default for ServeConfig {
             shutdown_timeout: Duration::from_secs(30),
             retry_after: Duration::from_secs(5),
             read_buffers: ByteCount::mib(64),
+            ram_tier: RamTier::Auto,
             notsent_lowat: ByteCount::kib(128),
             allow_origin: Some("*".to_owned()),
             segment_max_age: Duration::from_secs(365 * 86_400),
@@ -126,6 +131,9 @@ impl ServeConfig {
             &limits::READ_BUFFERS,
             "every worker takes so much; the default is 64 MiB",
         );
+        if let RamTier::Size(size) = self.ram_tier {
+            problems.check_range("serve.ram_tier", size, &limits::RAM_TIER, "\"auto\" suits most servers");
+        }
         problems.check_range(
             "serve.notsent_lowat",
             self.notsent_lowat,

@@ -54,7 +54,13 @@ fn parse(bytes: &[u8]) -> Result<State, String> {
     if checksum.ok_or("no checksum")? != digest::sha256(json) {
         return Err("the checksum does not fit".to_owned());
     }
-    serde_json::from_slice(json).map_err(|error| error.to_string())
+    let state: State = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+    match &state.in_flight {
+        Some(delivery) if delivery.sequence != state.sequence => {
+            Err(format!("report {} is in flight, and {} is its number", delivery.sequence, state.sequence))
+        }
+        _ => Ok(state),
+    }
 }
 
 /// Returns when the state is on the medium under its name.

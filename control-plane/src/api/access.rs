@@ -9,6 +9,9 @@ use control_client::fleet::ApplianceName;
 use super::{Api, Problem};
 use crate::registry;
 
+/// Whose an operator's contents and answers are. No appliance has such a name.
+pub(super) const OPERATOR: &str = "*operator*";
+
 impl Api {
     /// The appliance of that name, if it shows its own token. Whether there is such an appliance is not told
     /// to others.

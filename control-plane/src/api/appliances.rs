@@ -7,13 +7,15 @@ use axum::response::{IntoResponse, Response};
 use control_client::admin::Failure;
 use control_client::content::Sha256;
 use control_client::descriptor::Descriptor;
-use control_client::fill_manifest::SignedManifest;
-use control_client::fleet::ApplianceName;
+use control_client::fill_manifest::{NO_MANIFEST, SignedManifest};
+use control_client::limits::REPORT_BYTES_MAX;
 use control_client::report::{Enrolment, Report, ReportAnswer};
 use control_client::sources::{SourcesAnswer, SourcesRequest};
 use control_client::wire::DocumentVersion;
 
-use super::{ApplianceDetail, Problem, Shared, json, json_text, views};
+use super::access::OPERATOR;
+use super::answer::json;
+use super::{ApplianceDetail, Problem, Shared, named, views};
 use crate::plane::now;
 use crate::{catalogue, limits, planning};
 
@@ -36,13 +38,13 @@ pub(super) async fn enrol(
     body: Body,
 ) -> Result<Response, Problem> {
     let name = api.appliance(&name, &headers).await?;
-    let content = api.content::<Enrolment>(&headers, body, limits::CONTENT_BYTES_MAX).await?;
+    let content = api.content::<Enrolment>(name.as_str(), &headers, body, limits::CONTENT_BYTES_MAX).await?;
     api.plane.enrol(&name, &content.document, now()).await?;
     let admin_url = content.document.admin_url.clone();
-    if !admin_url.is_empty() {
+    if !admin_url.is_empty() && api.plane.is_unknown(&name) {
         // At once, so that the others of its site know of it when they ask for sources.
         let api = std::sync::Arc::clone(&api);
-        tokio::spawn(async move { api.plane.poll(&api.poller, &name, &admin_url).await });
+        tokio::spawn(async move { api.plane.poll_first(&api.poller, &name, &admin_url).await });
     }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -63,9 +65,9 @@ pub(super) async fn appliance(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     api.operator(&headers)?;
-    let absent = || Problem::absent(format!("there is no appliance {name:?}"));
-    let name = ApplianceName::parse(&name).map_err(|_| absent())?;
-    json(&views::detail(&api.plane, &name).await?.ok_or_else(absent)?)
+    let name = named(&name)?;
+    let absent = || Problem::absent(format!("there is no appliance {name}"));
+    api.large_json(OPERATOR, &views::detail(&api.plane, &name).await?.ok_or_else(absent)?)
 }
 
 /// Takes a report. Each number is taken once: what a report counts is never counted twice.
@@ -87,7 +89,7 @@ pub(super) async fn report(
     body: Body,
 ) -> Result<Response, Problem> {
     let name = api.appliance(&name, &headers).await?;
-    let content = api.content::<Report>(&headers, body, limits::REPORT_BYTES_MAX).await?;
+    let content = api.content::<Report>(name.as_str(), &headers, body, REPORT_BYTES_MAX as usize).await?;
     json(&api.plane.report(&name, &content.document, now()).await?)
 }
 
@@ -99,8 +101,14 @@ pub(super) async fn report(
         ("if-none-match" = Option<String>, Header, description = "The sequence that is known, in quotes.")
     ),
     responses(
-        (status = 200, description = "The manifest; its ETag is its sequence, in quotes.", body = SignedManifest),
-        (status = 304, description = "It is the one that is known."),
+        (
+            status = 200, description = "The manifest.", body = SignedManifest,
+            headers(("ETag" = String, description = "Its sequence, in quotes."))
+        ),
+        (
+            status = 304, description = "It is the one that is known.",
+            headers(("ETag" = String, description = "Its sequence, in quotes."))
+        ),
         (status = 401, description = "The token is not this appliance's.", body = Failure),
         (status = 404, description = "None has been made yet.", body = Failure),
     )
@@ -112,12 +120,20 @@ pub(super) async fn manifest(
 ) -> Result<Response, Problem> {
     let name = api.appliance(&name, &headers).await?;
     let known = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok()).and_then(sequence_of);
-    let newest = planning::newest(&api.plane.database, &name, known).await?;
-    let (sequence, document) =
-        newest.ok_or_else(|| Problem::absent("no manifest has been made for this appliance yet"))?;
-    let mut response = match document {
-        Some(document) => json_text(document),
-        None => StatusCode::NOT_MODIFIED.into_response(),
+    let none = || {
+        let detail = "no manifest has been made for this appliance yet";
+        Problem::new(StatusCode::NOT_FOUND, NO_MANIFEST, detail)
+    };
+    let database = &api.plane.database;
+    let (mut sequence, bytes) = planning::newest_size(database, &name).await?.ok_or_else(none)?;
+    let mut response = if known == Some(sequence) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        // Before it is read.
+        let room = api.room(name.as_str(), bytes)?;
+        let document;
+        (sequence, document) = planning::newest(database, &name).await?.ok_or_else(none)?;
+        room.send(document.into())
     };
     let tag = HeaderValue::from_str(&format!("\"{sequence}\"")).map_err(|error| Problem::internal(&error))?;
     response.headers_mut().insert(header::ETAG, tag);
@@ -149,13 +165,15 @@ pub(super) async fn sources(
     body: Body,
 ) -> Result<Response, Problem> {
     let name = api.appliance(&name, &headers).await?;
-    let content = api.content::<SourcesRequest>(&headers, body, limits::SOURCES_BYTES_MAX).await?;
+    let content =
+        api.content::<SourcesRequest>(name.as_str(), &headers, body, limits::SOURCES_BYTES_MAX).await?;
     let most = control_client::limits::SOURCES_BUNDLES_MAX;
     if content.document.bundles.len() > most {
         return Err(Problem::refused(format!("one question is for at most {most} bundles")));
     }
-    let bundles = api.plane.sources(&name, &content.document);
-    json(&SourcesAnswer { version: DocumentVersion, bundles })
+    api.plane.first_plan(limits::FIRST_PLAN_WAIT).await;
+    let bundles = api.plane.sources(&name, &content.document, now()).await;
+    api.large_json(name.as_str(), &SourcesAnswer { version: DocumentVersion, bundles })
 }
 
 /// The exact bytes of a descriptor.
@@ -173,9 +191,11 @@ pub(super) async fn descriptor(
     Path(sha256): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    api.any_appliance(&headers).await?;
+    let name = api.any_appliance(&headers).await?;
     let absent = || Problem::absent("the catalogue has no such descriptor");
     let sha256 = Sha256::parse(&sha256).map_err(|_| absent())?;
+    let bytes = catalogue::descriptor_bytes(&api.plane.database, &sha256).await?.ok_or_else(absent)?;
+    let room = api.room(name.as_str(), bytes)?;
     let content = catalogue::descriptor(&api.plane.database, &sha256).await?.ok_or_else(absent)?;
-    Ok(json_text(content))
+    Ok(room.send(content.into()))
 }

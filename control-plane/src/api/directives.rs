@@ -5,10 +5,11 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use control_client::admin::Failure;
-use control_client::fleet::ApplianceName;
 use control_client::report::{Directive, Order};
 
-use super::{Problem, Shared, json};
+use super::access::OPERATOR;
+use super::answer::json;
+use super::{Problem, Shared, named};
 use crate::limits;
 use crate::plane::now;
 
@@ -34,8 +35,7 @@ pub(super) async fn order(
     body: Body,
 ) -> Result<Response, Problem> {
     api.operator(&headers)?;
-    let name = ApplianceName::parse(&name)
-        .map_err(|_| Problem::absent(format!("there is no appliance {name:?}")))?;
-    let content = api.content::<Order>(&headers, body, limits::CONTENT_BYTES_MAX).await?;
+    let name = named(&name)?;
+    let content = api.content::<Order>(OPERATOR, &headers, body, limits::CONTENT_BYTES_MAX).await?;
     json(&api.plane.order(&name, content.document, now()).await?)
 }

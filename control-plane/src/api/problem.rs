@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +44,13 @@ impl Problem {
         Self { retry_after_seconds: Some(RETRY_AFTER_SECONDS), ..problem }
     }
 
+    /// The same where many ask at once: each is told another moment, so that they do not all come again together.
+    pub fn crowded(detail: impl fmt::Display) -> Self {
+        let draw = RandomState::new().hash_one(0_u8) % u64::from(CROWD_SECONDS);
+        let seconds = RETRY_AFTER_SECONDS + u32::try_from(draw).unwrap_or_default();
+        Self { retry_after_seconds: Some(seconds), ..Self::busy(detail) }
+    }
+
     /// It is this program's own fault, or its database's. What exactly is for the log.
     pub fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
@@ -52,6 +60,9 @@ impl Problem {
 }
 
 const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// What many are told to wait beyond that, at most.
+const CROWD_SECONDS: u32 = 30;
 
 impl From<DatabaseError> for Problem {
     fn from(error: DatabaseError) -> Self {
@@ -74,6 +85,8 @@ impl From<RegistryError> for Problem {
             | RegistryError::UnknownPrefix(_) => Self::absent(error),
             RegistryError::ApplianceTaken(_)
             | RegistryError::SiteTaken(_)
+            | RegistryError::SiteInUse { .. }
+            | RegistryError::TooManyAppliances
             | RegistryError::TooManyDirectives => Self::new(StatusCode::CONFLICT, "conflict", error),
             RegistryError::Topology(_) | RegistryError::Refused(_) => Self::refused(error),
         }
@@ -83,7 +96,7 @@ impl From<RegistryError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content = serde_json::to_vec(&self.failure).unwrap_or_default();
-        let mut response = super::json_text(content);
+        let mut response = super::answer::json_text(content);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {

@@ -10,7 +10,8 @@ use control_client::content::BundlePath;
 use control_client::steering::SteeringAnswer;
 use serde::Deserialize;
 
-use super::{Api, Problem, Shared, json};
+use super::answer::json;
+use super::{Api, Problem, Shared};
 use crate::content_steering::{Base, ContentSteering, DASH_BASE, HLS_BASE, content_steering};
 use crate::fleet::Fleet;
 use crate::steering::Question;
@@ -23,7 +24,7 @@ pub(super) struct SteerQuery {
     client: Option<String>,
     /// The directory that it wants objects of.
     path: String,
-    /// Whether to say why each appliance is where it is: `1`, `true`, or nothing.
+    /// Whether to say why each appliance is where it is: `1`, `true`, or nothing. Only for operators.
     explain: Option<String>,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct SteerQuery {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct PlayerQuery {
-    /// The client's address; left out: whoever asks.
+    /// The client's address; left out: whoever asks, or whom a proxy on this machine names last in X-Forwarded-For.
     client: Option<String>,
     /// The directory that the title's media are below.
     path: String,
@@ -43,10 +44,11 @@ pub(super) struct PlayerQuery {
 
 /// Appliances for one client and one directory, the best first.
 #[utoipa::path(
-    get, path = "/v1/steer", tag = "anyone", params(SteerQuery),
+    get, path = "/v1/steer", tag = "anyone", params(SteerQuery), security((), ("operator" = [])),
     responses(
         (status = 200, description = "Where to ask; the list may be empty.", body = SteeringAnswer),
         (status = 400, description = "The question cannot be one.", body = Failure),
+        (status = 401, description = "An explanation is for operators.", body = Failure),
     )
 )]
 pub(super) async fn steer(
@@ -57,6 +59,10 @@ pub(super) async fn steer(
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(|error| Problem::refused(error.body_text()))?;
     let explain = query.explain.as_deref().is_some_and(|word| matches!(word, "" | "1" | "true"));
+    if explain {
+        // It names the whole fleet, and what polls found there.
+        api.operator(&headers)?;
+    }
     let client = client(query.client.as_deref(), peer, &headers)?;
     let answer = answer(&api, client, &query.path, explain, Fleet::steer)?;
     Ok(for_browsers(json(&answer)?))

@@ -8,6 +8,7 @@ use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::health::HealthReport;
 use control_client::load::Load;
 use control_client::report::HeldBundle;
+use control_client::units::BitRate;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -51,6 +52,9 @@ pub struct ApplianceView {
     pub admin_url: String,
     /// The bytes that bundles may take on it.
     pub capacity_bytes: u64,
+    /// What its links carry towards clients, in bits per second, where its operator said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_bits_per_second: Option<u64>,
     /// When it last reported, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_at: Option<u64>,
@@ -172,6 +176,7 @@ fn view(plane: &ControlPlane, appliance: Appliance) -> ApplianceView {
         serve_urls: appliance.serve_urls,
         admin_url: appliance.admin_url,
         capacity_bytes: appliance.capacity_bytes,
+        link_bits_per_second: appliance.link.map(BitRate::bits_per_second),
         reported_at: appliance.reported_at,
         report_sequence: appliance.report_sequence,
         inventory_revision: appliance.inventory_revision,

@@ -64,8 +64,8 @@ impl DatabaseError {
                     || error
                         .as_database_error()
                         .and_then(|error| error.code())
-                        // SQLITE_BUSY and its kin.
-                        .is_some_and(|code| matches!(&*code, "5" | "261" | "517"))
+                        // SQLITE_BUSY, SQLITE_LOCKED and their kin.
+                        .is_some_and(|code| matches!(&*code, "5" | "6" | "261" | "262" | "517"))
                     || self.is_conflict()
             }
             _ => false,

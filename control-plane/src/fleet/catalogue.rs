@@ -2,7 +2,6 @@
 //! changed at every publication. Divided, so that a change copies a small part.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -33,16 +32,11 @@ pub(super) struct Catalogue {
     parts: Box<[ArcSwap<Part>]>,
     /// Held by whoever changes a part.
     writing: Mutex<()>,
-    additions: AtomicU64,
 }
 
 impl Default for Catalogue {
     fn default() -> Self {
-        Self {
-            parts: (0..PARTS).map(|_| ArcSwap::default()).collect(),
-            writing: Mutex::default(),
-            additions: AtomicU64::default(),
-        }
+        Self { parts: (0..PARTS).map(|_| ArcSwap::default()).collect(), writing: Mutex::default() }
     }
 }
 
@@ -71,11 +65,6 @@ impl Catalogue {
             .iter()
             .find(|edition| edition.generation == bundle.generation)
             .map(|edition| edition.number)
-    }
-
-    /// Rises whenever bundles are added.
-    pub(super) fn additions(&self) -> u64 {
-        self.additions.load(Ordering::Acquire)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -116,7 +105,6 @@ impl Catalogue {
             self.parts[part].store(next.into());
         }
         self.note_below(new_paths);
-        self.additions.fetch_add(1, Ordering::Release);
         left_out
     }
 
@@ -124,16 +112,34 @@ impl Catalogue {
         let _writing = self.lock();
         let part = self.part(&bundle.path);
         let mut next = Part::clone(&part.load());
+        let mut is_last = false;
         if let Some(wanted) = next.bundles.remove(&bundle.path) {
             let editions = wanted.editions.iter().filter(|edition| edition.generation != bundle.generation);
             let editions: Vec<Edition> = editions.copied().collect();
-            // Where none is left, the path stays in the lists of the directories above: it is found to be no
-            // bundle when these are asked for.
-            if !editions.is_empty() {
+            is_last = editions.is_empty();
+            if !is_last {
                 next.bundles
                     .insert(bundle.path.clone(), Arc::new(Wanted { path: bundle.path.clone(), editions }));
             }
             part.store(next.into());
+        }
+        if is_last {
+            self.forget_below(&bundle.path);
+        }
+    }
+
+    /// Takes a path out of the lists of all directories above it.
+    fn forget_below(&self, path: &BundlePath) {
+        for directory in above(path) {
+            let part = self.part(&directory);
+            let mut next = Part::clone(&part.load());
+            if let Some(Below::Some(paths)) = next.below.get_mut(&directory) {
+                paths.retain(|other| other != path);
+                if paths.is_empty() {
+                    next.below.remove(&directory);
+                }
+                part.store(next.into());
+            }
         }
     }
 

@@ -1,12 +1,17 @@
 //! What is known of an appliance's inventory, and how a report changes it.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use control_client::content::BundleKey;
+use control_client::fleet::ApplianceName;
 use control_client::report::{HeldBundle, InventoryReport};
 use roaring::RoaringBitmap;
 
 use super::catalogue::Catalogue;
+use super::{Fleet, Known};
+use crate::steering::Member;
 
 /// What a container takes besides its numbers: its key, its kind, and where its numbers are.
 const CONTAINER_BYTES: u64 = 40;
@@ -15,9 +20,6 @@ const CONTAINER_BYTES: u64 = 40;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inventory {
     revision: Option<u64>,
-    /// Whether it has bundles that the catalogue had not when they were told, and how often had been added to
-    /// the catalogue by then.
-    unknown_at: Option<u64>,
 }
 
 /// A change is based on another revision than the one that is known: all of it is needed.
@@ -44,13 +46,12 @@ impl std::error::Error for WrongRevision {}
 impl Inventory {
     /// A state that was kept.
     pub(super) const fn at(revision: u64) -> Self {
-        Self { revision: Some(revision), unknown_at: None }
+        Self { revision: Some(revision) }
     }
 
-    /// The revision that is known; `None` where it is not, or where bundles that were unknown then may be
-    /// known by now.
-    pub(super) fn revision(&self, catalogue: &Catalogue) -> Option<u64> {
-        self.revision.filter(|_| self.unknown_at.is_none_or(|additions| additions == catalogue.additions()))
+    /// The revision that is known, where one is.
+    pub(super) const fn revision(&self) -> Option<u64> {
+        self.revision
     }
 
     /// What the appliance holds after the report.
@@ -60,11 +61,8 @@ impl Inventory {
         held: &RoaringBitmap,
         catalogue: &Catalogue,
     ) -> Result<RoaringBitmap, WrongRevision> {
-        // Before the look-ups: what is added meanwhile is asked for again.
-        let additions = catalogue.additions();
         let (mut next, added, removed, revision) = match report {
             InventoryReport::Full { revision, bundles } => {
-                self.unknown_at = None;
                 (RoaringBitmap::new(), bundles, &[][..], *revision)
             }
             InventoryReport::Delta { from, revision, added, removed } => {
@@ -79,17 +77,58 @@ impl Inventory {
         for number in removed.iter().filter_map(|bundle| catalogue.number_of(bundle)) {
             next.remove(number);
         }
-        for bundle in added {
-            match catalogue.number_of(&key(bundle)) {
-                Some(number) => {
-                    next.insert(number);
-                }
-                None => self.unknown_at = Some(additions),
-            }
-        }
+        // Those that the catalogue has not are passed over: where it gets one of them, its holders are read again.
+        next.extend(added.iter().filter_map(|bundle| catalogue.number_of(&key(bundle))));
         next.optimize();
         self.revision = Some(revision);
         Ok(next)
+    }
+}
+
+impl Fleet {
+    /// Notes what an appliance says that it holds. A change that is not based on the revision that is known
+    /// is refused: ask for all of it. One that is not known is passed over.
+    pub fn apply_inventory(
+        &self,
+        name: &ApplianceName,
+        report: &InventoryReport,
+    ) -> Result<(), WrongRevision> {
+        let mut appliances = self.lock();
+        let Some(known) = appliances.get_mut(name) else { return Ok(()) };
+        let Some(current) = self.member(name, &known.site) else { return Ok(()) };
+        let held = known.inventory.apply(report, &current.held, &self.catalogue)?;
+        self.hold(&appliances, name, held);
+        Ok(())
+    }
+
+    /// Puts back what was kept of an appliance's inventory: the numbers of its bundles.
+    pub fn restore_inventory(&self, name: &ApplianceName, revision: u64, mut held: RoaringBitmap) {
+        held.optimize();
+        let mut appliances = self.lock();
+        if let Some(known) = appliances.get_mut(name) {
+            known.inventory = Inventory::at(revision);
+            self.hold(&appliances, name, held);
+        }
+    }
+
+    /// Lets the next inventory of an appliance be a full one: it has begun to count anew.
+    pub fn forget_revision(&self, name: &ApplianceName) {
+        if let Some(known) = self.lock().get_mut(name) {
+            known.inventory = Inventory::default();
+        }
+    }
+
+    /// The revision of an appliance's inventory that is known, where one is.
+    pub fn inventory_revision(&self, name: &ApplianceName) -> Option<u64> {
+        self.lock().get(name)?.inventory.revision()
+    }
+
+    fn hold(&self, appliances: &HashMap<ApplianceName, Known>, name: &ApplianceName, held: RoaringBitmap) {
+        let Some(known) = appliances.get(name) else { return };
+        let neighbours = self.appliances_of(&known.site);
+        let shared = neighbours.iter().find(|neighbour| *neighbour.held == held);
+        let held = shared.map_or_else(|| Arc::new(held), |neighbour| Arc::clone(&neighbour.held));
+        self.change(appliances, name, |member| Some(Member { held, ..member.clone() }));
     }
 }
 

@@ -1,6 +1,6 @@
 use control_client::content::{BundlePath, Generation};
 use control_client::fleet::RegionName;
-use control_client::report::HeldBundle;
+use control_client::report::{HeldBundle, InventoryReport};
 
 use super::*;
 
@@ -92,19 +92,6 @@ fn changes_of_an_inventory_are_applied_to_the_revision_that_they_are_based_on() 
 }
 
 #[test]
-fn an_inventory_with_bundles_that_come_into_the_catalogue_later_is_asked_for_again() {
-    let fleet = fleet();
-    let name = appliance("oca-1");
-    fleet.apply_inventory(&name, &full(1, [bundle(1, 1), bundle(9, 1)])).unwrap();
-    assert_eq!(fleet.inventory_revision(&name), Some(1));
-    fleet.add_bundles([(bundle(9, 1), 9)]);
-    assert_eq!(fleet.inventory_revision(&name), None);
-    fleet.apply_inventory(&name, &full(1, [bundle(1, 1), bundle(9, 1)])).unwrap();
-    assert_eq!(fleet.inventory_revision(&name), Some(1));
-    assert_eq!(steered(&fleet, "192.0.2.9", 9), ["oca-1", "origin"]);
-}
-
-#[test]
 fn the_newest_edition_that_is_held_comes_first() {
     let fleet = fleet();
     fleet.add_bundles([(bundle(1, 2), 12)]);
@@ -191,7 +178,7 @@ fn an_inventory_that_was_kept_is_put_back() {
 }
 
 #[test]
-fn a_player_is_sent_to_who_holds_every_representation_of_a_title() {
+fn a_player_is_sent_first_to_who_holds_most_of_a_titles_representations() {
     let fleet = fleet();
     let path = |text: &str| BundlePath::parse(text).unwrap();
     let key = |text: &str| BundleKey { path: path(text), generation: Generation::new(1) };
@@ -212,7 +199,7 @@ fn a_player_is_sent_to_who_holds_every_representation_of_a_title() {
         told(&path("/t/abc"))[..2],
         [
             "oca-2: place 1 (tier 0, site berlin): holds all 3 bundles, 50 % in use",
-            "oca-1: left out (tier 0, site berlin): it does not hold /t/abc/audio/en",
+            "oca-1: place 2 (tier 0, site berlin): holds 2 of 3 bundles, 50 % in use",
         ]
     );
     assert!(
@@ -221,9 +208,30 @@ fn a_player_is_sent_to_who_holds_every_representation_of_a_title() {
     );
     fleet.remove_bundle(&rungs[2]);
     assert!(
-        told(&path("/t/abc"))[1].contains("place 2"),
+        told(&path("/t/abc"))
+            .iter()
+            .all(|line| !line.starts_with("oca-1: place 2 (tier 0, site berlin): holds 2 of 3")),
         "what the catalogue has no more is wanted of nobody"
     );
+}
+
+#[test]
+fn a_title_whose_directories_have_new_names_each_time_is_still_found() {
+    let fleet = fleet();
+    let path = BundlePath::parse("/t/abc").unwrap();
+    for number in 0..2 * crate::limits::BUNDLES_BELOW_MAX as u32 {
+        let rung = |number| BundleKey {
+            path: BundlePath::parse(&format!("/t/abc/v{number}")).unwrap(),
+            generation: Generation::new(1),
+        };
+        fleet.add_bundles([(rung(number), 100 + number)]);
+        if let Some(before) = number.checked_sub(1) {
+            fleet.remove_bundle(&rung(before));
+        }
+        fleet.apply_inventory(&appliance("oca-1"), &full(1, [rung(number)])).unwrap();
+    }
+    let question = Question { client: "192.0.2.9".parse().unwrap(), path: &path, explain: false };
+    assert_eq!(fleet.steer_below(&question).candidates[0].appliance, Some(appliance("oca-1")));
 }
 
 #[test]
@@ -234,7 +242,7 @@ fn a_directory_with_more_bundles_than_a_title_has_is_its_own_bundle_only() {
     let titles = BundlePath::parse("/titles").unwrap();
     let question = Question { client: "192.0.2.9".parse().unwrap(), path: &titles, explain: true };
     let answer = fleet.steer_below(&question);
-    assert!(answer.explanation[0].why.ends_with("the catalogue has no /titles"), "{answer:?}");
+    assert!(answer.explanation[0].why.contains("the catalogue has no /titles "), "{answer:?}");
 }
 
 #[test]
@@ -268,4 +276,16 @@ fn an_explanation_names_every_appliance_of_the_fleet() {
         told("203.0.113.1")[0],
         "oca-1: left out (site berlin): no site has the client's address in its prefixes"
     );
+}
+
+#[test]
+fn nobody_is_sent_anywhere_for_what_may_not_be_watched_yet() {
+    let fleet = fleet();
+    fleet.apply_inventory(&appliance("oca-1"), &full(1, [bundle(1, 1), bundle(2, 1)])).unwrap();
+    fleet.set_closed(HashSet::from([bundle(1, 1).path]));
+    assert_eq!(steered(&fleet, "192.0.2.9", 1), Vec::<String>::new());
+    assert_eq!(steered(&fleet, "192.0.2.9", 2), ["oca-1", "origin"]);
+    assert!(fleet.number_of(&bundle(1, 1)).is_some(), "it is fetched before its release");
+    fleet.set_closed(HashSet::new());
+    assert_eq!(steered(&fleet, "192.0.2.9", 1), ["oca-1", "origin"]);
 }

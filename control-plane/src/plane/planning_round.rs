@@ -1,10 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use control_client::content::BundleKey;
 use control_client::fill_manifest::FillEntry;
 use control_client::fleet::{ApplianceName, RegionName};
 
-use super::{Assigned, ControlPlane, PlanError};
+use super::{ControlPlane, PlanError};
 use crate::fleet::{Fleet, SiteFacts};
 use crate::keys::Signer;
 use crate::planning::{self, Facts, Issued, RankedRegion, RegionDemand, SitePlan};
@@ -12,18 +13,33 @@ use crate::planning::{self, Facts, Issued, RankedRegion, RegionDemand, SitePlan}
 impl ControlPlane {
     /// Ranks every region, places its list in every site, and makes the manifests that differ. How many it made.
     pub async fn plan(&self, now: u64) -> Result<u64, PlanError> {
+        self.check_clock(now).await?;
         planning::forget_old_days(&self.database, now).await?;
         let facts = Arc::new(Facts::read(&self.database).await?);
-        let mut round =
-            Round { plane: self, fleet: self.fleet(), now, facts, assigned: Assigned::new(), made: 0 };
+        // After the facts, so that whatever a manifest of this round lists has its sources.
+        self.refresh().await?;
+        // Where it was this control plane that was away, nobody is absent until all have had the time to report.
+        let is_settled = self.started.elapsed() >= SETTLED;
+        let absent_before = if is_settled { now.saturating_sub(planning::ABSENT_SECONDS) } else { 0 };
+        let mut round = Round { plane: self, fleet: self.fleet(), now, absent_before, facts, made: 0 };
+        let mut failed = Ok(());
         for region in round.facts.regions() {
-            round.region(region).await?;
+            // One region's trouble keeps no other from its manifests.
+            if let Err(error) = round.region(region.clone()).await {
+                tracing::error!(%region, %error, "the manifests of a region cannot be made");
+                failed = Err(error);
+            }
         }
-        self.assigned.store(Arc::new(round.assigned));
+        failed?;
+        self.note_planned(now).await?;
         self.metrics.planned(now);
+        self.planned.send_replace(true);
         Ok(round.made)
     }
 }
+
+/// How long after its start a control plane has heard of all appliances that are there: these report at least once an hour.
+const SETTLED: Duration = Duration::from_secs(3600);
 
 /// One round of planning.
 struct Round<'a> {
@@ -31,7 +47,7 @@ struct Round<'a> {
     fleet: Arc<Fleet>,
     facts: Arc<Facts>,
     now: u64,
-    assigned: Assigned,
+    absent_before: u64,
     made: u64,
 }
 
@@ -57,8 +73,16 @@ impl Round<'_> {
         share: f64,
     ) -> Result<(), PlanError> {
         let (facts, list, name) = (Arc::clone(&self.facts), Arc::clone(ranked), site.name.clone());
+        let absent_before = self.absent_before;
         let plan = compute(move || {
-            planning::plan_site(&facts.catalogue, &list, &name, &facts.appliances_of(&name), share)
+            planning::plan_site(
+                &facts.catalogue,
+                &list,
+                &name,
+                &facts.appliances_of(&name),
+                share,
+                absent_before,
+            )
         })
         .await?;
         let plan = Arc::new(plan);
@@ -86,12 +110,18 @@ impl Round<'_> {
             (entries, numbers)
         })
         .await?;
-        self.assigned.insert(name.clone(), numbers);
+        self.fleet.assign(name, numbers);
         let issued = planning::issue(&self.plane.database, signer, name, entries, self.now).await?;
-        if let Issued::New(sequence) = issued {
-            tracing::info!(appliance = %name, sequence, "a new fill manifest");
-            self.plane.metrics.manifests.inc();
-            self.made += 1;
+        match issued {
+            Issued::New(sequence) => {
+                tracing::info!(appliance = %name, sequence, "a new fill manifest");
+                self.plane.metrics.manifests.inc();
+                self.made += 1;
+            }
+            Issued::TooLarge(bytes) => {
+                tracing::error!(appliance = %name, bytes, "its fill manifest would be larger than it takes: publish under shorter paths");
+            }
+            Issued::Unchanged(_) | Issued::Superseded | Issued::Gone => {}
         }
         Ok(())
     }

@@ -87,9 +87,7 @@ impl RegionDemand {
         database.read_each(sql, arguments, note).await?;
         let enrolled =
             facts.appliances.iter().filter(|one| one.region == *region && one.enrolled_at.is_some()).count();
-        let sql = "SELECT reported_days.day, COUNT(*) FROM reported_days \
-                   JOIN appliances ON appliances.name = reported_days.appliance JOIN sites ON sites.name = appliances.site \
-                   WHERE sites.region = $1 AND reported_days.day >= $2 GROUP BY reported_days.day";
+        let sql = "SELECT day, COUNT(*) FROM reported_days WHERE region = $1 AND day >= $2 GROUP BY day";
         for row in database.read(sql, vec![region.as_str().into(), first.into()]).await? {
             let share = number(&row, 1)? as f64 / enrolled.max(1) as f64;
             demand.reported.push(ReportedDay { day: day(number(&row, 0)?), share: share.min(1.0) });

@@ -4,11 +4,12 @@ use control_client::content::Sha256;
 use control_client::digest::sha256;
 use control_client::fill_manifest::{FillEntry, FillManifest, SignedManifest};
 use control_client::fleet::ApplianceName;
+use control_client::limits::{INTEGER_MAX, MANIFEST_BYTES_MAX};
 use control_client::wire::DocumentVersion;
 use serde::Serialize;
 
 use crate::catalogue::parsed;
-use crate::database::{Database, DatabaseError, number, text};
+use crate::database::{Database, DatabaseError, maybe_number, number, text};
 use crate::keys::Signer;
 
 /// What became of a list.
@@ -18,6 +19,12 @@ pub enum Issued {
     New(u64),
     /// The appliance's manifest is good enough: it has the same bundles, and is signed by the same key; its sequence.
     Unchanged(u64),
+    /// Another control plane was faster: its manifest stays.
+    Superseded,
+    /// No appliance takes one of so many bytes: the last one stays.
+    TooLarge(usize),
+    /// There is no such appliance any more.
+    Gone,
 }
 
 /// Which list a manifest has.
@@ -29,7 +36,7 @@ struct Lists {
     entries: Sha256,
 }
 
-/// The manifest that an appliance has.
+/// The manifest that was made last for an appliance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Last {
     sequence: u64,
@@ -42,9 +49,11 @@ struct Last {
 impl Last {
     /// Whether another manifest has to follow it. Demand moves scores all the time; where that changes
     /// nothing but order and scores, the next one can wait.
-    fn is_overdue(&self, lists: &Lists, key_id: &str, now: u64) -> bool {
+    /// Where the appliance has a newer one, this database was put back from a copy, and its manifest is refused.
+    fn is_overdue(&self, lists: &Lists, key_id: &str, reported: u64, now: u64) -> bool {
         let is_old = now.saturating_sub(self.issued_at) >= REORDERED_AFTER_SECONDS;
-        self.key_id != key_id
+        self.sequence < reported
+            || self.key_id != key_id
             || self.members != lists.members.to_string()
             || (is_old && self.entries != lists.entries.to_string())
     }
@@ -56,8 +65,8 @@ const REORDERED_AFTER_SECONDS: u64 = 6 * 3600;
 
 /// Signs a list and keeps it as the appliance's manifest, unless that has the same bundles already.
 ///
-/// The sequence is the present time in seconds, or one more than the last where that is higher: so it does
-/// not go back even where the database is lost, or put back from a copy.
+/// The sequence is the present time in seconds, or one more than the last, or than the one that the appliance
+/// has, where that is higher: so it does not go back even where the database is lost, or put back from a copy.
 pub async fn issue(
     database: &Database,
     signer: &Arc<Signer>,
@@ -70,14 +79,14 @@ pub async fn issue(
         (entries, lists)
     })
     .await?;
-    let last = last(database, appliance).await?;
+    let Some((reported, last)) = last(database, appliance).await? else { return Ok(Issued::Gone) };
     if let Some(last) = &last
-        && !last.is_overdue(&lists, &signer.id, now)
+        && !last.is_overdue(&lists, &signer.id, reported, now)
     {
         return Ok(Issued::Unchanged(last.sequence));
     }
     let last = last.map_or(0, |last| last.sequence);
-    let sequence = now.max(last + 1);
+    let sequence = now.max(last.max(reported) + 1);
     let manifest = FillManifest {
         version: DocumentVersion,
         audience: appliance.clone(),
@@ -91,6 +100,9 @@ pub async fn issue(
         serde_json::to_string(&signed).expect("a signed manifest holds only texts, which JSON can say")
     })
     .await?;
+    if document.len() as u64 > MANIFEST_BYTES_MAX {
+        return Ok(Issued::TooLarge(document.len()));
+    }
     let mut change = database.change().await?;
     // Of two control planes that do the same at the same time, the higher sequence stays.
     let sql = "INSERT INTO manifests (appliance, sequence, issued_at, key_id, members_sha256, entries_sha256, document) \
@@ -106,21 +118,33 @@ pub async fn issue(
         lists.entries.to_string().into(),
         document.into(),
     ];
-    let written = change.execute(sql, arguments).await?;
+    let written = match change.execute(sql, arguments).await {
+        Err(error) if error.is_dangling() => return Ok(Issued::Gone),
+        written => written?,
+    };
     change.commit().await?;
-    Ok(if written == 0 { Issued::Unchanged(sequence) } else { Issued::New(sequence) })
+    Ok(if written == 0 { Issued::Superseded } else { Issued::New(sequence) })
 }
 
-async fn last(database: &Database, appliance: &ApplianceName) -> Result<Option<Last>, DatabaseError> {
-    let sql = "SELECT sequence, issued_at, key_id, members_sha256, entries_sha256 FROM manifests WHERE appliance = $1";
+/// The sequence that the appliance has told of, and the manifest that was made last.
+async fn last(
+    database: &Database,
+    appliance: &ApplianceName,
+) -> Result<Option<(u64, Option<Last>)>, DatabaseError> {
+    let sql = "SELECT appliances.manifest_sequence, sequence, issued_at, key_id, members_sha256, entries_sha256 \
+               FROM appliances LEFT JOIN manifests ON manifests.appliance = appliances.name WHERE appliances.name = $1";
     let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? else { return Ok(None) };
-    Ok(Some(Last {
-        sequence: number(&row, 0)?,
-        issued_at: number(&row, 1)?,
-        key_id: text(&row, 2)?,
-        members: text(&row, 3)?,
-        entries: text(&row, 4)?,
-    }))
+    // One that no manifest can have is no sequence: whoever tells of it refuses all that come, and hurts itself alone.
+    let reported = Some(number(&row, 0)?).filter(|&told| told < INTEGER_MAX).unwrap_or_default();
+    let Some(sequence) = maybe_number(&row, 1)? else { return Ok(Some((reported, None))) };
+    let last = Last {
+        sequence,
+        issued_at: number(&row, 2)?,
+        key_id: text(&row, 3)?,
+        members: text(&row, 4)?,
+        entries: text(&row, 5)?,
+    };
+    Ok(Some((reported, Some(last))))
 }
 
 fn lists(entries: &[FillEntry]) -> Lists {
@@ -141,24 +165,30 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(work).await.map_err(|error| DatabaseError::row("a manifest", error))
 }
 
-/// The newest manifest of an appliance, with its sequence; nothing where `known` is that one.
+/// The keys that have signed the newest manifests.
+pub async fn signing_keys(database: &Database) -> Result<Vec<String>, DatabaseError> {
+    let rows = database.read("SELECT DISTINCT key_id FROM manifests ORDER BY key_id", vec![]).await?;
+    rows.iter().map(|row| text(row, 0)).collect()
+}
+
+/// The sequence of the newest manifest of an appliance, and how many bytes it has.
+pub async fn newest_size(
+    database: &Database,
+    appliance: &ApplianceName,
+) -> Result<Option<(u64, u64)>, DatabaseError> {
+    let sql = "SELECT sequence, CAST(octet_length(document) AS BIGINT) FROM manifests WHERE appliance = $1";
+    let row = database.read_one(sql, vec![appliance.as_str().into()]).await?;
+    row.map(|row| Ok((number(&row, 0)?, number(&row, 1)?))).transpose()
+}
+
+/// The newest manifest of an appliance, with its sequence.
 pub async fn newest(
     database: &Database,
     appliance: &ApplianceName,
-    known: Option<u64>,
-) -> Result<Option<(u64, Option<String>)>, DatabaseError> {
-    // Two queries, because a manifest that is known already has megabytes for nothing.
-    let sql = "SELECT sequence FROM manifests WHERE appliance = $1";
-    let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? else { return Ok(None) };
-    let sequence = number(&row, 0)?;
-    if known == Some(sequence) {
-        return Ok(Some((sequence, None)));
-    }
+) -> Result<Option<(u64, String)>, DatabaseError> {
     let sql = "SELECT sequence, document FROM manifests WHERE appliance = $1";
-    match database.read_one(sql, vec![appliance.as_str().into()]).await? {
-        Some(row) => Ok(Some((number(&row, 0)?, Some(text(&row, 1)?)))),
-        None => Ok(None),
-    }
+    let row = database.read_one(sql, vec![appliance.as_str().into()]).await?;
+    row.map(|row| Ok((number(&row, 0)?, text(&row, 1)?))).transpose()
 }
 
 /// The list of an appliance's newest manifest.
@@ -166,7 +196,7 @@ pub async fn newest_list(
     database: &Database,
     appliance: &ApplianceName,
 ) -> Result<Option<FillManifest>, DatabaseError> {
-    let Some((_, Some(document))) = newest(database, appliance, None).await? else { return Ok(None) };
+    let Some((_, document)) = newest(database, appliance).await? else { return Ok(None) };
     let signed: SignedManifest = parsed("a manifest", serde_json::from_str(&document))?;
     parsed("a manifest", serde_json::from_str(&signed.manifest)).map(Some)
 }

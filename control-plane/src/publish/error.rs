@@ -46,6 +46,8 @@ pub enum PublishError {
         /// The one that is published.
         newest: Generation,
     },
+    /// The generation is higher than every reader keeps exact.
+    GenerationTooHigh,
     /// The licence ends before the release.
     Times,
     /// A tag is too long, or holds a control character.
@@ -82,6 +84,9 @@ impl fmt::Display for PublishError {
                 formatter,
                 "{path} is published with generation {newest} and other bytes: give a higher one, or leave --generation out"
             ),
+            Self::GenerationTooHigh => {
+                write!(formatter, "a generation is at most {}", control_client::limits::INTEGER_MAX)
+            }
             Self::Times => {
                 write!(formatter, "the licence ends before the release, or a time is beyond the year 9999")
             }

@@ -4,10 +4,9 @@ use control_client::fleet::{ApplianceName, RegionName, SiteName};
 use control_client::health::HealthReport;
 use control_client::load::Load;
 use control_client::report::HeldBundle;
-use control_client::token::Token;
+use control_client::units::BitRate;
 use sqlx::any::AnyRow;
 
-use super::RegistryError;
 use crate::catalogue::parsed;
 use crate::database::{Database, DatabaseError, maybe_number, maybe_text, number, text};
 use crate::limits;
@@ -47,46 +46,15 @@ pub struct Appliance {
     pub manifest_sequence: u64,
     /// Why it refused the last manifest that came, where it did.
     pub manifest_refused: Option<String>,
+    /// What its links carry towards clients, where its operator said.
+    pub link: Option<BitRate>,
     /// The last verdict, a word of [`crate::hysteresis::Standing::as_str`].
     pub standing: String,
 }
 
 const COLUMNS: &str = "appliances.name, site, sites.region, withdrawn, enrolled_at, release, serve_urls, admin_url, \
-     capacity_bytes, report_sequence, reported_at, health, load, inventory_revision, manifest_sequence, manifest_refused, standing \
-     FROM appliances JOIN sites ON sites.name = appliances.site";
-
-/// Adds an appliance, and makes the token that it shows.
-pub async fn add_appliance(
-    database: &Database,
-    name: &ApplianceName,
-    site: &SiteName,
-) -> Result<Token, RegistryError> {
-    let token = Token::generate().map_err(|_| RegistryError::Randomness)?;
-    let mut change = database.change().await?;
-    change.count("fleet").await?;
-    let sql = "INSERT INTO appliances (name, site, token_sha256) VALUES ($1, $2, $3)";
-    let arguments = vec![name.as_str().into(), site.as_str().into(), token.sha256().to_string().into()];
-    match change.execute(sql, arguments).await {
-        Ok(_) => {}
-        Err(error) if error.is_duplicate() => return Err(RegistryError::ApplianceTaken(name.clone())),
-        Err(error) if error.is_dangling() => return Err(RegistryError::UnknownSite(site.clone())),
-        Err(error) => return Err(error.into()),
-    }
-    change.commit().await?;
-    Ok(token)
-}
-
-/// Makes a new token for an appliance; the old one is none from now on.
-pub async fn renew_token(database: &Database, name: &ApplianceName) -> Result<Token, RegistryError> {
-    let token = Token::generate().map_err(|_| RegistryError::Randomness)?;
-    let mut change = database.change().await?;
-    let sql = "UPDATE appliances SET token_sha256 = $1 WHERE name = $2";
-    if change.execute(sql, vec![token.sha256().to_string().into(), name.as_str().into()]).await? == 0 {
-        return Err(RegistryError::UnknownAppliance(name.clone()));
-    }
-    change.commit().await?;
-    Ok(token)
-}
+     capacity_bytes, report_sequence, reported_at, health, load, inventory_revision, manifest_sequence, manifest_refused, standing, \
+     link_bits_per_second FROM appliances JOIN sites ON sites.name = appliances.site";
 
 /// What is kept of an appliance's token.
 pub async fn token_digest(
@@ -190,5 +158,6 @@ fn read(row: &AnyRow) -> Result<Appliance, DatabaseError> {
         manifest_sequence: number(row, 14)?,
         manifest_refused: maybe_text(row, 15)?,
         standing: text(row, 16)?,
+        link: Some(number(row, 17)?).filter(|&link| link > 0).map(BitRate::new),
     })
 }

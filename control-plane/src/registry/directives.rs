@@ -3,7 +3,7 @@ use control_client::report::{Directive, DirectiveResult, Order};
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 
-use super::RegistryError;
+use super::{RegistryError, membership};
 use crate::catalogue::parsed;
 use crate::database::{Change, Database, DatabaseError, maybe_number, maybe_text, number, text};
 use crate::limits;
@@ -33,30 +33,46 @@ pub async fn order(
     now: u64,
 ) -> Result<Directive, RegistryError> {
     let mut change = database.change().await?;
-    let id = change.count("directive").await?;
-    change.count("fleet").await?;
+    membership::lock(&mut change, appliance).await?;
     let withdrawn = match order {
-        Order::Drain => Some(1),
-        Order::Undrain => Some(0),
+        Order::Drain => Some(true),
+        Order::Undrain => Some(false),
         _ => None,
     };
-    // COALESCE, so that it is one statement which also finds out whether there is such an appliance.
-    let sql = "UPDATE appliances SET withdrawn = COALESCE($1, withdrawn) WHERE name = $2";
-    if change.execute(sql, vec![withdrawn.into(), appliance.as_str().into()]).await? == 0 {
-        return Err(RegistryError::UnknownAppliance(appliance.clone()));
+    if let Some(withdrawn) = withdrawn {
+        let sql = "UPDATE appliances SET withdrawn = $1 WHERE name = $2";
+        change.execute(sql, vec![withdrawn.into(), appliance.as_str().into()]).await?;
     }
-    let sql = "SELECT COUNT(*) FROM directives WHERE appliance = $1 AND done_at IS NULL";
-    let row = change.row(sql, vec![appliance.as_str().into()]).await?;
-    let waiting = row.map_or(Ok(0), |row| number(&row, 0))?;
-    if waiting >= limits::DIRECTIVES_WAITING_MAX {
-        return Err(RegistryError::TooManyDirectives);
+    if withdrawn.is_some() {
+        replace_drains(&mut change, appliance).await?;
+    } else {
+        let sql = "SELECT COUNT(*) FROM directives WHERE appliance = $1 AND done_at IS NULL";
+        let row = change.row(sql, vec![appliance.as_str().into()]).await?;
+        let waiting = row.map_or(Ok(0), |row| number(&row, 0))?;
+        if waiting >= limits::DIRECTIVES_WAITING_MAX {
+            return Err(RegistryError::TooManyDirectives);
+        }
     }
-    let document =
-        serde_json::to_string(&order).expect("an order holds only texts and booleans, which JSON can say");
+    // At least the time: appliances take a number that they know for one that is done.
+    let id = change.count_from("directive", now).await?;
+    change.count("fleet").await?;
+    let document = document(&order);
     let sql = "INSERT INTO directives (id, appliance, document, ordered_at) VALUES ($1, $2, $3, $4)";
     change.execute(sql, vec![id.into(), appliance.as_str().into(), document.into(), now.into()]).await?;
     change.commit().await?;
     Ok(Directive { id, order })
+}
+
+/// Of drains and undrains only the last counts, so that an appliance can be withdrawn however many orders wait for it.
+async fn replace_drains(change: &mut Change<'_>, appliance: &ApplianceName) -> Result<(), DatabaseError> {
+    let sql = "DELETE FROM directives WHERE appliance = $1 AND done_at IS NULL AND document IN ($2, $3)";
+    let arguments =
+        vec![appliance.as_str().into(), document(&Order::Drain).into(), document(&Order::Undrain).into()];
+    change.execute(sql, arguments).await.map(drop)
+}
+
+fn document(order: &Order) -> String {
+    serde_json::to_string(order).expect("an order holds only texts and booleans, which JSON can say")
 }
 
 /// What an appliance has still to do, in that order.

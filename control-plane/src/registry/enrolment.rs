@@ -1,6 +1,7 @@
 use control_client::fleet::ApplianceName;
+use control_client::limits::SERVE_URLS_MAX;
 use control_client::report::Enrolment;
-use reqwest::Url;
+use control_client::web_url;
 
 use super::RegistryError;
 use crate::database::{Database, from_i64, maybe_number, number, text, to_i64};
@@ -48,8 +49,8 @@ fn check(enrolment: &Enrolment) -> Result<(), String> {
             limits::TEXT_BYTES_MAX
         ));
     }
-    if enrolment.serve_urls.len() > limits::SERVE_URLS_MAX {
-        return Err(format!("serve_urls has more than {} URLs", limits::SERVE_URLS_MAX));
+    if enrolment.serve_urls.len() > SERVE_URLS_MAX {
+        return Err(format!("serve_urls has more than {SERVE_URLS_MAX} URLs"));
     }
     for url in &enrolment.serve_urls {
         check_url("serve_urls", url)?;
@@ -58,22 +59,10 @@ fn check(enrolment: &Enrolment) -> Result<(), String> {
     if enrolment.admin_url.is_empty() { Ok(()) } else { check_url("admin_url", &enrolment.admin_url) }
 }
 
+/// As appliances check their configuration: what they may be told of themselves is taken.
 fn check_url(key: &str, text: &str) -> Result<(), String> {
-    if text.len() > limits::URL_BYTES_MAX {
-        return Err(format!("{key} has a URL of more than {} bytes", limits::URL_BYTES_MAX));
-    }
-    if text.contains(char::is_control) {
-        return Err(format!("{key} has a URL with a control character"));
-    }
-    let url = Url::parse(text).map_err(|error| format!("{key}: {text:?} is no URL: {error}"))?;
-    let is_bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() || !is_bare {
-        return Err(format!("{key}: {text:?} is not http://HOST or https://HOST, with a port where needed"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(format!("{key}: {text:?} has a user or a password in it"));
-    }
-    Ok(())
+    web_url::check(text).map_err(|error| format!("{key}: {text:?}: {error}"))?;
+    if web_url::has_path(text) { Err(format!("{key}: {text:?} has a path")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -97,6 +86,6 @@ mod tests {
         ] {
             assert!(check_url("serve_urls", bad).is_err(), "{bad}");
         }
-        assert!(check_url("serve_urls", &format!("http://{}", "a".repeat(600))).is_err());
+        assert!(check_url("serve_urls", &format!("http://{}", "a".repeat(2_000))).is_err());
     }
 }

@@ -19,6 +19,15 @@ pub enum RegistryError {
     ApplianceTaken(ApplianceName),
     /// There is a site of that name.
     SiteTaken(SiteName),
+    /// A site cannot be taken away.
+    SiteInUse {
+        /// The site.
+        site: SiteName,
+        /// Who stands there or turns to it.
+        by: String,
+    },
+    /// The fleet has as many appliances as it can.
+    TooManyAppliances,
     /// No site has that prefix.
     UnknownPrefix(IpNet),
     /// The sites cannot be so.
@@ -58,6 +67,19 @@ impl fmt::Display for RegistryError {
                 "there is an appliance {name} already: for a new token, \"control-plane appliance token {name}\""
             ),
             Self::SiteTaken(name) => write!(formatter, "there is a site {name} already"),
+            Self::SiteInUse { site, by } => {
+                write!(
+                    formatter,
+                    "site {site} is still needed by {by}: move that first, with its \"change\", or remove it"
+                )
+            }
+            Self::TooManyAppliances => {
+                write!(
+                    formatter,
+                    "a fleet has at most {} appliances: divide it",
+                    crate::limits::APPLIANCES_MAX
+                )
+            }
             Self::UnknownPrefix(prefix) => write!(formatter, "no site has {prefix}"),
             Self::Topology(error) => error.fmt(formatter),
             Self::Refused(why) => formatter.write_str(why),

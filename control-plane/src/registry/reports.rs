@@ -1,30 +1,13 @@
-use std::collections::{BTreeMap, BTreeSet};
-
-use control_client::content::BundlePath;
 use control_client::fleet::ApplianceName;
-use control_client::report::{DayDemand, Directive, Report};
+use control_client::report::{Directive, Report};
 use control_client::wire::DocumentVersion;
 
 use super::RegistryError;
-use super::directives;
 use super::inventory::{self, InventoryOutcome};
-use crate::database::{Change, Database, DatabaseError, Value, maybe_number, maybe_text, number, text};
+use super::novelty::{Newest, Novelty, novelty};
+use super::{demand, directives};
+use crate::database::{Change, Database, DatabaseError, maybe_number, maybe_text, number, text};
 use crate::limits;
-use crate::popularity::DAY_SECONDS;
-
-/// What the number of a report says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Novelty {
-    /// It was not seen before.
-    New,
-    /// It was not seen before, and its sender begins to count anew.
-    NewInstance,
-    /// It is the newest one, once more: its acknowledgement was lost. What it counts is counted already; what
-    /// it tells of the present holds.
-    Repeated,
-    /// It is an older one, late. Nothing in it is news.
-    Late,
-}
 
 /// What became of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,17 +22,6 @@ pub struct Accepted {
     pub manifest_sequence: u64,
     /// What the appliance has still to do.
     pub directives: Vec<Directive>,
-}
-
-/// Decides what the number of a report says, from the newest one that is known.
-pub fn novelty(known: Option<(&str, u64)>, instance: &str, sequence: u64) -> Novelty {
-    match known {
-        None => Novelty::New,
-        Some((known, _)) if known != instance => Novelty::NewInstance,
-        Some((_, newest)) if sequence > newest => Novelty::New,
-        Some((_, newest)) if sequence == newest => Novelty::Repeated,
-        Some(_) => Novelty::Late,
-    }
 }
 
 /// Takes a report: all of it, or nothing.
@@ -79,24 +51,29 @@ async fn accept_once(
     check(appliance, report).map_err(RegistryError::Refused)?;
     let mut change = database.change().await?;
     // Changes the row before anything is read of it: another report of the same appliance waits here.
-    let sql = "UPDATE appliances SET reported_at = $1 WHERE name = $2 RETURNING instance, report_sequence, inventory_revision, site";
+    let sql = "UPDATE appliances SET reported_at = $1 WHERE name = $2 RETURNING instance, report_sequence, inventory_revision, site, told_at";
     let row = change.row(sql, vec![now.into(), appliance.as_str().into()]).await?;
     let row = row.ok_or_else(|| RegistryError::UnknownAppliance(appliance.clone()))?;
     let (instance, newest) = (maybe_text(&row, 0)?, number(&row, 1)?);
     let known_revision = maybe_number(&row, 2)?;
     let site = text(&row, 3)?;
-    let novelty =
-        novelty(instance.as_deref().map(|known| (known, newest)), &report.instance, report.sequence);
+    let told_at = number(&row, 4)?;
+    let known = instance.as_deref().map(|instance| Newest { instance, sequence: newest, at: told_at });
+    let novelty = novelty(known, &report.instance, report.sequence, report.at);
 
-    if matches!(novelty, Novelty::New | Novelty::NewInstance) {
-        count(&mut change, appliance, &site, report, now).await?;
+    if novelty.counts() {
+        demand::add(&mut change, appliance, &site, report, now).await?;
+        keep_runs(&mut change, appliance, report).await?;
+        note_number(&mut change, appliance, report).await?;
     }
     let (inventory, inventory_revision) = if novelty == Novelty::Late {
         (InventoryOutcome::NotTold, known_revision)
     } else {
         note_present(&mut change, appliance, report, novelty, known_revision).await?
     };
-    directives::note_results(&mut change, appliance, &report.directives, now).await?;
+    // What is passed over is asked for again.
+    let results = &report.directives[..report.directives.len().min(limits::DIRECTIVES_KEPT)];
+    directives::note_results(&mut change, appliance, results, now).await?;
     let directives = directives::waiting(&mut change, appliance).await?;
     let manifest_sequence = manifest_sequence(&mut change, appliance).await?;
     change.commit().await?;
@@ -123,8 +100,8 @@ fn check(appliance: &ApplianceName, report: &Report) -> Result<(), String> {
     if report.demand.iter().map(|day| day.paths.len()).sum::<usize>() > limits::REPORT_PATHS_MAX {
         return Err(format!("demand for more than {} directories", limits::REPORT_PATHS_MAX));
     }
-    if report.runs.len() > limits::REPORT_RUNS_MAX || report.directives.len() > limits::DIRECTIVES_KEPT {
-        return Err(format!("more than {} runs, or results of directives", limits::REPORT_RUNS_MAX));
+    if report.runs.len() > limits::REPORT_RUNS_MAX {
+        return Err(format!("more than {} runs", limits::REPORT_RUNS_MAX));
     }
     Ok(())
 }
@@ -133,79 +110,19 @@ fn is_token(text: &str) -> bool {
     (1..=limits::TEXT_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control)
 }
 
-/// What is added up: each report once.
-async fn count(
+async fn note_number(
     change: &mut Change<'_>,
     appliance: &ApplianceName,
-    site: &str,
     report: &Report,
-    now: u64,
-) -> Result<(), RegistryError> {
-    let today = u32::try_from(now / DAY_SECONDS).unwrap_or(u32::MAX);
-    let mut days: BTreeSet<u32> = BTreeSet::from([today]);
-    let mut rows = Vec::new();
-    let mut of_site: BTreeMap<u32, u64> = BTreeMap::new();
-    for ((day, path), told) in add_up(&report.demand, today) {
-        days.insert(day);
-        let sum = of_site.entry(day).or_default();
-        *sum = sum.saturating_add(told.bytes).min(limits::DEMAND_MAX);
-        rows.push(vec![
-            Value::from(site),
-            path.as_str().into(),
-            u64::from(day).into(),
-            told.requests.into(),
-            told.bytes.into(),
-            told.absent.into(),
-        ]);
-    }
-    // Sorted, so that two reports lock common rows in one order. Directories that no title has are passed
-    // over: anybody may ask for those.
-    let sql = "INSERT INTO demand (region, path, day, requests, bytes, absent) \
-               SELECT sites.region, column2, column3, column4, column5, column6 FROM (VALUES {rows}) AS told \
-               JOIN sites ON sites.name = column1 WHERE EXISTS (SELECT 1 FROM bundles WHERE bundles.path = column2) \
-               ORDER BY column3, column2 ON CONFLICT (region, path, day) DO UPDATE SET requests = demand.requests + excluded.requests, \
-               bytes = demand.bytes + excluded.bytes, absent = demand.absent + excluded.absent";
-    change.execute_many(sql, 6, rows).await?;
-    let rows = of_site
-        .into_iter()
-        .map(|(day, bytes)| vec![site.into(), u64::from(day).into(), bytes.into()])
-        .collect();
-    let sql = "INSERT INTO site_demand (site, day, bytes) VALUES {rows} \
-               ON CONFLICT (site, day) DO UPDATE SET bytes = site_demand.bytes + excluded.bytes";
-    change.execute_many(sql, 3, rows).await?;
-    let rows = days.iter().map(|day| vec![appliance.as_str().into(), u64::from(*day).into()]).collect();
-    let sql =
-        "INSERT INTO reported_days (appliance, day) VALUES {rows} ON CONFLICT (appliance, day) DO NOTHING";
-    change.execute_many(sql, 2, rows).await?;
-    keep_runs(change, appliance, report).await?;
-    let sql = "UPDATE appliances SET instance = $1, report_sequence = $2 WHERE name = $3";
-    let arguments = vec![report.instance.as_str().into(), report.sequence.into(), appliance.as_str().into()];
-    change.execute(sql, arguments).await?;
-    Ok(())
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Told {
-    requests: u64,
-    bytes: u64,
-    absent: u64,
-}
-
-/// Demand by day and directory. A day to come, or one that is not kept any more, is a clock that is wrong: it
-/// counts as today.
-fn add_up(demand: &[DayDemand], today: u32) -> BTreeMap<(u32, &BundlePath), Told> {
-    let mut sums: BTreeMap<(u32, &BundlePath), Told> = BTreeMap::new();
-    for day in demand {
-        let is_kept = today.checked_sub(day.day).is_some_and(|age| age < limits::DEMAND_DAYS_KEPT);
-        let number = if is_kept { day.day } else { today };
-        for path in &day.paths {
-            let sum = sums.entry((number, &path.path)).or_default();
-            sum.requests = sum.requests.saturating_add(path.requests).min(limits::DEMAND_MAX);
-            sum.bytes = sum.bytes.saturating_add(path.bytes).min(limits::DEMAND_MAX);
-            sum.absent = sum.absent.saturating_add(path.absent).min(limits::DEMAND_MAX);
-        }
-    }
-    sums
+) -> Result<(), DatabaseError> {
+    let sql = "UPDATE appliances SET instance = $1, report_sequence = $2, told_at = $3 WHERE name = $4";
+    let arguments = vec![
+        report.instance.as_str().into(),
+        report.sequence.into(),
+        report.at.into(),
+        appliance.as_str().into(),
+    ];
+    change.execute(sql, arguments).await.map(drop)
 }
 
 async fn keep_runs(
@@ -217,7 +134,9 @@ async fn keep_runs(
         let document =
             serde_json::to_string(run).expect("a run holds only texts and numbers, which JSON can say");
         if document.len() > limits::RUN_BYTES_MAX {
-            return Err(RegistryError::Refused("a run is larger than any can be".to_owned()));
+            // Its report would never be another: to refuse it would be to hear nothing from that appliance any more.
+            tracing::warn!(%appliance, run = %run.run, bytes = document.len(), "a run is larger than any can be: it is not kept");
+            continue;
         }
         let sql = "INSERT INTO runs (appliance, run, ended_at, document) VALUES ($1, $2, $3, $4) ON CONFLICT (appliance, run) DO NOTHING";
         let arguments =
@@ -240,7 +159,7 @@ async fn note_present(
     novelty: Novelty,
     known: Option<u64>,
 ) -> Result<(InventoryOutcome, Option<u64>), RegistryError> {
-    let known = known.filter(|_| novelty != Novelty::NewInstance);
+    let known = known.filter(|_| !novelty.begins_anew());
     let outcome = inventory::apply(change, appliance, known, report.inventory.as_ref()).await?;
     let revision = match outcome {
         InventoryOutcome::NotTold => known,
@@ -279,34 +198,7 @@ pub(super) fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use control_client::demand::PathDemand;
-
     use super::*;
-
-    #[test]
-    fn a_number_is_new_once() {
-        assert_eq!(novelty(None, "a", 7), Novelty::New);
-        assert_eq!(novelty(Some(("a", 7)), "a", 8), Novelty::New);
-        assert_eq!(novelty(Some(("a", 7)), "a", 12), Novelty::New);
-        assert_eq!(novelty(Some(("a", 7)), "a", 7), Novelty::Repeated);
-        assert_eq!(novelty(Some(("a", 7)), "a", 6), Novelty::Late);
-        assert_eq!(novelty(Some(("a", 7)), "b", 1), Novelty::NewInstance);
-    }
-
-    #[test]
-    fn demand_of_an_impossible_day_counts_as_today_and_sums_are_bounded() {
-        let path = BundlePath::parse("/a").unwrap();
-        let told = |requests, bytes| PathDemand { path: path.clone(), requests, bytes, absent: 0 };
-        let demand = [
-            DayDemand { day: 0, paths: vec![told(1, 10)] },
-            DayDemand { day: 99_999, paths: vec![told(2, 20), told(3, 30)] },
-            DayDemand { day: 19_999, paths: vec![told(u64::MAX, u64::MAX)] },
-        ];
-        let sums = add_up(&demand, 20_000);
-        assert_eq!(sums[&(20_000, &path)], Told { requests: 6, bytes: 60, absent: 0 });
-        assert_eq!(sums[&(19_999, &path)].bytes, limits::DEMAND_MAX);
-        assert_eq!(sums.len(), 2);
-    }
 
     #[test]
     fn texts_are_cut_between_characters() {

@@ -68,6 +68,8 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
             name: "origin".to_owned(),
             url: "https://origin.example.net".to_owned(),
         }],
+        // Another one, so that it is seen which is meant.
+        client_origins: vec!["https://cdn.example.net".to_owned()],
         ..ControlPlaneConfig::default()
     }
 }
@@ -135,7 +137,9 @@ impl Running {
     }
 
     pub(crate) async fn steer(&self, client: &str, path: &str) -> SteeringAnswer {
-        self.get(&format!("/v1/steer?client={client}&path={path}&explain=1"), None).await.document()
+        self.get(&format!("/v1/steer?client={client}&path={path}&explain=1"), Some(&self.operator))
+            .await
+            .document()
     }
 
     /// Sites `edge` (192.0.2.0/24) and `core` above it, the title `/film`, and an appliance of each name at `edge`.

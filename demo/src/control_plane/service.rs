@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use control_client::config::Config;
+use control_client::config::{Config, Reader};
 use control_plane::server::ServerLimits;
 use control_plane::service::Service;
 use tokio::signal::unix::{SignalKind, signal};
@@ -35,7 +35,7 @@ pub fn run(config: &Path, address_file: &Path) -> ExitCode {
 
 async fn serve(config: &Path, address_file: &Path) -> Result<(), Failure> {
     let mut told_to_stop = signal(SignalKind::terminate()).step("the signal")?;
-    let config = Config::load(config).step("the configuration")?;
+    let config = Config::load_for(config, Reader::ControlPlane).step("the configuration")?;
     let service = Service::start(config.control_plane, ServerLimits::default()).await.step("starting")?;
     let address = service.addresses.first().ok_or_else(|| Failure::new("it listens nowhere"))?;
     publish_address(address_file, &address.to_string())?;

@@ -96,71 +96,88 @@ impl Boundary {
 }
 
 /// Runs `command` to its end, which comes where `kills` says so; to be called on a thread that traces nothing else.
-pub fn step(mut command: Command, kills: impl FnMut(&Boundary) -> bool) -> io::Result<Ended> {
-    // SAFETY: ptrace(2) is async-signal-safe, and takes no pointers here.
-    unsafe {
-        command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        });
+pub fn step(command: Command, kills: impl FnMut(&Boundary) -> bool) -> io::Result<Ended> {
+    Stepped::start(command)?.follow(kills)
+}
+
+/// A program under ptrace; to be followed on the thread that started it.
+pub struct Stepped {
+    child: Child,
+}
+
+impl Stepped {
+    /// Starts `command`; it is stopped until [`Stepped::follow`].
+    pub fn start(mut command: Command) -> io::Result<Self> {
+        // SAFETY: ptrace(2) is async-signal-safe, and takes no pointers here.
+        unsafe {
+            command.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        Ok(Self { child: command.spawn()? })
     }
-    let child = command.spawn()?;
-    let handle = handle_of(&child)?;
-    let (ended, has_ended) = mpsc::channel::<()>();
-    let watchdog = std::thread::spawn(move || {
-        let is_late = has_ended.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
-        if is_late {
-            let _ = pidfd_send_signal(&handle, Signal::KILL);
-        }
-        is_late
-    });
-    let end = follow(&child, kills);
-    drop(ended);
-    if watchdog.join().is_ok_and(|is_late| is_late) { Ok(Ended::TimedOut) } else { end }
-}
 
-/// Names the program for good, so that a signal can reach nobody else.
-fn handle_of(child: &Child) -> io::Result<OwnedFd> {
-    let id = Pid::from_raw(child.id() as i32).ok_or(io::ErrorKind::NotFound)?;
-    Ok(pidfd_open(id, PidfdFlags::empty())?)
-}
+    /// Names the program for good, so that a signal can reach nobody else.
+    pub fn handle(&self) -> io::Result<OwnedFd> {
+        let id = Pid::from_raw(self.child.id() as i32).ok_or(io::ErrorKind::NotFound)?;
+        Ok(pidfd_open(id, PidfdFlags::empty())?)
+    }
 
-fn follow(child: &Child, mut kills: impl FnMut(&Boundary) -> bool) -> io::Result<Ended> {
-    let leader = child.id() as libc::pid_t;
-    let mut is_set_up = false;
-    loop {
-        let mut status = 0;
-        // __WNOTHREAD: only what this thread traces, so that tests on other threads keep their own children.
-        // SAFETY: the pointer is to an int that lives through the call.
-        let thread = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
-        if thread == -1 {
-            return Err(io::Error::last_os_error());
-        }
-        if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
-            if thread == leader {
-                let killed = libc::WIFSIGNALED(status);
-                return Ok(if killed { Ended::Killed } else { Ended::Exited(libc::WEXITSTATUS(status)) });
+    /// Lets the program run to its end, and shows `kills` its boundaries; where that says so, it ends there.
+    pub fn follow(self, kills: impl FnMut(&Boundary) -> bool) -> io::Result<Ended> {
+        let handle = self.handle()?;
+        let (ended, has_ended) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            let is_late = has_ended.recv_timeout(TIME_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
+            if is_late {
+                let _ = pidfd_send_signal(&handle, Signal::KILL);
             }
-            continue;
-        }
-        if !is_set_up {
-            is_set_up = true;
-            set_options(leader)?;
-        }
-        let signal = libc::WSTOPSIG(status);
-        if signal == libc::SIGTRAP | 0x80 {
-            if let Some(registers) = registers_of(thread)
-                && kills(&Boundary { thread, registers })
-            {
-                // SAFETY: a signal to the process that was started here and has not been waited for yet.
-                unsafe { libc::kill(leader, libc::SIGKILL) };
+            is_late
+        });
+        let end = self.follow_to_the_end(kills);
+        drop(ended);
+        let is_late = watchdog.join().is_ok_and(|is_late| is_late);
+        if is_late { Ok(Ended::TimedOut) } else { end }
+    }
+
+    fn follow_to_the_end(self, mut kills: impl FnMut(&Boundary) -> bool) -> io::Result<Ended> {
+        let leader = self.child.id() as libc::pid_t;
+        let mut is_set_up = false;
+        loop {
+            let mut status = 0;
+            // __WNOTHREAD: only what this thread traces, so that tests on other threads keep their own children.
+            // SAFETY: the pointer is to an int that lives through the call.
+            let thread = unsafe { libc::waitpid(-1, &raw mut status, libc::__WALL | libc::__WNOTHREAD) };
+            if thread == -1 {
+                return Err(io::Error::last_os_error());
             }
-            go_on(thread, 0);
-        } else if signal == libc::SIGTRAP || signal == libc::SIGSTOP {
-            // exec, a new thread, or a new thread's first stop: nothing that the program should see.
-            go_on(thread, 0);
-        } else {
-            go_on(thread, signal);
+            if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+                if thread == leader {
+                    let killed = libc::WIFSIGNALED(status);
+                    return Ok(if killed { Ended::Killed } else { Ended::Exited(libc::WEXITSTATUS(status)) });
+                }
+                continue;
+            }
+            if !is_set_up {
+                is_set_up = true;
+                set_options(leader)?;
+            }
+            let signal = libc::WSTOPSIG(status);
+            if signal == libc::SIGTRAP | 0x80 {
+                if let Some(registers) = registers_of(thread)
+                    && kills(&Boundary { thread, registers })
+                {
+                    // SAFETY: a signal to the process that this value started and has not waited for yet.
+                    unsafe { libc::kill(leader, libc::SIGKILL) };
+                }
+                go_on(thread, 0);
+            } else if signal == libc::SIGTRAP || signal == libc::SIGSTOP {
+                // exec, a new thread, or a new thread's first stop: nothing that the program should see.
+                go_on(thread, 0);
+            } else {
+                go_on(thread, signal);
+            }
         }
     }
 }

@@ -72,7 +72,9 @@ fn a_source_that_stays_away_is_not_waited_for_but_asked_now_and_then() {
         fail(&mut breaker, 1, now);
     }
     assert_eq!(now, (10 + 20 + 40 + 80 + 160) * SECOND);
-    assert_eq!(breaker.admission(now), Admission::Down(now + 300 * SECOND));
+    assert_eq!(breaker.admission(now), Admission::Down);
+    assert_eq!(breaker.admission(now + 299 * SECOND), Admission::Down);
+    assert_eq!(breaker.admission(now + 300 * SECOND), Admission::Admitted, "its moment has come");
     breaker.begin(now + 300 * SECOND);
     assert_eq!(breaker.admission(now + 300 * SECOND), Admission::Probing);
     breaker.succeeded();

@@ -1,13 +1,16 @@
 //! The objects of one bundle from one source, several at once.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use control_client::descriptor::Descriptor;
 use control_client::sources::FillSource;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::task::JoinSet;
 
 use super::Work;
+use super::space::Space;
 use crate::breaker::Admission;
 use crate::breakers::Asking;
 use crate::disk::DiskError;
@@ -28,7 +31,7 @@ pub(super) enum Stopped {
 struct Fetched {
     place: usize,
     bytes: u64,
-    result: Result<(), Failed>,
+    result: Result<Vec<u32>, Failed>,
 }
 
 /// Asks a source whether it has the bundle, by its largest object. Nothing of it is transferred.
@@ -37,12 +40,13 @@ pub(super) async fn probe(run: &Arc<Run>, work: &mut Work, source: usize, descri
     let Some(object) = descriptor.objects.iter().max_by_key(|object| object.bytes) else { return false };
     let wanted = Wanted {
         url,
+        kind: asked.kind,
         target: url.target(&work.planned.key.path, &object.name),
         bytes: object.bytes,
         sha256: object.sha256,
     };
     let asking = run.breakers.ask(asked);
-    match run.fetcher.probe(&wanted, asked.kind).await {
+    match run.fetcher.probe(&wanted).await {
         Ok(()) => {
             asking.succeeded();
             true
@@ -61,51 +65,50 @@ pub(super) async fn fetch_missing(
     source: usize,
     descriptor: &Descriptor,
 ) -> Result<(), Stopped> {
-    let missing = work.space.as_ref().map(|space| space.missing()).unwrap_or_default();
+    let mut missing = VecDeque::from(work.space.as_ref().map(Space::missing).unwrap_or_default());
+    // As many places as could be used are asked for, so that none that becomes free goes past this bundle to a later one.
+    let mut places = FuturesUnordered::new();
     let mut fetching = JoinSet::new();
     let mut stopped = None;
-    for place in missing {
-        // A place that is free, and a source that may be asked; what ends meanwhile may say that it is over.
-        let asking = loop {
-            if stopped.is_some() {
-                break None;
+    loop {
+        let admission = run.breakers.admission(&work.sources[source].0);
+        if stopped.is_none() && admission == Admission::Admitted {
+            while places.len() < missing.len().min(run.places.count()) {
+                places.push(run.places.take(work.rank));
             }
-            match run.breakers.admission(&work.sources[source].0) {
-                admission if may_ask(admission, run.agent.pace.now()) => {}
-                _ if fetching.is_empty() => {
-                    // Whatever is decided next, it is not decided a thousand times a second.
-                    tokio::time::sleep(REFUSED_PAUSE).await;
-                    stopped = Some(Stopped::BySource);
-                    continue;
-                }
-                _ => {
-                    let ended = fetching.join_next().await;
-                    stopped = ended.and_then(|ended| take_in(run, work, source, ended));
-                    continue;
-                }
+        } else {
+            places.clear();
+        }
+        tokio::select! {
+            Some(place) = places.next() => {
+                let Some(object) = missing.pop_front() else { continue };
+                let asking = run.breakers.ask(&work.sources[source].0);
+                let fetch = fetch_one(run, work, source, descriptor, object);
+                fetching.spawn(async move {
+                    let _place = place;
+                    (asking, fetch.await)
+                });
             }
-            tokio::select! {
-                permit = Arc::clone(&run.places).acquire_owned() => {
-                    break permit.ok().map(|permit| (permit, run.breakers.ask(&work.sources[source].0)));
-                }
-                Some(ended) = fetching.join_next() => stopped = take_in(run, work, source, ended),
+            // What is under way ends, whatever the others did: each object is worth its bytes by itself.
+            Some(ended) = fetching.join_next() => {
+                stopped = match (stopped, take_in(run, work, source, ended)) {
+                    (disk @ Some(Stopped::ByDisk(_)), _) => disk,
+                    (earlier, later) => later.or(earlier),
+                };
             }
-        };
-        let Some((permit, asking)) = asking else { break };
-        let fetch = fetch_one(run, work, source, descriptor, place);
-        fetching.spawn(async move {
-            let _permit = permit;
-            (asking, fetch.await)
-        });
+            else => break,
+        }
     }
-    // What is under way ends, whatever the others did: each object is worth its bytes by itself.
-    while let Some(ended) = fetching.join_next().await {
-        stopped = match (stopped, take_in(run, work, source, ended)) {
-            (disk @ Some(Stopped::ByDisk(_)), _) => disk,
-            (earlier, later) => later.or(earlier),
-        };
+    match stopped {
+        Some(stopped) => Err(stopped),
+        None if missing.is_empty() => Ok(()),
+        None => {
+            // The breaker has opened since its source was chosen. Whatever is decided next, it is not decided a thousand times a
+            // second.
+            tokio::time::sleep(REFUSED_PAUSE).await;
+            Err(Stopped::BySource)
+        }
     }
-    stopped.map_or(Ok(()), Err)
 }
 
 fn fetch_one(
@@ -123,20 +126,12 @@ fn fetch_one(
     let target = url.target(&work.planned.key.path, &object.name);
     let run = Arc::clone(run);
     async move {
-        let wanted = Wanted { url: &url, target, bytes: object.bytes, sha256: object.sha256 };
+        let wanted =
+            Wanted { url: &url, kind: source.kind, target, bytes: object.bytes, sha256: object.sha256 };
         let tally = run.record.tallies.of(&source);
         let writer = ObjectWriter::new(&disk, &file, range);
         let result = run.fetcher.fetch(wanted, writer, &tally).await;
         Fetched { place, bytes: object.bytes, result }
-    }
-}
-
-/// As the choice of the source sees it.
-fn may_ask(admission: Admission, now: Duration) -> bool {
-    match admission {
-        Admission::Admitted => true,
-        Admission::NotBefore(until) | Admission::Down(until) => until <= now,
-        Admission::Probing => false,
     }
 }
 
@@ -158,10 +153,11 @@ fn take_in(
         }
     };
     match fetched.result {
-        Ok(()) => {
+        Ok(checksums) => {
             asking.succeeded();
             if let Some(space) = &mut work.space {
-                space.arrived(fetched.place);
+                space.arrived(fetched.place, checksums);
+                run.record.note_begun(&work.planned.key, space.done_bytes());
             }
             if let Some(escalation) = &mut work.escalation {
                 escalation.note(source, Answer::Whole, run.agent.pace.now(), jitter());

@@ -1,19 +1,22 @@
-//! The room of a bundle on its volume: made, filled, verified, published.
+//! The room of a bundle on its volume, and what is in it.
 
 use std::fmt;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use cache_store::BundleId;
 use cache_store::{IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
+use control_client::content::ObjectName;
 use control_client::descriptor::Descriptor;
 use control_client::fill::FailureReason;
 
 use super::Work;
-use super::read_back::{ReadBack, read_back};
+use super::read_back::read_back;
 use crate::daemon::Retired;
 use crate::disk::{DiskError, DiskFile, DiskThread, io_reason};
-use crate::plan::PlannedRetire;
+use crate::limits::RETIRE_WAIT;
+use crate::retiring;
 use crate::run::Run;
 use crate::shared_pace::SharedPace;
 use crate::volumes::OpenVolume;
@@ -23,7 +26,8 @@ pub(super) struct Space {
     pub(super) incoming: IncomingBundle,
     pub(super) file: DiskFile,
     pub(super) disk: Arc<DiskThread>,
-    whole: Vec<bool>,
+    /// The checksums of each object that is there: see [`ReadBack::objects`].
+    pub(super) known: Vec<Option<Vec<u32>>>,
     missing: usize,
     done_bytes: u64,
 }
@@ -32,14 +36,10 @@ pub(super) struct Space {
 pub(super) enum NoSpace {
     /// There will be.
     Later(String),
+    /// There will be when bundles before this one in the plan have made theirs.
+    AfterOthers,
     /// Not in this run.
     Never(FailureReason, String),
-}
-
-/// A file that holds exactly what the descriptor says.
-pub(super) struct Verified {
-    incoming: IncomingBundle,
-    read_back: ReadBack,
 }
 
 impl Space {
@@ -50,15 +50,33 @@ impl Space {
 
     /// The places of the objects that are not there.
     pub(super) fn missing(&self) -> Vec<usize> {
-        (0..self.whole.len()).filter(|place| !self.whole[*place]).collect()
+        (0..self.known.len()).filter(|place| self.known[*place].is_none()).collect()
     }
 
-    /// Another object is there.
-    pub(super) fn arrived(&mut self, place: usize) {
-        if !std::mem::replace(&mut self.whole[place], true) {
+    /// Another object is there, with these checksums.
+    pub(super) fn arrived(&mut self, place: usize, checksums: Vec<u32>) {
+        if self.known[place].replace(checksums).is_none() {
             self.missing -= 1;
             self.done_bytes += self.incoming.layout().objects()[place].length;
         }
+    }
+
+    /// An object is not there any more: the disk gives back other bytes.
+    pub(super) fn lost(&mut self, place: usize) {
+        if self.known[place].take().is_some() {
+            self.missing += 1;
+            self.done_bytes -= self.incoming.layout().objects()[place].length;
+        }
+    }
+
+    /// The name of the object at that place.
+    pub(super) fn name(&self, place: usize) -> &ObjectName {
+        &self.incoming.layout().objects()[place].name
+    }
+
+    /// Removes the file.
+    pub(super) fn discard(self) {
+        self.incoming.discard();
     }
 
     /// Bytes of the objects that are there.
@@ -74,27 +92,35 @@ pub(super) async fn open(
     volume: &OpenVolume,
     descriptor: &Descriptor,
 ) -> Result<Space, NoSpace> {
+    // Nothing goes before it is shown that its successor can be written: there is a ring, and a file under `incoming/`.
+    let disk = disk_thread(run, volume).await?;
+    remove_unserved(run, work).await?;
     let layout = layout(work, descriptor).map_err(never)?;
-    let is_leaving = make_room(run, work, volume).await?;
-    let (opening, keep_free) = (volume.clone(), run.agent.config.fill.keep_free.bytes());
-    let opened = run.blocking(move || open_file(&opening, layout, keep_free)).await;
-    let opened =
-        opened.ok_or_else(|| NoSpace::Never(FailureReason::DiskFailed, "a thread panicked".to_owned()))?;
-    let (incoming, opened) = match opened {
-        Err(PublishError::Full { .. }) if is_leaving => {
-            let why = "readers still hold the space of what was retired for it".to_owned();
-            return Err(NoSpace::Later(why));
+    let (incoming, opened) = match open_file(run, volume, layout.clone()).await? {
+        Tried::Opened(incoming, opened) => {
+            if let Err(why) = make_room(run, work).await {
+                if opened == Opened::New {
+                    incoming.discard();
+                }
+                return Err(why);
+            }
+            (incoming, opened)
         }
-        other => other.map_err(never)?,
+        Tried::Full(_) if work.makes_room() => {
+            make_room(run, work).await?;
+            match open_file(run, volume, layout).await? {
+                Tried::Opened(incoming, opened) => (incoming, opened),
+                Tried::Full(error) => return Err(no_room(run, work, error)),
+            }
+        }
+        Tried::Full(error) => return Err(no_room(run, work, error)),
     };
-    let disk = run.agent.volumes.disk(volume.index).map_err(|error| {
-        NoSpace::Never(FailureReason::DiskFailed, format!("no ring for the volume's disk: {error}; is io_uring allowed (kernel.io_uring_disabled, seccomp)?"))
-    })?;
     let file = DiskFile::of(incoming.file())
         .map_err(|error| NoSpace::Never(FailureReason::DiskFailed, error.to_string()))?;
-    let whole: Vec<bool> = incoming.layout().objects().iter().map(|object| object.length == 0).collect();
-    let missing = whole.iter().filter(|is_whole| !**is_whole).count();
-    let mut space = Space { incoming, file, disk, whole, missing, done_bytes: 0 };
+    let is_empty = |object: &PlannedObject| (object.length == 0).then(Vec::new);
+    let known: Vec<_> = incoming.layout().objects().iter().map(is_empty).collect();
+    let missing = known.iter().filter(|known| known.is_none()).count();
+    let mut space = Space { incoming, file, disk, known, missing, done_bytes: 0 };
     if opened == Opened::Resumed {
         take_stock(&mut space, &run.agent.pace)
             .await
@@ -102,6 +128,34 @@ pub(super) async fn open(
         tracing::info!(bundle = %work.planned.key, done_bytes = space.done_bytes, "a bundle that was begun is gone on with");
     }
     Ok(space)
+}
+
+async fn disk_thread(run: &Run, volume: &OpenVolume) -> Result<Arc<DiskThread>, NoSpace> {
+    let index = volume.index;
+    let disk = run.agent.blocking(move |agent| agent.volumes.disk(index)).await;
+    disk.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => unwritable(error.to_string()),
+        _ => unwritable(format!(
+            "no ring for the volume's disk: {error}; is io_uring allowed (kernel.io_uring_disabled, seccomp)?"
+        )),
+    })
+}
+
+/// The volume is lost for this run: whoever comes next must not even try.
+fn unwritable(why: String) -> NoSpace {
+    NoSpace::Never(FailureReason::VolumeLost, why)
+}
+
+/// Why there is no room after everything that was to go for it has gone.
+fn no_room(run: &Run, work: &Work, error: PublishError) -> NoSpace {
+    let volume = work.planned.volume;
+    if run.room.is_to_come(volume, work.rank) {
+        return NoSpace::AfterOthers;
+    }
+    if run.room.is_leaving(volume) {
+        return NoSpace::Later("readers still hold the space of what was retired for it".to_owned());
+    }
+    never(error)
 }
 
 fn layout(work: &Work, descriptor: &Descriptor) -> Result<Layout, PublishError> {
@@ -115,105 +169,86 @@ fn layout(work: &Work, descriptor: &Descriptor) -> Result<Layout, PublishError> 
     Layout::new(work.planned.key.clone(), work.entry.descriptor, objects.collect())
 }
 
-/// Whether what was retired may still hold its space.
-async fn make_room(run: &Run, work: &mut Work, volume: &OpenVolume) -> Result<bool, NoSpace> {
-    let mut is_leaving = false;
+/// Has go what the plan says.
+async fn make_room(run: &Run, work: &mut Work) -> Result<(), NoSpace> {
     for discard in std::mem::take(&mut work.planned.discard_first) {
         if let Ok(from) = run.volume(discard.volume) {
             let id = BundleId::of(&discard.key);
-            let removed = run.blocking(move || remove_partial(&from.volume, &id)).await;
+            let removing = move || remove_partial(&from.volume, &id);
+            let removed = run.agent.volumes.calls().work(discard.volume, removing).await;
             tracing::info!(bundle = %discard.key, ?removed, "what was begun of a bundle makes room");
         }
     }
-    while let Some(retire) = work.planned.retire_first.first() {
-        is_leaving |= retire_one(run, retire).await.map_err(NoSpace::Later)?;
-        work.planned.retire_first.remove(0);
-    }
-    tracing::debug!(bundle = %work.planned.key, volume = volume.index, is_leaving, "room was made");
-    Ok(is_leaving || work.room_waits > 0)
+    run.retire(&work.planned.retire_first).await.map_err(NoSpace::Later)?;
+    work.planned.retire_first.clear();
+    Ok(())
 }
 
-/// Retires one bundle. Whether its space has yet to return.
-pub(crate) async fn retire_one(run: &Run, retire: &PlannedRetire) -> Result<bool, String> {
-    match run.agent.daemon.retire(&retire.key).await {
-        Ok(Retired::Gone(bytes)) => {
-            tracing::info!(bundle = %retire.key, why = retire.why.as_str(), "a bundle was retired");
-            run.record.retire(bytes);
-            Ok(false)
+/// Has a file go that is published, and that the daemon refuses to serve: it stands in the way of its successor.
+async fn remove_unserved(run: &Run, work: &mut Work) -> Result<(), NoSpace> {
+    let Some(volume) = work.unserved_on.clone() else { return Ok(()) };
+    let (volume_index, key) = (volume.index, work.planned.key.clone());
+    let refused = |why| NoSpace::Never(FailureReason::NotAdopted, why);
+    let retired = retiring::retire(&run.agent.daemon, vec![key.clone()], RETIRE_WAIT).await.pop();
+    match retired {
+        Some((_, Err(error))) => {
+            return Err(refused(format!("its file cannot be served, nor be retired: {error}")));
         }
-        Ok(Retired::Leaving) => {
-            tracing::info!(bundle = %retire.key, why = retire.why.as_str(), "a bundle is being retired; readers still hold it");
-            run.record.retire(retire.file_bytes);
-            Ok(true)
+        // What is not in the daemon's inventory is nobody else's.
+        Some((_, Ok(Retired::Absent))) => {
+            let removing = move || volume.volume.remove_unserved(&key);
+            match run.agent.volumes.calls().work(volume_index, removing).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    return Err(refused(format!("its file cannot be served, nor be removed: {error}")));
+                }
+                Err(silence) => return Err(unwritable(silence.to_string())),
+            }
         }
-        Ok(Retired::Absent) => Ok(false),
-        Err(error) => Err(format!("{} could not be retired: {error}", retire.key)),
+        _ => {}
     }
+    work.unserved_on = None;
+    Ok(())
 }
 
-/// Blocks.
-fn open_file(
-    volume: &OpenVolume,
-    layout: Layout,
-    keep_free_bytes: u64,
-) -> Result<(IncomingBundle, Opened), PublishError> {
-    let file_bytes = layout.file_bytes();
-    let (incoming, opened) = IncomingBundle::open(&volume.volume, layout)?;
-    let is_short = volume.volume.space().is_ok_and(|space| space.free_bytes < keep_free_bytes);
-    if opened == Opened::New && is_short {
-        incoming.discard();
-        return Err(PublishError::Full { file_bytes });
+/// What came of trying to open the file.
+enum Tried {
+    Opened(IncomingBundle, Opened),
+    /// It could be made, and has no room.
+    Full(PublishError),
+}
+
+async fn open_file(run: &Run, volume: &OpenVolume, layout: Layout) -> Result<Tried, NoSpace> {
+    let (index, volume) = (volume.index, Arc::clone(&volume.volume));
+    let (keep_free_bytes, file_bytes) = (run.agent.config.fill.keep_free.bytes(), layout.file_bytes());
+    let opened = run.agent.volumes.calls().work(index, move || {
+        let (incoming, opened) = IncomingBundle::open(&volume, layout)?;
+        let is_short = volume.space().is_ok_and(|space| space.free_bytes < keep_free_bytes);
+        if opened == Opened::New && is_short {
+            incoming.discard();
+            return Err(PublishError::Full { file_bytes });
+        }
+        Ok((incoming, opened))
+    });
+    match opened.await {
+        Ok(Ok((incoming, opened))) => Ok(Tried::Opened(incoming, opened)),
+        Ok(Err(error @ PublishError::Full { .. })) => Ok(Tried::Full(error)),
+        Ok(Err(error @ PublishError::Io { .. })) => Err(unwritable(error.to_string())),
+        Ok(Err(error)) => Err(never(error)),
+        Err(silence) => Err(unwritable(silence.to_string())),
     }
-    Ok((incoming, opened))
 }
 
 /// Which objects are whole is for the disk to say.
 async fn take_stock(space: &mut Space, pace: &SharedPace) -> Result<(), DiskError> {
     let layout = space.incoming.layout();
-    let found = read_back(&space.disk, &space.file, layout, pace).await?;
-    let wrong: std::collections::HashSet<usize> = found.wrong(layout).collect();
-    for place in 0..space.whole.len() {
-        if !wrong.contains(&place) {
-            space.arrived(place);
+    let found = read_back(&space.disk, &space.file, layout, pace, &space.known).await?;
+    for (place, object) in found.objects.into_iter().enumerate() {
+        if let Some(checksums) = object {
+            space.arrived(place, checksums);
         }
     }
     Ok(())
-}
-
-/// Has the disk hold it, and reads all of it back.
-pub(super) async fn verify(run: &Arc<Run>, space: Space) -> Result<Verified, (FailureReason, String)> {
-    let Space { incoming, file, disk, .. } = space;
-    let synced = run.blocking(move || {
-        let synced = incoming.sync();
-        (incoming, synced)
-    });
-    let (incoming, synced) =
-        synced.await.ok_or_else(|| (FailureReason::DiskFailed, "a thread panicked".to_owned()))?;
-    synced.map_err(refused)?;
-    let found = read_back(&disk, &file, incoming.layout(), &run.agent.pace).await;
-    let read_back = found.map_err(|error| (error.reason(), error.to_string()))?;
-    let wrong = read_back.wrong(incoming.layout()).next();
-    if let Some(place) = wrong {
-        let why = format!(
-            "the disk gives back other bytes than were written, in {}",
-            incoming.layout().objects()[place].name
-        );
-        incoming.discard();
-        return Err((FailureReason::DiskFailed, why));
-    }
-    Ok(Verified { incoming, read_back })
-}
-
-/// Gives it its tail and its name, durably.
-pub(super) async fn publish(run: &Arc<Run>, verified: Verified) -> Result<(), (FailureReason, String)> {
-    let Verified { incoming, read_back } = verified;
-    let published =
-        run.blocking(move || incoming.publish(read_back.digests, read_back.chunk_checksums)).await;
-    match published {
-        Some(Ok(_)) | Some(Err(PublishError::Exists(_))) => Ok(()),
-        Some(Err(error)) => Err(refused(error)),
-        None => Err((FailureReason::DiskFailed, "a thread panicked".to_owned())),
-    }
 }
 
 fn never(error: PublishError) -> NoSpace {
@@ -221,7 +256,7 @@ fn never(error: PublishError) -> NoSpace {
     NoSpace::Never(reason, why)
 }
 
-fn refused(error: PublishError) -> (FailureReason, String) {
+pub(super) fn refused(error: PublishError) -> (FailureReason, String) {
     let reason = match &error {
         PublishError::Contents(_) => FailureReason::Descriptor,
         PublishError::Length { .. } => FailureReason::WrongLength,

@@ -35,6 +35,29 @@ fn a_peer_that_does_not_have_it_yet_is_asked_again_until_the_origin_is_due() {
 }
 
 #[test]
+fn a_bundle_whose_turn_comes_late_waits_for_a_peer_that_lives_and_not_once_more_for_one_that_is_dead() {
+    let turn = 7200 * SECOND;
+    let mut dead = peer_then_origin();
+    assert_eq!(dead.next(&ADMITTED, turn), Next::Fetch(0), "the peer is asked first, however late it is");
+    dead.note(0, Answer::Unreachable, turn, 0.0);
+    assert_eq!(dead.next(&ADMITTED, turn), Next::Fetch(1));
+    let mut alive = peer_then_origin();
+    for (asked, next) in [(0, 5), (5, 15), (15, 35)] {
+        alive.note(0, Answer::Missing, turn + asked * SECOND, 0.0);
+        assert_eq!(alive.next(&ADMITTED, turn + asked * SECOND), Next::WaitUntil(turn + next * SECOND));
+    }
+    alive.note(0, Answer::Unreachable, turn + 35 * SECOND, 0.0);
+    assert_eq!(
+        alive.next(&[Admission::Down; 3], turn + 36 * SECOND),
+        Next::GiveUp(FailureReason::Unreachable)
+    );
+    assert_eq!(
+        alive.next(&[Admission::Down, Admission::Admitted], turn + 36 * SECOND),
+        Next::WaitUntil(turn + 600 * SECOND)
+    );
+}
+
+#[test]
 fn a_peer_that_has_it_at_last_spares_the_origin() {
     let mut escalation = peer_then_origin();
     escalation.note(0, Answer::Missing, Duration::ZERO, 0.0);
@@ -90,10 +113,10 @@ fn an_open_breaker_passes_the_bundle_on_and_a_dead_source_is_not_waited_for() {
     let open = Admission::NotBefore(40 * SECOND);
     assert_eq!(escalation.next(&[open, Admission::Admitted], SECOND), Next::Fetch(1));
     assert_eq!(escalation.next(&[open, Admission::Probing], SECOND), Next::WaitUntil(2 * SECOND));
-    let down = Admission::Down(300 * SECOND);
+    let down = Admission::Down;
     assert_eq!(escalation.next(&[down, open], SECOND), Next::WaitUntil(40 * SECOND));
     assert_eq!(escalation.next(&[down, down], SECOND), Next::GiveUp(FailureReason::Unreachable));
-    assert_eq!(escalation.next(&[down, down], 300 * SECOND), Next::Fetch(0));
+    assert_eq!(escalation.next(&[down, Admission::Admitted], 300 * SECOND), Next::Fetch(1));
 }
 
 #[test]

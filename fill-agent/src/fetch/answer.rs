@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use control_client::content::Sha256;
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LOCATION, RETRY_AFTER,
 };
@@ -18,6 +19,9 @@ pub(super) struct Asked<'a> {
     pub(super) from: u64,
     /// The validator that the first part came with, where `from` is not 0.
     pub(super) validator: Option<&'a str>,
+    /// Of another appliance the digest by the descriptor: which edition it has is known by the object's tag, which follows from
+    /// its digest, and by the length.
+    pub(super) edition: Option<&'a Sha256>,
 }
 
 /// What the body will be.
@@ -46,12 +50,16 @@ pub(super) fn judge(asked: &Asked<'_>, status: u16, fields: &HeaderMap) -> Resul
 /// All of the object, from its first byte, even where a part was asked for.
 fn whole(asked: &Asked<'_>, fields: &HeaderMap) -> Result<Promised, Fault> {
     not_encoded(fields)?;
-    if let Some(length) = content_length(fields)?
-        && length != asked.bytes
+    let validator = strong_validator(fields);
+    let length = content_length(fields)?.unwrap_or(asked.bytes);
+    if let Some(sha256) = asked.edition
+        && (length != asked.bytes || validator.as_ref().is_some_and(|tag| is_of_another(tag, sha256)))
     {
+        return Err(Fault::OtherEdition);
+    }
+    if length != asked.bytes {
         return Err(Fault::Length { expected: asked.bytes, found: length.to_string() });
     }
-    let validator = strong_validator(fields);
     let has_changed = asked.from > 0 && asked.validator != validator.as_deref();
     Ok(Promised { from: 0, validator, has_changed })
 }
@@ -103,6 +111,13 @@ fn strong_validator(fields: &HeaderMap) -> Option<String> {
     is_strong.then(|| tag.to_owned())
 }
 
+/// Whether a tag is one that appliances give, half of the digest in hexadecimal digits, and of other bytes.
+fn is_of_another(tag: &str, sha256: &Sha256) -> bool {
+    let digits = tag.trim_matches('"');
+    let is_of_an_appliance = digits.len() == 32 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_of_an_appliance && !sha256.to_string().starts_with(digits)
+}
+
 /// Seconds, or a date that this one takes as unsaid: the sources' clocks need not agree with ours.
 fn retry_after(fields: &HeaderMap) -> Option<Duration> {
     fields.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
@@ -126,8 +141,8 @@ mod tests {
             .collect()
     }
 
-    const FIRST: Asked<'_> = Asked { bytes: 100, from: 0, validator: None };
-    const REST: Asked<'_> = Asked { bytes: 100, from: 40, validator: Some("\"a\"") };
+    const FIRST: Asked<'_> = Asked { bytes: 100, from: 0, validator: None, edition: None };
+    const REST: Asked<'_> = Asked { bytes: 100, from: 40, validator: Some("\"a\""), edition: None };
 
     #[test]
     fn a_whole_object_of_the_right_length_is_taken() {
@@ -188,5 +203,21 @@ mod tests {
         );
         let dated = judge(&FIRST, 429, &fields(&[("retry-after", "Sat, 21 Nov 2026 03:00:00 GMT")]));
         assert!(matches!(dated, Err(Fault::Busy { status: 429, retry_after: None })));
+    }
+
+    #[test]
+    fn another_edition_of_another_appliance_is_known_by_its_tag_and_its_length() {
+        let ours = Sha256::new([0xab; 32]);
+        let asked = Asked { edition: Some(&ours), ..FIRST };
+        let tagged = |tag: &str| judge(&asked, 200, &fields(&[("content-length", "100"), ("etag", tag)]));
+        assert_eq!(tagged(&format!("\"{}\"", "ab".repeat(16))).unwrap().from, 0);
+        assert!(matches!(tagged(&format!("\"{}\"", "cd".repeat(16))), Err(Fault::OtherEdition)));
+        assert!(tagged("\"no tag of an appliance\"").is_ok());
+        assert!(matches!(judge(&asked, 200, &fields(&[("content-length", "99")])), Err(Fault::OtherEdition)));
+        // Of an origin that is a mistake.
+        assert!(matches!(
+            judge(&FIRST, 200, &fields(&[("content-length", "99")])),
+            Err(Fault::Length { .. })
+        ));
     }
 }

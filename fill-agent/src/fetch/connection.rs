@@ -123,9 +123,10 @@ impl Connections {
             return handshake(stream, meter).await;
         }
         let name = ServerName::try_from(url.host.clone()).map_err(|error| unreachable(&url.host, &error))?;
-        let stream = tokio::time::timeout(self.connect_timeout, self.tls.connect(name, stream))
+        let stream = meter
+            .within(self.connect_timeout, self.tls.connect(name, stream))
             .await
-            .map_err(|_| in_time("no TLS handshake in time"))?
+            .ok_or_else(|| in_time("no TLS handshake in time"))?
             .map_err(|error| unreachable(&address, &format_args!("no TLS: {error}")))?;
         handshake(stream, meter).await
     }

@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use control_client::content::Sha256;
-use control_client::fill::FailureReason;
 
 use crate::escalation::Answer;
 
@@ -82,24 +81,6 @@ impl Fault {
             Self::Length { .. } => Answer::WrongLength,
             Self::Range(_) | Self::Changed => Answer::Changed,
             Self::WrongBytes(_) => Answer::WrongBytes,
-        }
-    }
-
-    /// The word for it in a run's report.
-    pub fn reason(&self) -> FailureReason {
-        match self {
-            Self::Unreachable(_) | Self::Stalled(_) | Self::Slow { .. } | Self::Broken { .. } => {
-                FailureReason::Unreachable
-            }
-            Self::Absent(_)
-            | Self::OtherEdition
-            | Self::Busy { .. }
-            | Self::Redirect { .. }
-            | Self::Status(_)
-            | Self::Head(_) => FailureReason::Refused,
-            Self::Length { .. } => FailureReason::WrongLength,
-            Self::Range(_) | Self::Changed => FailureReason::Changed,
-            Self::WrongBytes(_) => FailureReason::WrongBytes,
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the control plane has the appliance do.
 
+use std::sync::Arc;
+
 use control_client::admin::Purge;
 use control_client::report::{Directive, DirectiveResult, Order};
 use control_client::wire::DocumentVersion;
@@ -7,7 +9,7 @@ use control_client::wire::DocumentVersion;
 use crate::agent::Agent;
 
 /// Carries out one directive. To do it twice does no harm: after a restart it may be given again.
-pub(super) async fn carry_out(agent: &Agent, directive: &Directive) -> DirectiveResult {
+pub(super) async fn carry_out(agent: &Arc<Agent>, directive: &Directive) -> DirectiveResult {
     let client = agent.daemon.client();
     let failure = match &directive.order {
         Order::Drain => client.drain().await.err().map(|error| error.to_string()),
@@ -24,7 +26,7 @@ pub(super) async fn carry_out(agent: &Agent, directive: &Directive) -> Directive
             }
         }
         Order::FillNow => {
-            agent.calls.begin_run();
+            agent.blocking(Agent::want_run).await;
             None
         }
     };

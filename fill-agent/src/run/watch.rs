@@ -9,46 +9,37 @@ use control_client::units::BitRate;
 use jiff::Timestamp;
 use tokio::sync::watch as signal;
 
-use super::{Occasion, Run};
-use crate::agent::{BUDGET, locked};
+use super::{Halt, Occasion, Run};
 use crate::clock;
 use crate::history;
 use crate::limits::{CHECKPOINT_INTERVAL, LOAD_INTERVAL};
-use crate::run_record::Checkpoint;
-use crate::state::or_warn;
 use crate::window::WindowState;
 use crate::yielding::Yielding;
 
-/// What ends a run early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Halt {
-    Told,
-    WindowClosed,
-    BudgetSpent,
-}
-
-/// How often the budget is looked at: it is overdrawn by what comes meanwhile.
+/// How often window and budget are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Ends when the run has to.
-pub(super) async fn until_halt(run: &Run, occasion: Occasion, mut told: signal::Receiver<bool>) -> Halt {
+/// Has the run fetch no more when the window closes or the night's bytes are spent; ends when the agent is told to stop.
+pub(super) async fn until_told(run: &Run, occasion: Occasion, mut told: signal::Receiver<bool>) {
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
-    let mut kept_at = Instant::now();
-    keep_checkpoint(run);
+    let mut kept_at = None::<Instant>;
     loop {
         tokio::select! {
-            _ = told.wait_for(|told| *told) => return Halt::Told,
+            _ = told.wait_for(|told| *told) => return,
             _ = looks.tick() => {}
         }
-        if account(run, occasion) == 0 {
-            return Halt::BudgetSpent;
+        if run.ledger.account(&run.agent).await == 0 {
+            run.halt(Halt::BudgetSpent);
         }
         if !occasion.is_by_hand && !is_open(run, occasion) {
-            return Halt::WindowClosed;
+            run.halt(Halt::WindowClosed);
         }
-        if kept_at.elapsed() >= CHECKPOINT_INTERVAL {
-            kept_at = Instant::now();
-            keep_checkpoint(run);
+        if kept_at.is_none_or(|kept_at| kept_at.elapsed() >= CHECKPOINT_INTERVAL) {
+            kept_at = Some(Instant::now());
+            let checkpoint = run.record.checkpoint(clock::now(), RunOutcome::Interrupted, "under way");
+            let writing =
+                move |agent: &crate::agent::Agent| history::keep_checkpoint(&checkpoint, &agent.state);
+            run.ledger.write(&run.agent, writing).await;
         }
     }
 }
@@ -56,23 +47,6 @@ pub(super) async fn until_halt(run: &Run, occasion: Occasion, mut told: signal::
 fn is_open(run: &Run, occasion: Occasion) -> bool {
     // The clock is asked each time: it may have been set.
     matches!(run.agent.window.at(Timestamp::now()), WindowState::Open { night, .. } if night == occasion.night)
-}
-
-/// Counts what was received since the last call against the night's bytes; what is left of them.
-pub(super) fn account(run: &Run, occasion: Occasion) -> u64 {
-    let received = run.agent.pace.received_since_last_accounted();
-    let mut budget = locked(&run.agent.budget);
-    budget.spend(occasion.night, received);
-    budget.left(occasion.night, run.agent.config.fill.night_bytes.bytes())
-}
-
-/// Writes down how far the run has come.
-pub(super) fn keep_checkpoint(run: &Run) {
-    let report = run.record.end(clock::now(), RunOutcome::Interrupted, "under way");
-    let checkpoint = Checkpoint { run: report, begun: run.agent.progress.begun() };
-    history::keep_checkpoint(&checkpoint, &run.agent.state);
-    let budget = locked(&run.agent.budget).clone();
-    or_warn(run.agent.state.write(BUDGET, &budget));
 }
 
 /// Halves the rate while the daemon's reads are slow. Never ends by itself.

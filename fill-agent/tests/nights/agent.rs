@@ -159,7 +159,7 @@ impl Agent {
         if !plan.fetches.is_empty() {
             let transfer = |fetch: fill_agent::plan::PlannedFetch| {
                 let entry = &entries[fetch.entry];
-                Transfer::new(fetch, entry.bytes, entry.expires_at)
+                Transfer::new(fetch, entry.bytes, entry.expires_at, world.clock.monotonic())
             };
             let transfers = plan.fetches.into_iter().map(transfer).collect();
             self.run = Some(Run { transfers, failures: 0 });
@@ -257,7 +257,7 @@ impl Agent {
             transfer.part = asking.received;
             transfer.asking = None;
             self.breakers[source].failed(now, None, 0.0);
-            transfer.escalation(&[], now).note(source, Answer::Unreachable, now, 0.0);
+            transfer.escalation(&[]).note(source, Answer::Unreachable, now, 0.0);
         }
         bytes
     }
@@ -292,7 +292,7 @@ fn ask(run: &mut Run, breakers: &mut [Breaker], world: &mut World, now: Duration
             continue;
         }
         let admissions: Vec<Admission> = breakers.iter().map(|breaker| breaker.admission(now)).collect();
-        match run.transfers[place].escalation(&facts, now).next(&admissions, now) {
+        match run.transfers[place].escalation(&facts).next(&admissions, now) {
             Next::Fetch(source) => ask_source(run, place, source, &mut breakers[source], world, now),
             Next::WaitUntil(_) => place += 1,
             Next::GiveUp(reason) => give_up(run, place, reason.as_str(), world),
@@ -341,7 +341,7 @@ fn ask_source(
             return;
         }
     };
-    transfer.escalation(&[], now).note(source, answer, now, 0.0);
+    transfer.escalation(&[]).note(source, answer, now, 0.0);
 }
 
 fn make_room(transfer: &mut Transfer, world: &mut World) -> bool {
@@ -372,10 +372,10 @@ fn object_came(transfer: &mut Transfer, breaker: &mut Breaker, world: &mut World
     if source.mood == Mood::Lies {
         source.wasted += asking.wanted;
         world.note(&format!("{name} gave wrong bytes for {}", transfer.fetch.key.path));
-        transfer.escalation(&[], now).note(asking.source, Answer::WrongBytes, now, 0.0);
+        transfer.escalation(&[]).note(asking.source, Answer::WrongBytes, now, 0.0);
         return;
     }
-    transfer.escalation(&[], now).note(asking.source, Answer::Whole, now, 0.0);
+    transfer.escalation(&[]).note(asking.source, Answer::Whole, now, 0.0);
     transfer.from.insert(name);
     transfer.done += asking.wanted;
     let fetch = &transfer.fetch;

@@ -11,7 +11,9 @@ use super::scenario::OBJECTS;
 
 pub(crate) struct Transfer {
     pub(crate) fetch: PlannedFetch,
-    /// From when its turn began.
+    /// When the run began.
+    began: Duration,
+    /// From its turn on.
     pub(crate) escalation: Option<Escalation>,
     pub(crate) has_room: bool,
     pub(crate) asking: Option<Asking>,
@@ -33,9 +35,10 @@ pub(crate) struct Asking {
 }
 
 impl Transfer {
-    pub(crate) fn new(fetch: PlannedFetch, bytes: u64, expires_at: Option<u64>) -> Self {
+    pub(crate) fn new(fetch: PlannedFetch, bytes: u64, expires_at: Option<u64>, began: Duration) -> Self {
         Self {
             fetch,
+            began,
             escalation: None,
             has_room: false,
             asking: None,
@@ -48,8 +51,8 @@ impl Transfer {
     }
 
     /// Its turn begins with the first call.
-    pub(crate) fn escalation(&mut self, sources: &[FillSource], now: Duration) -> &mut Escalation {
-        self.escalation.get_or_insert_with(|| Escalation::new(sources, Patience::default(), now))
+    pub(crate) fn escalation(&mut self, sources: &[FillSource]) -> &mut Escalation {
+        self.escalation.get_or_insert_with(|| Escalation::new(sources, Patience::default(), self.began))
     }
 
     pub(crate) fn ask(&mut self, source: usize, now: Duration) {

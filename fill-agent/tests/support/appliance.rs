@@ -2,6 +2,7 @@
 //! in the state folder, as if the control plane had given them and gone away since.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,8 +103,7 @@ impl Appliance {
     /// Another manifest is in force.
     pub fn obey(&self, sequence: u64, entries: Vec<FillEntry>, bundles: &[(&Content, Vec<FillSource>)]) {
         keep(&self.agent.state, sequence, Vec::new(), bundles);
-        let signed = signed(sequence, entries);
-        self.agent.manifests.lock().unwrap().take(signed, &self.agent.state).unwrap();
+        self.agent.take_manifest(signed(sequence, entries)).unwrap();
     }
 
     /// A run that somebody asked for.
@@ -153,6 +153,14 @@ pub fn config(folder: &Path) -> Config {
     config.fill.concurrency = 4;
     config.fill.time_zone = "UTC".to_owned();
     config
+}
+
+/// It has a control plane, and a token to show it.
+pub fn report_to(config: &mut Config, url: String) {
+    config.control.url = Some(url);
+    config.control.token_file = config.fill.state.with_file_name("token");
+    fs::write(&config.control.token_file, "0123456789abcdef0123456789abcdef").unwrap();
+    fs::set_permissions(&config.control.token_file, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 pub fn name() -> ApplianceName {

@@ -1,19 +1,20 @@
 //! A stand-in for the daemon's admin socket: it adopts what is on the volume, after reading it back as the real one's readers
 //! would, and keeps an inventory in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use cache_store::{Volume, verify};
 use control_client::admin::{Adopt, Adopted, Failure, Purge, Purged, ReadinessChanged, Retire, Retired};
 use control_client::content::BundleKey;
 use control_client::demand::{Demand, PathDemand};
-use control_client::health::Readiness;
+use control_client::health::{Headroom, HealthReport, Readiness, Verdict, VolumeHealth, VolumeState};
 use control_client::inventory::{BundleState, Inventory, InventoryEntry};
 use control_client::load::Load;
 use control_client::wire::DocumentVersion;
@@ -30,8 +31,18 @@ pub struct Shared {
     held: Mutex<BTreeMap<BundleKey, InventoryEntry>>,
     pub asked: Mutex<Vec<String>>,
     pub refuse_adoptions: Mutex<bool>,
+    /// Adoptions are not answered.
+    pub hold_adoptions: Mutex<bool>,
+    /// Out of service, and their files kept.
+    leaving: Mutex<Vec<BundleKey>>,
     pub demand: Mutex<Vec<PathDemand>>,
     pub read_latency_micros: Mutex<u64>,
+    /// Whether it still looks for what its volume holds.
+    pub is_recovering: Mutex<bool>,
+    /// Whether a second volume is away.
+    pub lacks_a_volume: Mutex<bool>,
+    /// Bundles that readers hold for ever.
+    pub readers: Mutex<BTreeSet<BundleKey>>,
 }
 
 impl ScriptedDaemon {
@@ -66,6 +77,17 @@ impl ScriptedDaemon {
             state: BundleState::Published,
         };
         self.shared.held.lock().unwrap().insert(key.clone(), entry);
+    }
+
+    /// As if the disk had not given this back: it serves no longer, and its file is kept.
+    pub fn quarantine_in_place(&self, key: &BundleKey) {
+        self.shared.held.lock().unwrap().remove(key).unwrap();
+        self.shared.leaving.lock().unwrap().push(key.clone());
+    }
+
+    /// On the volume there is a file in that bundle's place that is none.
+    pub fn litter(&self, key: &BundleKey, bytes: u64) {
+        fs::write(self.shared.file(key), vec![0; bytes as usize]).unwrap();
     }
 
     pub fn asked(&self) -> Vec<String> {
@@ -106,6 +128,7 @@ impl Shared {
                 let bundles = self.held.lock().unwrap().values().cloned().collect();
                 document(&Inventory { version: DocumentVersion, bundles })
             }
+            "get /health" => document(&self.health()),
             "get /load" => document(&Load {
                 version: DocumentVersion,
                 interval_millis: 5000,
@@ -123,7 +146,11 @@ impl Shared {
                 other_absent_requests: 0,
             }),
             "post /adopt" => self.adopt(&serde_json::from_slice(content).unwrap()),
-            "post /retire" => self.retire(&serde_json::from_slice(content).unwrap()),
+            "post /retire" => {
+                let seconds =
+                    request.split_once("wait_seconds=").map_or(60, |(_, text)| text.parse().unwrap());
+                self.retire(&serde_json::from_slice(content).unwrap(), Duration::from_secs(seconds))
+            }
             "post /purge" => {
                 let purge: Purge = serde_json::from_slice(content).unwrap();
                 let mut held = self.held.lock().unwrap();
@@ -147,10 +174,20 @@ impl Shared {
         if *self.refuse_adoptions.lock().unwrap() {
             return failure(422, "scripted");
         }
+        while *self.hold_adoptions.lock().unwrap() {
+            thread::sleep(Duration::from_millis(5));
+        }
         let volume = Volume::open(&self.volume, false).unwrap();
         assert_eq!(adopt.volume, volume.id().to_string());
         let mut found = None;
         let wanted = cache_store::BundleId::parse_file_name(&adopt.file).unwrap();
+        if self.leaving.lock().unwrap().iter().any(|key| cache_store::BundleId::of(key) == wanted) {
+            return failure(409, "leaving");
+        }
+        let path = self.volume.join(wanted.file_path());
+        if path.exists() && cache_store::read_footer_of(&path).is_err() {
+            return failure(422, "refused");
+        }
         verify::verify(&volume, |id, problems| {
             if id == wanted {
                 found = Some(problems.to_vec());
@@ -161,7 +198,6 @@ impl Shared {
             None => return failure(404, "no_such_file"),
             Some(problems) => assert_eq!(problems, [], "what was published is whole"),
         }
-        let path = self.volume.join(wanted.file_path());
         let bytes = fs::metadata(&path).unwrap().len();
         let footer = cache_store::read_footer_of(&path).unwrap();
         let key = BundleKey {
@@ -192,14 +228,51 @@ impl Shared {
         document(&Adopted { version: DocumentVersion, bundle: key, objects, bytes, replaced })
     }
 
-    fn retire(&self, retire: &Retire) -> (u16, String) {
+    fn retire(&self, retire: &Retire, wait: Duration) -> (u16, String) {
         let key = BundleKey { path: retire.path.clone(), generation: retire.generation.unwrap() };
-        match self.held.lock().unwrap().remove(&key) {
+        if let Some(kept) = self.leaving.lock().unwrap().extract_if(.., |kept| *kept == key).next() {
+            fs::remove_file(self.file(&kept)).unwrap();
+            return document(&Retired { version: DocumentVersion, bundles: vec![kept], freed_bytes: 0 });
+        }
+        let removed = self.held.lock().unwrap().remove(&key);
+        if self.readers.lock().unwrap().contains(&key) {
+            thread::sleep(wait);
+            return failure(504, "retire_pending");
+        }
+        match removed {
             Some(entry) => {
                 fs::remove_file(self.file(&key)).unwrap();
                 document(&Retired { version: DocumentVersion, bundles: vec![key], freed_bytes: entry.bytes })
             }
             None => failure(404, "no_such_bundle"),
+        }
+    }
+
+    fn health(&self) -> HealthReport {
+        let volume = |index, state| VolumeHealth {
+            index,
+            path: String::new(),
+            id: String::new(),
+            state,
+            reason: None,
+            errors: 0,
+            bundles: 0,
+            free_bytes: 0,
+        };
+        let mut volumes = vec![volume(0, VolumeState::Serving)];
+        if *self.lacks_a_volume.lock().unwrap() {
+            volumes.push(volume(1, VolumeState::Failed));
+        }
+        let is_recovering = *self.is_recovering.lock().unwrap();
+        HealthReport {
+            version: DocumentVersion,
+            appliance: None,
+            readiness: if is_recovering { Readiness::Recovering } else { Readiness::Serving },
+            verdict: Verdict::Healthy,
+            reasons: Vec::new(),
+            headroom: Headroom::default(),
+            volumes,
+            uptime_seconds: 0,
         }
     }
 }

@@ -38,6 +38,12 @@ pub enum Act {
     ChangeAfter(usize),
     /// The right bytes, under that validator.
     Tagged(String),
+    /// Other bytes of the same length, under that validator.
+    OtherEdition(String),
+    /// So many bytes without a validator, then close.
+    Untagged(usize),
+    /// Chunked, and before the first byte of the object an edge of a chunk that comes byte by byte, each 50 ms.
+    Trickle,
     /// Another range than was asked for.
     OtherRange,
     /// A head without an end.
@@ -231,6 +237,24 @@ impl Shared {
                 self.begin(stream, asked, &object, bytes)?;
                 thread::sleep(Duration::from_millis(20));
                 sockopt::set_socket_linger(&*stream, Some(Duration::ZERO)).unwrap();
+                None
+            }
+            Act::OtherEdition(tag) => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\netag: {tag}\r\n\r\n");
+                self.send(stream, head.as_bytes())?;
+                self.send(stream, &vec![7; length])
+            }
+            Act::Untagged(bytes) => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                self.send(stream, head.as_bytes())?;
+                self.send(stream, &object[..bytes.min(length)])?;
+                None
+            }
+            Act::Trickle => {
+                self.send(stream, b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;x=")?;
+                while self.send(stream, b"x").is_some() {
+                    thread::sleep(Duration::from_millis(50));
+                }
                 None
             }
             Act::WrongBytes => {

@@ -30,7 +30,7 @@ impl Connection {
         self.skipper = None;
         let is_close = exchange.persistence.is_close();
         let is_refusal = (400..600).contains(&exchange.record.status);
-        let outcome = exchange.record.outcome;
+        let outcome = exchange.outcome();
         self.count(*exchange, outcome, reactor, service);
         if !is_close {
             return Step::Again;

@@ -213,10 +213,10 @@ impl Connection {
         Step::Again
     }
 
-    /// In the last tenth of its lifetime a connection is told to close after the response, so that the limit
-    /// cuts nothing.
+    /// In the last tenth of its lifetime, or of what its key may seal, a connection is told to close after the response, so that
+    /// the limit cuts nothing.
     fn is_retiring(&self, reactor: &Reactor, service: &Service) -> bool {
-        reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9
+        reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9 || self.transport.is_wearing_out()
     }
 
     fn note_request(&mut self, request: &Request<'_>) {
@@ -230,6 +230,7 @@ impl Connection {
     fn note_asked(&mut self, request: &Request<'_>, asked: Asked) {
         if let Some(exchange) = &mut self.exchange {
             exchange.asked = if request.fields.is_fill { Asked::Nothing } else { asked };
+            exchange.is_viewer = !request.fields.is_fill;
         }
     }
 }

@@ -9,7 +9,9 @@ use cache_store::OpenBundle;
 use crate::access_log::Record;
 use crate::body::ResponseBody;
 use crate::demand::Asked;
+use crate::outcome::Outcome;
 use crate::request::Persistence;
+use crate::tier::BlockKey;
 
 /// The exchange in hand.
 pub struct Exchange {
@@ -28,6 +30,14 @@ pub struct Exchange {
     pub head_sent_bytes: usize,
     /// The response's body.
     pub body: ResponseBody,
+    /// Bytes of the body that were sent from memory.
+    pub ram_bytes: u64,
+    /// Whether any of it came from a disk, or from the buffers of reads.
+    pub was_read: bool,
+    /// Whether a viewer asks, rather than a peer that fills: only viewers' requests say what is worth a place in memory.
+    pub is_viewer: bool,
+    /// The block that the tier was last told of.
+    pub sampled: Option<BlockKey>,
     /// Where the body is read from, if it is an object's; keeps the file open until the response is done.
     pub bundle: Option<Arc<OpenBundle>>,
 }
@@ -43,6 +53,10 @@ impl Exchange {
             head: Vec::new(),
             head_sent_bytes: 0,
             body: ResponseBody::default(),
+            ram_bytes: 0,
+            was_read: false,
+            is_viewer: true,
+            sampled: None,
             bundle: None,
         }
     }
@@ -55,6 +69,14 @@ impl Exchange {
     /// Whether there is something to send now.
     pub fn has_bytes_ready(&self) -> bool {
         self.head_sent_bytes < self.head.len() || self.body.is_ready()
+    }
+
+    /// How it ends if it ends well: an object that came from memory, all of it, came from there.
+    pub fn outcome(&self) -> Outcome {
+        match self.record.outcome {
+            Outcome::HitDisk if self.ram_bytes > 0 && !self.was_read => Outcome::HitRam,
+            outcome => outcome,
+        }
     }
 
     /// Whether the response is complete, as far as the transport has taken it.

@@ -13,7 +13,8 @@ use crate::ring::Completion;
 use crate::serve;
 use crate::service::Service;
 use crate::stats::CloseCause;
-use crate::transport::{ReceiveError, Received, Transport};
+use crate::tls::SessionError;
+use crate::transport::{ReceiveError, Received};
 
 impl Connection {
     /// Waits for bytes, at most so long since it began to wait: bytes that bring no request nearer do not extend it.
@@ -68,13 +69,15 @@ impl Connection {
                 }
                 self.advance(reactor, service);
             }
-            Err(ReceiveError::Tls(_)) => {
-                let handshaking = self.transport.is_handshaking();
-                let cause = if handshaking { CloseCause::HandshakeFailed } else { CloseCause::PeerReset };
+            Err(ReceiveError::Tls(error)) => {
+                let cause = match error {
+                    SessionError::Handshake(_) => CloseCause::HandshakeFailed,
+                    _ => CloseCause::PeerReset,
+                };
                 if self.exchange.is_some() {
                     self.abort(Outcome::AbortedTls, cause, reactor, service);
                 } else {
-                    // The alert that rustls queued tells the peer why.
+                    // The alert that is pending tells the peer why.
                     self.close_gracefully(cause, reactor, service);
                 }
             }
@@ -112,14 +115,11 @@ impl Connection {
     }
 
     fn count_handshake(&mut self, service: &Service) {
-        let Transport::Tls(connection) = &self.transport else { return };
-        if self.handshake_counted || connection.is_handshaking() {
-            return;
-        }
-        self.handshake_counted = true;
-        let resumed = connection.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        if let Some(version) = self.transport.tls_version() {
-            service.stats.handshake_completed(version, resumed);
+        if !self.handshake_counted
+            && let Some((version, is_resumed)) = self.transport.handshake()
+        {
+            self.handshake_counted = true;
+            service.stats.handshake_completed(version, is_resumed);
         }
     }
 
@@ -161,7 +161,7 @@ impl Connection {
     /// The first byte of a request has arrived, or the connection is answered without one.
     pub(super) fn begin_exchange(&mut self, reactor: &Reactor, service: &Service) {
         service.stats.began();
-        let tls = self.transport.tls_version();
+        let tls = self.transport.handshake().map(|(version, _)| version);
         let record = Record::begin(reactor.unix_nanos, self.peer, service.worker, tls);
         self.exchange = Some(Box::new(Exchange::begin(reactor.now, record)));
     }

@@ -15,19 +15,19 @@ use super::process::bytes_after;
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
 /// Where to look, found once: a process does not change its group while it runs under systemd.
-pub(super) struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     groups: Vec<PathBuf>,
 }
 
 impl MemoryWatch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         MemoryWatch { groups: groups_of(&own) }
     }
 
     /// Bytes that may still be taken. `u64::MAX` where nothing can be read: a missing figure must not turn a
     /// verdict.
-    pub(super) fn available_bytes(&self) -> u64 {
+    pub(crate) fn available_bytes(&self) -> u64 {
         let machine =
             fs::read_to_string("/proc/meminfo").ok().and_then(|text| bytes_after(&text, "MemAvailable:"));
         let groups = self.groups.iter().filter_map(|group| group_available_bytes(group));

@@ -11,6 +11,7 @@ use crate::access_log::LogTotals;
 use crate::appliance::{Appliance, Judged};
 use crate::outcome::Outcome;
 use crate::stats::{AcceptPause, BOUNDS_MICROS, CloseCause, HistogramTotal, ReadEnd, Totals, VolumeTotals};
+use crate::tier::{LoadEnd, Refusal, Tier, TierTotals};
 
 /// Everything that a scrape reads, gathered once.
 pub(super) struct Scrape<'a> {
@@ -19,6 +20,7 @@ pub(super) struct Scrape<'a> {
     pub(super) store: StoreCounters,
     pub(super) log: LogTotals,
     pub(super) judged: Option<Arc<Judged>>,
+    pub(super) tier: TierTotals,
     pub(super) volumes: Vec<ScrapedVolume>,
 }
 
@@ -36,6 +38,7 @@ impl<'a> Scrape<'a> {
             store: appliance.store.counters(),
             log: appliance.access_log.totals(),
             judged: appliance.judged(),
+            tier: appliance.tier().map(Tier::totals).unwrap_or_default(),
             volumes: appliance
                 .store
                 .volumes()
@@ -138,6 +141,10 @@ pub(super) fn append_label_values(text: &mut String) {
     append_values(text, "cause", "oca_accept_pauses_total", &pauses);
     let ends: Vec<_> = ReadEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
     append_values(text, "end", "oca_volume_reads_total", &ends);
+    let loads: Vec<_> = LoadEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
+    append_values(text, "end", "oca_ram_tier_loads_total", &loads);
+    let refusals: Vec<_> = Refusal::ALL.iter().map(|refusal| (refusal.as_str(), refusal.help())).collect();
+    append_values(text, "reason", "oca_ram_tier_refusals_total", &refusals);
 }
 
 fn append_values(text: &mut String, label: &str, metric: &str, values: &[(&str, &str)]) {

@@ -204,7 +204,7 @@ pub(super) const ROWS: &[Metric] = &[
         kind: Kind::Counter,
         labels: &[],
         help: "Those of them that resumed a session.",
-        action: "A falling share costs processor time: see whether the daemon restarts often.",
+        action: "A falling share costs processor time: see whether the log warns of tls.ticket_keys.",
         read: |scrape, samples| samples.one(scrape.totals.handshakes_resumed),
     },
     Metric {

@@ -34,6 +34,8 @@ macro_rules! causes {
     };
 }
 
+pub(crate) use causes;
+
 causes! {
     /// How a client reaches us.
     Transport {

@@ -32,6 +32,8 @@ pub struct Totals {
     pub duration: HistogramTotal,
     /// Requests that ended and were not counted as demand.
     pub demand_uncounted: u64,
+    /// Samples that the RAM tier did not get.
+    pub samples_dropped: u64,
     /// Requests that wait for a bundle to be opened.
     pub openings_in_flight: u64,
     /// Size of all pools of read buffers.
@@ -89,6 +91,7 @@ impl Totals {
             first_byte: HistogramTotal::default(),
             duration: HistogramTotal::default(),
             demand_uncounted: 0,
+            samples_dropped: 0,
             openings_in_flight: 0,
             buffers_total_bytes: 0,
             buffers_in_use_bytes: 0,
@@ -110,6 +113,7 @@ impl Totals {
         self.egress_bytes += worker.egress_bytes.value();
         self.first_byte.add(&worker.first_byte);
         self.duration.add(&worker.duration);
+        self.samples_dropped += worker.samples_dropped.value();
         self.demand_uncounted += worker.demand_uncounted.value();
         self.openings_in_flight += worker.openings_in_flight.value();
         self.buffers_total_bytes += worker.buffers_total_bytes.load(Relaxed);

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod tls;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -25,7 +27,7 @@ pub(crate) struct Daemon {
     status: StatusReport,
     socket: PathBuf,
     // Removed after the daemon has ended.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Daemon {
@@ -48,14 +50,15 @@ impl Daemon {
              [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = \"\"\nlevel = \"warn\"\n{sections}"
         );
         fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_oca-daemon"))
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let status = wait_until_serving(&mut child, &socket);
-        Self { child, status, socket, _folder: folder }
+        let (child, status) = run(folder.path());
+        Self { child, status, socket, folder }
+    }
+
+    /// Kills it, and starts it again as it was; it then listens elsewhere.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        (self.child, self.status) = run(self.folder.path());
     }
 
     /// Where it serves in cleartext.
@@ -66,6 +69,25 @@ impl Daemon {
     /// Where it serves over TLS.
     pub(crate) fn https(&self) -> SocketAddr {
         self.status.addresses(ListenerRole::Https).next().unwrap()
+    }
+
+    /// The number of its process.
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file of the bundle of a directory, to damage it behind the daemon's back.
+    pub(crate) fn bundle_file(&self, directory: &str) -> fs::File {
+        let path = BundlePath::parse(&format!("/{directory}")).unwrap();
+        let bundles = fs::read_dir(self.folder.path().join("volume/bundles")).unwrap();
+        let folders = bundles.map(|folder| folder.unwrap().path());
+        let mut files =
+            folders.flat_map(|folder| fs::read_dir(folder).unwrap()).map(|file| file.unwrap().path());
+        let is_meant = |file: &PathBuf| {
+            cache_store::read_footer_of(file).is_ok_and(|footer| footer.path() == path.as_str())
+        };
+        let file = files.find(is_meant).expect("the directory has a bundle");
+        fs::File::options().read(true).write(true).open(file).unwrap()
     }
 
     /// Asks its admin API.
@@ -87,6 +109,18 @@ impl Daemon {
 /// For one question after another.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Runs a daemon with the configuration of a folder until it serves.
+fn run(folder: &Path) -> (Child, StatusReport) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_oca-daemon"))
+        .arg("--config")
+        .arg(folder.join("config.toml"))
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let status = wait_until_serving(&mut child, &folder.join("daemon.sock"));
+    (child, status)
 }
 
 fn wait_until_serving(child: &mut Child, socket: &Path) -> StatusReport {

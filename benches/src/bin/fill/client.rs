@@ -1,13 +1,17 @@
-//! A plain HTTP/1.1 client: one connection, one request after another, bodies thrown away.
+//! A plain HTTP/1.1 client: one connection, one request after another.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
 /// Longer than anything here takes.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// Bytes of an answer that are read before its head is known.
+const HEAD_BYTES: usize = 4096;
 
 /// A connection, and what is read into.
 pub(crate) struct Client {
@@ -24,36 +28,61 @@ impl Client {
         Ok(Self { stream, address, buffer: vec![0; BUFFER_BYTES] })
     }
 
-    /// Fetches an object, and gives its length. Anything but 200 with a length is an error.
+    /// Fetches an object, throws it away, and gives its length.
     pub(crate) fn get(&mut self, target: &str) -> io::Result<u64> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
-        self.stream.write_all(request.as_bytes())?;
-        let mut filled = 0;
-        let (head_bytes, length) = loop {
-            filled += self.read_more(filled)?;
-            if let Some(head) = head(&self.buffer[..filled])? {
-                break head;
-            }
-        };
-        let mut left = (head_bytes as u64 + length)
-            .checked_sub(filled as u64)
-            .ok_or_else(|| io::Error::other("more came than was asked for"))?;
+        let (came, length) = self.ask(target)?;
+        let mut left = length - (came.end - came.start) as u64;
         while left > 0 {
             let most = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let read = self.stream.read(&mut self.buffer[..most])?;
-            if read == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            left -= read as u64;
+            left -= read(&mut self.stream, &mut self.buffer[..most])? as u64;
         }
         Ok(length)
     }
 
-    fn read_more(&mut self, filled: usize) -> io::Result<usize> {
-        match self.stream.read(&mut self.buffer[filled..])? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            read => Ok(read),
+    /// Fetches an object piece by piece into the same memory, and has each piece taken from there, with its place in the object.
+    /// Gives its length.
+    pub(crate) fn get_into(
+        &mut self,
+        target: &str,
+        into: &mut [u8],
+        mut take: impl FnMut(&[u8], u64) -> io::Result<()>,
+    ) -> io::Result<u64> {
+        let (came, length) = self.ask(target)?;
+        let mut filled = came.end - came.start;
+        into[..filled].copy_from_slice(&self.buffer[came]);
+        let mut taken = 0;
+        while taken < length {
+            let most = into.len().min(usize::try_from(length - taken).unwrap_or(usize::MAX));
+            while filled < most {
+                filled += read(&mut self.stream, &mut into[filled..most])?;
+            }
+            take(&into[..most], taken)?;
+            (taken, filled) = (taken + most as u64, 0);
         }
+        Ok(length)
+    }
+
+    /// Asks for an object: what of it came with the head, in the buffer, and its length. Anything but 200 with a length is an error.
+    fn ask(&mut self, target: &str) -> io::Result<(Range<usize>, u64)> {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        self.stream.write_all(request.as_bytes())?;
+        let mut filled = 0;
+        loop {
+            // No more than a head and a little: the rest goes where it belongs.
+            filled += read(&mut self.stream, &mut self.buffer[filled..HEAD_BYTES])?;
+            let Some((head_bytes, length)) = head(&self.buffer[..filled])? else { continue };
+            if (filled - head_bytes) as u64 > length {
+                return Err(io::Error::other("more came than was asked for"));
+            }
+            return Ok((head_bytes..filled, length));
+        }
+    }
+}
+
+fn read(stream: &mut TcpStream, target: &mut [u8]) -> io::Result<usize> {
+    match stream.read(target)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        read => Ok(read),
     }
 }
 

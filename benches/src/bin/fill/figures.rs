@@ -83,5 +83,9 @@ pub(crate) fn print(figures: &[Figure]) {
 }
 
 fn shown(value: f64) -> String {
-    if value >= 1e6 { format!("{:.1} M", value / 1e6) } else { format!("{value:.1}") }
+    match value {
+        1e6.. => format!("{:.1} M", value / 1e6),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
 }

@@ -17,7 +17,7 @@ use rustix::fs::{FallocateFlags, OFlags, fallocate};
 use super::client::Client;
 
 /// Bytes that go to and from the disk at once.
-const PIECE_BYTES: u64 = 1 << 20;
+pub(crate) const PIECE_BYTES: u64 = 1 << 20;
 
 /// Fetches all of these objects over so many connections, and throws them away. How long that takes.
 pub(crate) fn source(
@@ -80,7 +80,8 @@ fn write_and_read(folder: &Path, files: usize, file_bytes: u64, at_once: usize) 
     Ok(DiskTook { write, read: began.elapsed() })
 }
 
-fn make(path: PathBuf, bytes: u64) -> io::Result<File> {
+/// Makes a file with room for so many bytes, for writing and reading past the page cache.
+pub(crate) fn make(path: PathBuf, bytes: u64) -> io::Result<File> {
     let direct = i32::try_from(OFlags::DIRECT.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).write(true).create_new(true).custom_flags(direct).open(path)?;
     fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
@@ -97,8 +98,7 @@ fn for_each_piece(
     let pieces = file_bytes.div_ceil(PIECE_BYTES);
     let next = AtomicU64::new(0);
     in_parallel(at_once, || {
-        let mut storage = Random::new(next.load(Ordering::Relaxed)).bytes((PIECE_BYTES + ALIGNMENT) as usize);
-        let start = storage.as_ptr().align_offset(ALIGNMENT as usize);
+        let (mut storage, start) = aligned();
         let piece = &mut storage[start..start + PIECE_BYTES as usize];
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
@@ -112,8 +112,18 @@ fn for_each_piece(
     })
 }
 
+/// Memory for a piece, and where in it the piece begins: no two pieces are alike, and none is zeroes.
+pub(crate) fn aligned() -> (Vec<u8>, usize) {
+    let storage =
+        Random::new(NUMBER.fetch_add(1, Ordering::Relaxed)).bytes((PIECE_BYTES + ALIGNMENT) as usize);
+    let start = storage.as_ptr().align_offset(ALIGNMENT as usize);
+    (storage, start)
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
 /// On so many threads; the first error.
-fn in_parallel(threads: usize, work: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
+pub(crate) fn in_parallel(threads: usize, work: impl Fn() -> io::Result<()> + Sync) -> io::Result<()> {
     thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
         running

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use control_client::content::{BundlePath, NameError};
 use control_client::fleet::{ApplianceName, FleetNameError, TitleName};
-use control_plane::assignment::{Shelf, Wanted, assign, stored_bytes_max};
+use control_plane::assignment::{Shelf, Wanted, assign, copies, stored_bytes_max};
 use control_plane::popularity::{DAY_SECONDS, DAYS, DayBytes, ReportedDay};
 use control_plane::ranking::{Item, Ranking, RankingInput, rank};
 
@@ -36,23 +36,25 @@ pub(crate) fn measure(scale: &Scale) -> Result<Table, Box<dyn Error>> {
     let input = RankingInput { items: &items, reported: &reported, prewarm_seconds: 2 * DAY_SECONDS, now };
     let mut ranking = Ranking::default();
     let ranked_in = shortest(|| ranking = black_box(rank(black_box(&input))));
-    let list: Vec<Wanted<'_>> = ranking
-        .ranked
-        .iter()
-        .map(|ranked| {
-            let item = &items[ranked.item];
-            Wanted { path: item.path, stored_bytes: stored_bytes_max(item.bytes, OBJECTS), everywhere: false }
-        })
-        .collect();
     let names = (0..scale.appliances_per_site)
         .map(|number| ApplianceName::parse(&format!("oca-{number}")))
         .collect::<Result<Vec<_>, FleetNameError>>()?;
     // Together they hold the catalogue one and a half times.
     let capacity_bytes = made.bytes.iter().sum::<u64>() * 3 / 2 / names.len() as u64;
     let shelves: Vec<Shelf<'_>> = names.iter().map(|name| Shelf { name, capacity_bytes }).collect();
+    let total = ranking.ranked.iter().map(|ranked| ranked.score).sum();
+    let list: Vec<Wanted<'_>> = ranking
+        .ranked
+        .iter()
+        .map(|ranked| {
+            let item = &items[ranked.item];
+            let copies = copies(ranked.score, total, shelves.len());
+            Wanted { title: item.title, stored_bytes: stored_bytes_max(item.bytes, OBJECTS), copies }
+        })
+        .collect();
     let mut holders = 0;
     let placed_in =
-        shortest(|| holders = black_box(assign(&list, &shelves, 1)).holders.iter().map(Vec::len).sum());
+        shortest(|| holders = black_box(assign(&list, &shelves)).holders.iter().map(Vec::len).sum());
     let mut table = Table::new(format!(
         "A plan for {} bundles with {} days of demand, and a site of {} appliances that hold them one and a half times",
         items.len(),

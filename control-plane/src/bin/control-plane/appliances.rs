@@ -2,8 +2,9 @@ use control_client::content::BundlePath;
 use control_client::fleet::{ApplianceName, SiteName};
 use control_client::report::Order;
 use control_client::token::Token;
+use control_client::units::BitRate;
 use control_plane::plane::now;
-use control_plane::registry;
+use control_plane::registry::{self, ApplianceChange};
 use serde::Serialize;
 
 use crate::Session;
@@ -25,6 +26,8 @@ struct Listed {
     withdrawn: bool,
     release: String,
     capacity_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link_bits_per_second: Option<u64>,
     enrolled_at: Option<u64>,
     reported_at: Option<u64>,
     manifest_sequence: u64,
@@ -39,6 +42,27 @@ pub(crate) async fn add(session: &Session, name: &ApplianceName, site: &SiteName
 pub(crate) async fn token(session: &Session, name: &ApplianceName) -> Result<(), Failure> {
     let token = registry::renew_token(&session.database().await?, name).await?;
     show(session, name, &token)
+}
+
+pub(crate) async fn change(
+    session: &Session,
+    name: &ApplianceName,
+    site: Option<SiteName>,
+    link: Option<BitRate>,
+) -> Result<(), Failure> {
+    let wanted = ApplianceChange { site, link_bits_per_second: link.map(BitRate::bits_per_second) };
+    registry::change_appliance(&session.database().await?, name, &wanted).await?;
+    session.output.write(&wanted, |wanted| {
+        let mut lines = Vec::new();
+        lines.extend(wanted.site.as_ref().map(|site| format!("{name} stands at site {site} now")));
+        lines.extend(link.map(|link| format!("the links of {name} carry {link}")));
+        lines
+    })
+}
+
+pub(crate) async fn remove(session: &Session, name: &ApplianceName) -> Result<(), Failure> {
+    registry::remove_appliance(&session.database().await?, name).await?;
+    session.output.write(name, |name| vec![format!("{name} is forgotten, and its token is none any more")])
 }
 
 /// Only the token goes to standard output, so that it can be written to a file.
@@ -60,6 +84,7 @@ pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
             withdrawn: appliance.withdrawn,
             release: appliance.release,
             capacity_bytes: appliance.capacity_bytes,
+            link_bits_per_second: appliance.link.map(BitRate::bits_per_second),
             enrolled_at: appliance.enrolled_at,
             reported_at: appliance.reported_at,
             manifest_sequence: appliance.manifest_sequence,

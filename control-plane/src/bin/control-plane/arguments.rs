@@ -5,10 +5,11 @@ use clap::{Args, Parser, Subcommand};
 use control_client::config::CONFIG_PATH;
 use control_client::content::BundlePath;
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
+use control_client::units::BitRate;
 use control_plane::ranking::Season;
 use ipnet::IpNet;
 
-use crate::moment::Moment;
+use crate::moment::{MaybeMoment, Moment};
 
 /// The reference control plane of a fleet of edge cache appliances, and the command of its operator.
 #[derive(Debug, Parser)]
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     Serve,
     /// Publish a directory as a title: one bundle for each directory that has files.
     Publish(PublishArguments),
+    /// Titles of the catalogue.
+    #[command(subcommand)]
+    Title(TitleCommand),
     /// Show what each bundle is worth in a region.
     Rank(RankArguments),
     /// Show what an appliance would hold.
@@ -114,6 +118,44 @@ pub(crate) struct PublishArguments {
     pub(crate) generation: Option<u64>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum TitleCommand {
+    /// List the titles.
+    List,
+    /// Change what was said of a title when it was published. Its files are not read again.
+    Change(TitleChangeArguments),
+    /// Take a title out of the catalogue: nobody is steered to it any more, and the next manifests lack it.
+    Remove {
+        /// The title.
+        name: TitleName,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
+pub(crate) struct TitleChangeArguments {
+    /// The title.
+    pub(crate) name: TitleName,
+    /// When viewers may begin to watch: 2026-12-24T18:00:00Z, seconds since 1970, or "none".
+    #[arg(long, value_name = "TIME", group = "change")]
+    pub(crate) release: Option<MaybeMoment>,
+    /// When its licence ends, or "none".
+    #[arg(long, value_name = "TIME", group = "change")]
+    pub(crate) expires: Option<MaybeMoment>,
+    /// A region whose appliances may hold it, instead of those that were said; may be given several times.
+    #[arg(long = "region", group = "change")]
+    pub(crate) regions: Vec<RegionName>,
+    /// The appliances of all regions may hold it.
+    #[arg(long, group = "change", conflicts_with = "regions")]
+    pub(crate) all_regions: bool,
+    /// Every appliance of its regions is to hold it.
+    #[arg(long, group = "change")]
+    pub(crate) pin: bool,
+    /// It is to be held where it is popular.
+    #[arg(long, group = "change", conflicts_with = "pin")]
+    pub(crate) unpin: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RankArguments {
     /// The region; left out: all.
@@ -147,6 +189,25 @@ pub(crate) struct SteerArguments {
 pub(crate) enum SiteCommand {
     /// Add a site.
     Add(SiteArguments),
+    /// Give a site another region or another upstream.
+    Change {
+        /// Its name.
+        name: SiteName,
+        /// Its region from now on.
+        #[arg(long, required_unless_present_any = ["upstream", "no_upstream"])]
+        region: Option<RegionName>,
+        /// The site that it turns to next from now on.
+        #[arg(long)]
+        upstream: Option<SiteName>,
+        /// It turns to no other site from now on.
+        #[arg(long, conflicts_with = "upstream")]
+        no_upstream: bool,
+    },
+    /// Forget a site at which no appliance stands, and to which no other site turns.
+    Remove {
+        /// Its name.
+        name: SiteName,
+    },
     /// List the sites.
     List,
 }
@@ -193,6 +254,22 @@ pub(crate) enum ApplianceCommand {
         /// Where it is.
         #[arg(long)]
         site: SiteName,
+    },
+    /// Move an appliance to another site, or say what its links carry.
+    Change {
+        /// The appliance.
+        name: ApplianceName,
+        /// Where it is from now on.
+        #[arg(long, required_unless_present = "link")]
+        site: Option<SiteName>,
+        /// What its links carry towards clients, "20 Gbit/s"; "0 bit/s": not known. It is full at 90 % of it.
+        #[arg(long, value_name = "RATE")]
+        link: Option<BitRate>,
+    },
+    /// Forget an appliance and all that it told. Its token is none from now on.
+    Remove {
+        /// The appliance.
+        name: ApplianceName,
     },
     /// Make a new token for an appliance, and print it; the old one is none from now on.
     Token {

@@ -7,20 +7,25 @@ mod failure;
 mod keys;
 mod moment;
 mod output;
+mod owner;
 mod plan;
 mod publish;
 mod rank;
 mod serve;
 mod sites;
 mod steer;
+mod titles;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use control_client::config::{Config, ControlPlaneConfig};
+use control_client::config::{Config, ControlPlaneConfig, Reader};
 use control_plane::database::Database;
+use control_plane::registry::SiteChange;
 
-use arguments::{ApplianceCommand, Arguments, Command, KeysCommand, PrefixCommand, SiteCommand};
+use arguments::{
+    ApplianceCommand, Arguments, Command, KeysCommand, PrefixCommand, SiteCommand, TitleCommand,
+};
 use failure::Failure;
 use output::Output;
 
@@ -46,7 +51,8 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
-    let config = Config::load(&arguments.config)?;
+    let config = Config::load_for(&arguments.config, Reader::ControlPlane)?;
+    owner::check(&config.control_plane)?;
     let session = Session { config, output: Output { json: arguments.json, explain: arguments.explain } };
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::runtime)?;
@@ -54,10 +60,18 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         match arguments.command {
             Command::Serve => serve::serve(&session).await,
             Command::Publish(publication) => publish::publish(&session, publication).await,
+            Command::Title(TitleCommand::List) => titles::list(&session).await,
+            Command::Title(TitleCommand::Change(change)) => titles::change(&session, change).await,
+            Command::Title(TitleCommand::Remove { name }) => titles::remove(&session, &name).await,
             Command::Rank(question) => rank::rank(&session, question).await,
             Command::Plan(question) => plan::plan(&session, question).await,
             Command::Steer(question) => steer::steer(&session, question).await,
             Command::Site(SiteCommand::Add(site)) => sites::add(&session, site).await,
+            Command::Site(SiteCommand::Change { name, region, upstream, no_upstream }) => {
+                let upstream = if no_upstream { Some(None) } else { upstream.map(Some) };
+                sites::change(&session, &name, SiteChange { region, upstream }).await
+            }
+            Command::Site(SiteCommand::Remove { name }) => sites::remove(&session, &name).await,
             Command::Site(SiteCommand::List) => sites::list(&session).await,
             Command::Prefix(PrefixCommand::Add { site, prefixes }) => {
                 sites::add_prefixes(&session, &site, &prefixes).await
@@ -69,6 +83,12 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 appliances::add(&session, &name, &site).await
             }
             Command::Appliance(ApplianceCommand::Token { name }) => appliances::token(&session, &name).await,
+            Command::Appliance(ApplianceCommand::Change { name, site, link }) => {
+                appliances::change(&session, &name, site, link).await
+            }
+            Command::Appliance(ApplianceCommand::Remove { name }) => {
+                appliances::remove(&session, &name).await
+            }
             Command::Appliance(ApplianceCommand::List) => appliances::list(&session).await,
             Command::Drain { appliance } => appliances::drain(&session, &appliance).await,
             Command::Undrain { appliance } => appliances::undrain(&session, &appliance).await,

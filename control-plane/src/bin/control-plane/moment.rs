@@ -20,6 +20,18 @@ impl FromStr for Moment {
     }
 }
 
+/// A moment, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeMoment(pub(crate) Option<u64>);
+
+impl FromStr for MaybeMoment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "none" { Ok(Self(None)) } else { text.parse().map(|Moment(at)| Self(Some(at))) }
+    }
+}
+
 /// A moment as an operator reads it.
 pub(crate) fn written(seconds: u64) -> String {
     i64::try_from(seconds)
@@ -39,6 +51,8 @@ mod tests {
         assert_eq!("1970-01-02T01:00:00+01:00".parse(), Ok(Moment(86_400)));
         assert!("tomorrow".parse::<Moment>().is_err());
         assert!("1969-01-01T00:00:00Z".parse::<Moment>().is_err());
+        assert_eq!("none".parse(), Ok(MaybeMoment(None)));
+        assert_eq!("86400".parse(), Ok(MaybeMoment(Some(86_400))));
         assert_eq!(written(86_400), "1970-01-02T00:00:00Z");
     }
 }

@@ -59,10 +59,11 @@ pub(crate) async fn plan(session: &Session, question: PlanArguments) -> Result<(
         &appliance.site,
         &facts.appliances_of(&appliance.site),
         share,
+        now.saturating_sub(planning::ABSENT_SECONDS),
     );
     let Some(place) = plan.place_of(name) else {
         return Err(Failure::new(format!(
-            "{name} has not enrolled: its agent has to reach this control plane first"
+            "{name} has not enrolled, or was not heard of for a day: its agent has to reach this control plane first"
         )));
     };
     let entries = plan.entries(&facts.catalogue, &ranked, place);

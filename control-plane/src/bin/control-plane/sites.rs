@@ -1,6 +1,6 @@
 use control_client::fleet::SiteName;
 use control_plane::fleet::SiteFacts;
-use control_plane::registry;
+use control_plane::registry::{self, SiteChange};
 use ipnet::IpNet;
 use serde::Serialize;
 
@@ -34,6 +34,16 @@ pub(crate) async fn add(session: &Session, site: SiteArguments) -> Result<(), Fa
         SiteFacts { name: site.name, region: site.region, upstream: site.upstream, prefixes: site.prefixes };
     registry::add_site(&session.database().await?, facts.clone()).await?;
     session.output.write(&Site::of(&facts), |site| vec![format!("site {} is added", site.name)])
+}
+
+pub(crate) async fn change(session: &Session, name: &SiteName, wanted: SiteChange) -> Result<(), Failure> {
+    registry::change_site(&session.database().await?, name, &wanted).await?;
+    session.output.write(name, |name| vec![format!("site {name} is changed")])
+}
+
+pub(crate) async fn remove(session: &Session, name: &SiteName) -> Result<(), Failure> {
+    registry::remove_site(&session.database().await?, name).await?;
+    session.output.write(name, |name| vec![format!("site {name} is forgotten")])
 }
 
 pub(crate) async fn list(session: &Session) -> Result<(), Failure> {

@@ -84,6 +84,7 @@ async fn enter_catalogue(database: &Database, bundles: u32) -> Result<(), Box<dy
             bytes: 500_000_000,
             objects: 500,
             descriptor: sha256(&number.to_le_bytes()),
+            published_at: 0,
         };
         catalogue::put_bundle(&mut change, &bundle, "{}".to_owned()).await?;
     }

@@ -1,0 +1,153 @@
+//! What all scenarios share: the folder with everything in it, what is served, who can be compared with, and how much is measured.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use demo::certificate::{self, CertificateFiles};
+use demo::failure::{Failure, Step};
+use demo::random::Random;
+use rustls::ClientConfig;
+use tokio::runtime::Runtime;
+
+use super::bare::{Bare, BareKind};
+use super::client::{Client, tls_settings};
+use super::corpus::{Corpus, ObjectSet};
+use super::nginx::{Nginx, Reading};
+use super::ours::{Ours, Setting};
+use super::peer::is_installed;
+use super::placement::{Side, standing};
+use super::rounds::Rounds;
+use super::scale::Scale;
+use super::varnish::Varnish;
+
+/// Objects whose bytes are compared, of each contestant, before and after it is measured.
+const SAMPLES: usize = 4;
+
+/// Everything that scenarios share.
+pub(crate) struct Bench {
+    pub(crate) runtime: Runtime,
+    pub(crate) program: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) corpus: Corpus,
+    pub(crate) certificate: CertificateFiles,
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) scale: Scale,
+    pub(crate) rounds: Rounds,
+    sets: RefCell<BTreeMap<String, ObjectSet>>,
+}
+
+/// Who serves, where, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    pub(crate) address: SocketAddr,
+    pub(crate) is_tls: bool,
+}
+
+impl Bench {
+    /// Everything in an existing folder.
+    pub(crate) fn new(folder: PathBuf, scale: Scale, rounds: Rounds) -> Result<Self, Failure> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().step("the runtime")?;
+        let certificate = certificate::make(&folder, "certificate", &["127.0.0.1", "localhost"])?;
+        Ok(Self {
+            runtime,
+            program: std::env::current_exe().step("finding this program")?,
+            corpus: Corpus::new(folder.join("root"), &folder.join("ours/volume0"))?,
+            tls: tls_settings(&certificate.pem)?,
+            folder,
+            certificate,
+            scale,
+            rounds,
+            sets: RefCell::new(BTreeMap::new()),
+        })
+    }
+
+    /// A set of objects, made when it is first asked for. Our daemon must not run then.
+    pub(crate) fn set(&self, name: &str, objects: usize, object_bytes: u64) -> Result<ObjectSet, Failure> {
+        if let Some(set) = self.sets.borrow().get(name) {
+            return Ok(set.clone());
+        }
+        let set = self.corpus.add(name, objects, object_bytes)?;
+        println!("  {name}: {}", set.described());
+        self.sets.borrow_mut().insert(name.to_owned(), set.clone());
+        Ok(set)
+    }
+
+    /// An object that is looked at: large enough for several reads, where one could do without sendfile.
+    pub(crate) fn looked_at(&self) -> Result<String, Failure> {
+        Ok(self.set("look", 1, 2 << 20)?.targets.remove(0))
+    }
+
+    /// Our daemon on its side.
+    pub(crate) fn ours(&self, settings: &[Setting]) -> Result<Ours, Failure> {
+        self.ours_on(settings, Side::Server)
+    }
+
+    /// Our daemon.
+    pub(crate) fn ours_on(&self, settings: &[Setting], side: Side) -> Result<Ours, Failure> {
+        let folder = self.folder.join("ours");
+        Ours::start(&self.runtime, &self.program, &folder, &self.certificate, settings, side)
+    }
+
+    /// nginx, where it is installed.
+    pub(crate) fn nginx(&self, reading: Reading) -> Result<Option<Nginx>, Failure> {
+        if !is_installed("nginx") {
+            return Ok(None);
+        }
+        let folder = self.folder.join(match reading {
+            Reading::Sendfile => "nginx",
+            Reading::Threads => "nginx-aio",
+        });
+        let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, reading);
+        standing(Side::Server, start).map(Some)
+    }
+
+    /// Varnish, where it is installed.
+    pub(crate) fn varnish(&self, origin: SocketAddr) -> Result<Option<Varnish>, Failure> {
+        if !is_installed("varnishd") {
+            return Ok(None);
+        }
+        standing(Side::Server, || Varnish::start(&self.folder.join("varnish"), origin)).map(Some)
+    }
+
+    /// A bare loop over a set.
+    pub(crate) fn bare(&self, kind: BareKind, set: &str) -> Result<Bare, Failure> {
+        let start = || Bare::start(kind, &self.program, &self.corpus.root, set, &self.certificate);
+        standing(Side::Server, start)
+    }
+
+    /// Compares the bytes of some objects with what was written.
+    pub(crate) fn sample(
+        &self,
+        contestant: &Contestant,
+        objects: &ObjectSet,
+        seed: u64,
+    ) -> Result<(), Failure> {
+        let mut client = self.client(contestant)?;
+        let mut random = Random::of(seed, contestant.name);
+        for _ in 0..SAMPLES {
+            let target = &objects.targets[(random.next() % objects.targets.len() as u64) as usize];
+            let answer = client.get(target)?;
+            if answer.status != 200 || answer.body != self.corpus.read(target)? {
+                return Err(Failure::new(format!(
+                    "{} does not serve {target} as it was written",
+                    contestant.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client of a contestant.
+    pub(crate) fn client(&self, contestant: &Contestant) -> Result<Client, Failure> {
+        if contestant.is_tls {
+            Client::connect_tls(contestant.address, &self.tls)
+        } else {
+            Client::connect(contestant.address)
+        }
+    }
+}

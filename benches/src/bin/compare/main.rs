@@ -1,0 +1,186 @@
+//! Our daemon beside nginx, Varnish and what the machine can do at all: what serving costs, how fast the long tail is, how long the tails are,
+//! what is held in memory, and how soon it starts.
+//!
+//! `cargo run --release -p benches --bin compare`; `--scenario NAME` runs one, `--rounds N` more or fewer rounds, `--json FILE` writes one record per
+//! scenario, metric and peer. With `-- --quick` each runs once, and briefly, which is what CI does: that it runs, never how
+//! fast. As root, for the page cache is dropped and memory is limited. The folder is made where `TMPDIR` says: on the disk to measure; it takes 25 GiB there.
+//!
+//! # Reading order
+//!
+//! `scenario` is the list, and a file for each; `bench` is what they share, `scale` how much is measured, `rounds` in which order.
+//! Contestants: `ours`, `nginx`, `varnish`, and `bare`, the limits. Load: `wrk`, and `load`, a generator of our own. What is measured:
+//! `core_time`, `process_facts`, `device`. What comes of it: `statistics`, `record`, `target`, `table`.
+
+mod answer_reader;
+mod bare;
+mod bench;
+mod client;
+mod core_time;
+mod corpus;
+mod device;
+mod interrupt;
+mod load;
+mod memory_group;
+mod nginx;
+mod optimum;
+mod ours;
+mod peer;
+mod placement;
+mod process_facts;
+mod record;
+mod rounds;
+mod scale;
+mod scenario;
+mod slow_readers;
+mod statistics;
+mod table;
+mod target;
+mod varnish;
+mod wrk;
+mod zipf;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use demo::failure::{Failure, Step};
+use demo::role::{StartedAs, play};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use bare::BareArguments;
+use bench::Bench;
+use core_time::CoreTime;
+use peer::is_installed;
+use placement::{Side, core_count, server_core, stand};
+use record::Record;
+use rounds::Rounds;
+use scale::{FULL, QUICK};
+use scenario::{Ran, Scenario};
+
+/// Rounds of A B B A, where no other number is asked for.
+const ROUNDS: usize = 9;
+
+/// Programs that are compared with or that make load, and the Debian packages that bring them.
+const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx"), ("varnishd", "varnish"), ("wrk", "wrk")];
+
+/// A part of the servers' core that is busy with nothing of ours, beyond which that is said.
+const NOISE: f64 = 0.03;
+
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    /// Everything small, once.
+    #[arg(long)]
+    quick: bool,
+    /// Only this scenario; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<Scenario>,
+    /// How many rounds; each goes forth and back.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Where to write the records, one JSON document a line.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(subcommand)]
+    started_as: Option<Started>,
+}
+
+/// What this program starts itself as.
+#[derive(Subcommand)]
+enum Started {
+    #[command(flatten)]
+    Role(StartedAs),
+    /// A limit.
+    #[command(hide = true)]
+    Bare(BareArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.started_as {
+        Some(Started::Role(role)) => return play(role),
+        Some(Started::Bare(bare)) => return bare::run(&bare),
+        None => {}
+    }
+    match measure(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("compare: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<(), Failure> {
+    raise_descriptor_limit();
+    stand(Side::Load)?;
+    let (scale, rounds) = if arguments.quick {
+        (QUICK, Rounds { count: arguments.rounds.unwrap_or(1), and_back: false })
+    } else {
+        (FULL, Rounds { count: arguments.rounds.unwrap_or(ROUNDS), and_back: true })
+    };
+    introduce()?;
+    let folder =
+        tempfile::Builder::new().prefix("oca-compare-").tempdir().step("making a temporary folder")?;
+    interrupt::remove_when_interrupted(folder.path().to_owned())?;
+    let bench = Bench::new(folder.path().to_owned(), scale, rounds)?;
+    let asked = if arguments.scenario.is_empty() { Scenario::value_variants() } else { &arguments.scenario };
+    let mut records: Vec<Record> = Vec::new();
+    let mut failed = Vec::new();
+    for scenario in asked {
+        let began = Instant::now();
+        println!("\n== {}", scenario.name());
+        match scenario.run(&bench) {
+            Ok(Ran::Measured(of_scenario)) => records.extend(of_scenario),
+            Ok(Ran::Missing(why)) => println!("  not run: {why}"),
+            // The others have taken their time, too.
+            Err(failure) => {
+                println!("  failed: {failure}");
+                failed.push(scenario.name());
+            }
+        }
+        println!("  {:.1} s", began.elapsed().as_secs_f64());
+        // What was found so far is not lost when the run is interrupted.
+        if let Some(path) = &arguments.json {
+            record::write(&records, path)?;
+        }
+    }
+    table::print(&records);
+    if failed.is_empty() { Ok(()) } else { Err(Failure::new(format!("failed: {}", failed.join(", ")))) }
+}
+
+/// Says who is missing, and what else may spoil the figures.
+fn introduce() -> Result<(), Failure> {
+    for (program, package) in PROGRAMS {
+        if !is_installed(program) {
+            let missing = format!("{program} is not installed: apt-get install {package}");
+            // There, whoever is missing is a defect of the machine's making.
+            if std::env::var_os("CI").is_some() {
+                return Err(Failure::new(missing));
+            }
+            println!("{missing}");
+        }
+    }
+    if core_count() < 2 {
+        println!("one core: servers and load share it, and no figure means anything");
+    }
+    let before = CoreTime::of(server_core())?;
+    std::thread::sleep(Duration::from_secs(1));
+    let (busy_seconds, passed) = before.busy_until(&CoreTime::of(server_core())?);
+    let part = busy_seconds / passed.as_secs_f64();
+    if part > NOISE {
+        println!(
+            "core {} is {:.0} % busy with other things: only ratios hold, if any",
+            server_core(),
+            part * 100.0
+        );
+    }
+    Ok(())
+}
+
+/// Connections of thousands of clients are this process's.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

@@ -1,0 +1,93 @@
+//! The scenarios, and what each of them is.
+
+mod cold;
+mod hot;
+mod idle;
+mod latency;
+mod one_block;
+mod slow;
+mod start;
+mod workers;
+mod working_set;
+
+use clap::ValueEnum;
+use demo::failure::Failure;
+
+use super::bench::Bench;
+use super::record::Record;
+
+/// One scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    #[value(name = "hot-16k")]
+    Hot16k,
+    #[value(name = "hot-64k")]
+    Hot64k,
+    #[value(name = "hot-256k")]
+    Hot256k,
+    #[value(name = "hot-2m")]
+    Hot2m,
+    #[value(name = "hot-8m")]
+    Hot8m,
+    #[value(name = "tls-64k")]
+    Tls64k,
+    #[value(name = "tls-256k")]
+    Tls256k,
+    #[value(name = "tls-2m")]
+    Tls2m,
+    /// At 16, 64 and 256 connections.
+    Cold,
+    /// Hot requests at a fixed rate, alone and beside a cold storm.
+    Latency,
+    /// One cold block, a thousand viewers.
+    OneBlock,
+    /// Eight times the RAM tier, at three exponents.
+    WorkingSet,
+    /// Idle connections, in cleartext and TLS.
+    Idle,
+    /// Slow connections.
+    Slow,
+    /// The cost of a request with one and with two workers.
+    Workers,
+    /// Start-up at scale.
+    Start,
+}
+
+/// What came of a scenario.
+pub(crate) enum Ran {
+    Measured(Vec<Record>),
+    /// It cannot be run here, and why.
+    Missing(String),
+}
+
+impl Scenario {
+    /// Its name.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Runs it.
+    pub(crate) fn run(self, bench: &Bench) -> Result<Ran, Failure> {
+        const KIB: u64 = 1 << 10;
+        const MIB: u64 = 1 << 20;
+        let hot = |name, object_bytes, is_tls| hot::run(bench, &hot::Hot { name, object_bytes, is_tls });
+        match self {
+            Scenario::Hot16k => hot("hot-16k", 16 * KIB, false),
+            Scenario::Hot64k => hot("hot-64k", 64 * KIB, false),
+            Scenario::Hot256k => hot("hot-256k", 256 * KIB, false),
+            Scenario::Hot2m => hot("hot-2m", 2 * MIB, false),
+            Scenario::Hot8m => hot("hot-8m", 8 * MIB, false),
+            Scenario::Tls64k => hot("tls-64k", 64 * KIB, true),
+            Scenario::Tls256k => hot("tls-256k", 256 * KIB, true),
+            Scenario::Tls2m => hot("tls-2m", 2 * MIB, true),
+            Scenario::Cold => cold::run(bench),
+            Scenario::Latency => latency::run(bench),
+            Scenario::OneBlock => one_block::run(bench),
+            Scenario::WorkingSet => working_set::run(bench),
+            Scenario::Idle => idle::run(bench),
+            Scenario::Slow => slow::run(bench),
+            Scenario::Workers => workers::run(bench),
+            Scenario::Start => start::run(bench),
+        }
+    }
+}

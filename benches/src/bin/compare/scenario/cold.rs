@@ -1,0 +1,178 @@
+//! Cold objects: each is asked for once, the page cache is empty, and the daemon has just started. What is compared is throughput, and the
+//! slowest of a hundred. The limit is the disk alone; a bare loop that reads, checks and sends stands beside it as a peer.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use cache_store::ALIGNMENT;
+use demo::failure::{Failure, Step};
+use demo::random::Random;
+use rustix::fs::OFlags;
+
+use super::Ran;
+use crate::bare::BareKind;
+use crate::bench::{Bench, Contestant};
+use crate::corpus::{Corpus, ObjectSet};
+use crate::device::drop_caches;
+use crate::load::{Load, Pace};
+use crate::nginx::{Nginx, Reading};
+use crate::placement::{Side, stand};
+use crate::record::{Record, Series, compare};
+use crate::rounds::metric;
+use crate::statistics::quantile;
+use crate::zipf::shuffled;
+
+/// The set, and what each of its objects is long.
+pub(super) const SET: &str = "cold";
+pub(super) const OBJECT_BYTES: u64 = 2 << 20;
+
+/// The disk alone is read in pieces of this, by so many threads.
+const PIECE_BYTES: usize = 1 << 20;
+const THREADS: usize = 32;
+
+/// Who is measured, in this order; the last is the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Who {
+    Ours,
+    Nginx,
+    NginxAio,
+    BareLoop,
+    Disk,
+}
+
+pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
+    if let Err(failure) = drop_caches() {
+        return Ok(Ran::Missing(failure.to_string()));
+    }
+    let objects = bench.set(SET, bench.scale.cold_objects, OBJECT_BYTES)?;
+    let mut records = Vec::new();
+    for (scenario, connections) in [("cold-16", 16), ("cold-64", 64), ("cold-256", 256)] {
+        records.extend(at(bench, &objects, scenario, connections)?);
+    }
+    Ok(Ran::Measured(records))
+}
+
+fn at(
+    bench: &Bench,
+    objects: &ObjectSet,
+    scenario: &str,
+    connections: usize,
+) -> Result<Vec<Record>, Failure> {
+    let nginx = bench.nginx(Reading::Sendfile)?;
+    let nginx_aio = bench.nginx(Reading::Threads)?;
+    let bare = bench.bare(BareKind::Direct, SET)?;
+    let is_there = |who: &Who| nginx.is_some() || !matches!(who, Who::Nginx | Who::NginxAio);
+    let everybody = [Who::Ours, Who::Nginx, Who::NginxAio, Who::BareLoop, Who::Disk];
+    let contestants: Vec<Who> = everybody.into_iter().filter(is_there).collect();
+    let mut turn = 0;
+    let measured = bench.rounds.run(contestants.len(), |number| {
+        let who = contestants[number];
+        turn += 1;
+        let order = order(bench, turn);
+        let address = |nginx: &Option<Nginx>| nginx.as_ref().map(|nginx| nginx.http);
+        let found = match who {
+            Who::Disk => [disk_alone(&bench.corpus, objects, &order)?, 0.0],
+            Who::Ours => ours(bench, objects, &order, connections)?,
+            Who::Nginx => fetch(bench, "nginx", address(&nginx), objects, order, connections)?,
+            Who::NginxAio => fetch(bench, "nginx aio", address(&nginx_aio), objects, order, connections)?,
+            Who::BareLoop => fetch(bench, "bare loop", Some(bare.address), objects, order, connections)?,
+        };
+        println!(
+            "  {scenario:<9} {:<10} {:>8.0} MB/s, p99 {:>8.1} ms",
+            name(who),
+            found[0] / 1e6,
+            found[1] / 1e3
+        );
+        Ok(found)
+    })?;
+    let series = |of: usize| -> Vec<Series> {
+        let named = contestants.iter().zip(&measured);
+        named.map(|(who, rounds)| Series { name: name(*who), values: metric(rounds, of) }).collect()
+    };
+    let (rates, tails) = (series(0), series(1));
+    let disk = rates.len() - 1;
+    let mut records =
+        compare(scenario, "bytes_per_second", &rates[0].values, &rates[1..disk], Some(&rates[disk].values));
+    records.extend(compare(scenario, "p99_micros", &tails[0].values, &tails[1..disk], None));
+    Ok(records)
+}
+
+fn name(who: Who) -> &'static str {
+    match who {
+        Who::Ours => "ours",
+        Who::Nginx => "nginx",
+        Who::NginxAio => "nginx aio",
+        Who::BareLoop => "bare loop",
+        Who::Disk => "disk",
+    }
+}
+
+/// Another part of the objects in every turn, each once.
+fn order(bench: &Bench, turn: u64) -> Vec<u32> {
+    let mut order = shuffled(bench.scale.cold_objects, &mut Random::of(turn, "cold"));
+    order.truncate(bench.scale.cold_requests);
+    order
+}
+
+/// A daemon that has just started remembers nothing that it served before.
+fn ours(bench: &Bench, objects: &ObjectSet, order: &[u32], connections: usize) -> Result<[f64; 2], Failure> {
+    let daemon = bench.ours(&[])?;
+    let found = fetch(bench, "ours", Some(daemon.http), objects, order.to_vec(), connections)?;
+    daemon.stop(&bench.runtime)?;
+    Ok(found)
+}
+
+fn fetch(
+    bench: &Bench,
+    name: &'static str,
+    address: Option<SocketAddr>,
+    objects: &ObjectSet,
+    order: Vec<u32>,
+    connections: usize,
+) -> Result<[f64; 2], Failure> {
+    let address = address.ok_or_else(|| Failure::new(format!("{name} is not there")))?;
+    drop_caches()?;
+    let load = Load {
+        address,
+        connections,
+        targets: objects.targets.clone(),
+        object_bytes: objects.object_bytes,
+        order,
+        pace: Pace::Closed,
+    };
+    let outcome = load.run().map_err(|failure| Failure::new(format!("{name}: {failure}")))?;
+    bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
+    let rate = outcome.body_bytes as f64 / outcome.took.as_secs_f64();
+    Ok([rate, quantile(&outcome.latencies_micros, 0.99)])
+}
+
+/// The same objects, read past the page cache by threads on all cores that do nothing else. Bytes per second.
+fn disk_alone(corpus: &Corpus, objects: &ObjectSet, order: &[u32]) -> Result<f64, Failure> {
+    let next = AtomicUsize::new(0);
+    let pieces = (OBJECT_BYTES as usize).div_ceil(PIECE_BYTES);
+    let read = || -> Result<(), Failure> {
+        stand(Side::Everywhere)?;
+        let mut storage = vec![0; PIECE_BYTES + ALIGNMENT as usize];
+        let start = storage.as_ptr().align_offset(ALIGNMENT as usize);
+        let piece = &mut storage[start..start + PIECE_BYTES];
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(object) = order.get(number / pieces) else { return Ok(()) };
+            let path = corpus.file(&objects.targets[*object as usize]);
+            let direct = i32::try_from(OFlags::DIRECT.bits()).step("opening directly")?;
+            let file = File::options().read(true).custom_flags(direct).open(path).step("opening directly")?;
+            file.read_exact_at(piece, (number % pieces * PIECE_BYTES) as u64)
+                .step("reading the disk alone")?;
+        }
+    };
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(read)).collect();
+        let ended = threads.into_iter().map(|thread| thread.join());
+        ended.into_iter().try_for_each(|ended| ended.map_err(|_| Failure::new("a thread panicked"))?)
+    })?;
+    Ok(order.len() as f64 * OBJECT_BYTES as f64 / began.elapsed().as_secs_f64())
+}

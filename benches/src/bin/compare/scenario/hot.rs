@@ -1,0 +1,151 @@
+//! Hot objects: all of them in memory, asked for over and over by 64 connections. What is compared is how long the servers' core was busy
+//! for each request, or for each GiB.
+
+use demo::failure::Failure;
+use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
+
+use super::Ran;
+use crate::bare::BareKind;
+use crate::bench::{Bench, Contestant};
+use crate::core_time::CoreTime;
+use crate::corpus::ObjectSet;
+use crate::nginx::Reading;
+use crate::peer::is_installed;
+use crate::placement::server_core;
+use crate::process_facts::ProcessFacts;
+use crate::record::{Series, compare};
+use crate::rounds::metric;
+use crate::wrk::{Found, Wrk};
+
+/// wrk's connections.
+const CONNECTIONS: usize = 64;
+
+/// Objects at most, however small they are.
+const OBJECTS_MAX: u64 = 512;
+
+/// The name of the limit's contestant.
+const LIMIT: &str = "limit";
+
+/// One scenario.
+pub(super) struct Hot {
+    pub(super) name: &'static str,
+    pub(super) object_bytes: u64,
+    pub(super) is_tls: bool,
+}
+
+pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
+    if !is_installed("wrk") {
+        return Ok(Ran::Missing("it needs wrk (apt-get install wrk)".to_owned()));
+    }
+    let objects = hot.objects(bench)?;
+    let target = &bench.looked_at()?;
+    let ours = bench.ours(&[])?;
+    println!("  ours: {}", ours.look(&bench.runtime, target)?);
+    let mut contestants = vec![hot.contestant("ours", ours.http, ours.https)];
+    let mut processes = vec![ours.processes()];
+    let nginx = bench.nginx(Reading::Sendfile)?;
+    if let Some(nginx) = &nginx {
+        println!("  nginx: {}", nginx.look(target, Reading::Sendfile)?);
+        contestants.push(hot.contestant("nginx", nginx.http, nginx.https));
+        processes.push(nginx.peer.processes());
+    }
+    // Varnish's own TLS is in no Debian package.
+    let origin = nginx.as_ref().filter(|_| !hot.is_tls);
+    let varnish = origin.map(|nginx| bench.varnish(nginx.http)).transpose()?.flatten();
+    if let Some(varnish) = &varnish {
+        println!("  varnish: {}", varnish.look(target)?);
+        contestants.push(hot.contestant("varnish", varnish.http, varnish.http));
+        processes.push(varnish.peer.processes());
+    }
+    let kind = if hot.is_tls { BareKind::Seal } else { BareKind::Sendfile };
+    let bare = bench.bare(kind, &hot.set_name())?;
+    contestants.push(hot.contestant(LIMIT, bare.address, bare.address));
+    processes.push(bare.peer.processes());
+
+    for contestant in &contestants {
+        if hot.is_tls && bench.client(contestant)?.suite() != Some(TLS13_AES_256_GCM_SHA384) {
+            return Err(Failure::new(format!("{} does not agree on AES-256-GCM", contestant.name)));
+        }
+        load(bench, contestant, &objects)?;
+        bench.sample(contestant, &objects, 1)?;
+    }
+    let measured = bench.rounds.run(contestants.len(), |number| {
+        let contestant = &contestants[number];
+        let ran_before = ProcessFacts::of(&processes[number])?.run_seconds;
+        let before = CoreTime::of(server_core())?;
+        let found = load(bench, contestant, &objects)?;
+        let (busy_seconds, _) = before.busy_until(&CoreTime::of(server_core())?);
+        let ran_seconds = ProcessFacts::of(&processes[number])?.run_seconds - ran_before;
+        let cost = hot.cost(busy_seconds, &found);
+        // Where others use the core too, what the processes ran says more; it leaves out what the kernel does for them on nobody's time.
+        println!(
+            "  {:<8} {cost:>9.4} {} (its processes alone {:.4}), {:.0} MB/s",
+            contestant.name,
+            hot.metric(),
+            hot.cost(ran_seconds, &found),
+            found.bytes as f64 / found.took.as_secs_f64() / 1e6
+        );
+        Ok([cost])
+    })?;
+    contestants.iter().try_for_each(|contestant| bench.sample(contestant, &objects, 2))?;
+    println!("  ours: {}", ours.served_from(&bench.runtime)?);
+    ours.stop(&bench.runtime)?;
+
+    let all: Vec<Series> = contestants
+        .iter()
+        .zip(&measured)
+        .map(|(contestant, rounds)| Series { name: contestant.name, values: metric(rounds, 0) })
+        .collect();
+    let (ours, peers, limit) = (&all[0], &all[1..all.len() - 1], &all[all.len() - 1]);
+    Ok(Ran::Measured(compare(hot.name, hot.metric(), &ours.values, peers, Some(&limit.values))))
+}
+
+impl Hot {
+    fn contestant(
+        &self,
+        name: &'static str,
+        http: std::net::SocketAddr,
+        https: std::net::SocketAddr,
+    ) -> Contestant {
+        Contestant { name, address: if self.is_tls { https } else { http }, is_tls: self.is_tls }
+    }
+
+    /// In TLS the same objects are served as in cleartext.
+    fn set_name(&self) -> String {
+        self.name.replace("tls-", "hot-")
+    }
+
+    fn objects(&self, bench: &Bench) -> Result<ObjectSet, Failure> {
+        let objects = (bench.scale.hot_bytes / self.object_bytes).min(OBJECTS_MAX);
+        bench.set(&self.set_name(), objects as usize, self.object_bytes)
+    }
+
+    fn is_by_request(&self) -> bool {
+        self.object_bytes < 256 << 10
+    }
+
+    fn metric(&self) -> &'static str {
+        if self.is_by_request() { "cpu_micros_per_request" } else { "cpu_seconds_per_gib" }
+    }
+
+    fn cost(&self, busy_seconds: f64, found: &Found) -> f64 {
+        let requests = found.requests as f64;
+        if self.is_by_request() {
+            busy_seconds * 1e6 / requests
+        } else {
+            busy_seconds / (requests * self.object_bytes as f64 / f64::from(1 << 30))
+        }
+    }
+}
+
+fn load(bench: &Bench, contestant: &Contestant, objects: &ObjectSet) -> Result<Found, Failure> {
+    let wrk = Wrk {
+        address: contestant.address,
+        is_tls: contestant.is_tls,
+        connections: CONNECTIONS,
+        threads: 1,
+        seconds: bench.scale.wrk_seconds,
+        folder: &bench.folder,
+    };
+    wrk.run(objects).map_err(|failure| Failure::new(format!("{}: {failure}", contestant.name)))
+}

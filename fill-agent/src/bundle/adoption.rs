@@ -1,0 +1,69 @@
+//! What is published is adopted: the daemon serves it. Where the daemon refuses a file for good, it is fetched anew.
+
+use std::sync::Arc;
+
+use control_client::admin_client::AdminError;
+use control_client::fill::{FailureReason, FillStep};
+
+use super::{End, Work};
+use crate::descriptors;
+use crate::plan::PlannedRetire;
+use crate::run::Run;
+use crate::volumes::OpenVolume;
+
+/// Has the daemon serve a bundle that was published just now.
+pub(super) async fn adopt(run: &Run, work: &Work, volume: &OpenVolume) -> Result<(), End> {
+    ask(run, work, volume).await.map_err(|error| not_adopted(&error))
+}
+
+/// An agent that died between publishing and adoption leaves only the adoption. Whether that was all; where the daemon refuses
+/// to serve the file, it is to be fetched anew.
+pub(super) async fn adopt_published(run: &Arc<Run>, work: &mut Work) -> Result<bool, End> {
+    if work.unserved_on.is_some() || work.space.is_some() {
+        return Ok(false);
+    }
+    let found = run.agent.volumes.find_published(run.volumes.clone(), &work.planned.key).await;
+    let Some(volume) = found else { return Ok(false) };
+    match ask(run, work, &volume).await {
+        Ok(()) => Ok(true),
+        Err(error) if is_unservable(&error) => {
+            tracing::warn!(bundle = %work.key(), volume = volume.index, %error, "a bundle is published and cannot be served; it is fetched again");
+            work.unserved_on = Some(volume);
+            Ok(false)
+        }
+        Err(error) => Err(not_adopted(&error)),
+    }
+}
+
+/// Whether the daemon will never serve the file: it was taken out of service and its file kept, or it is no bundle that this
+/// daemon can read.
+fn is_unservable(error: &AdminError) -> bool {
+    match error {
+        AdminError::Refused { failure, .. } => {
+            matches!(failure.error.as_str(), "leaving" | "refused" | "io" | "no_such_file")
+        }
+        _ => false,
+    }
+}
+
+/// Has the daemon serve it.
+async fn ask(run: &Run, work: &Work, volume: &OpenVolume) -> Result<(), AdminError> {
+    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
+    let file = cache_store::BundleId::of(&work.planned.key).file_name();
+    let adopted = run.agent.daemon.adopt(volume.volume.id().to_string(), file).await?;
+    if let (Some(_), Some(PlannedRetire { file_bytes, .. })) = (adopted.replaced, &work.planned.supersedes) {
+        run.record.retire(*file_bytes);
+    }
+    descriptors::forget(&run.agent.state, &work.entry.descriptor);
+    tracing::info!(bundle = %work.planned.key, bytes = work.entry.bytes, "a bundle is published");
+    Ok(())
+}
+
+fn not_adopted(error: &AdminError) -> End {
+    let why = if error.is_unreachable() {
+        format!("it is published, and the daemon does not answer: {error}; the next run has it adopted")
+    } else {
+        format!("the daemon would not adopt it: {error}")
+    };
+    End::Failed(FailureReason::NotAdopted, why)
+}

@@ -1,0 +1,148 @@
+//! The body is read ahead: of blocks in memory nothing is read, of chunks that are there or being read already neither; the
+//! rest is read from disk, in pieces, as far as there are buffers.
+
+use std::io;
+use std::time::Duration;
+
+use cache_store::VolumeIndex;
+use control_client::units::ByteRange;
+
+use super::{Connection, State};
+use crate::body::{PieceBuffers, PieceRead};
+use crate::disk_reads::ReadError;
+use crate::limits::PIECES_AHEAD_MAX;
+use crate::outcome::Outcome;
+use crate::reactor::Reactor;
+use crate::read_queue::{Found, Place};
+use crate::service::Service;
+use crate::stats::CloseCause;
+use crate::tier::BLOCK_BYTES;
+
+impl Connection {
+    /// Starts reads while the body has more and may hold more; without a buffer, takes its place in line.
+    pub(super) fn read_ahead(&mut self, reactor: &mut Reactor, service: &Service) {
+        let Some(exchange) = &mut self.exchange else { return };
+        // A slow client reads from one buffer at a time.
+        let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
+        while exchange.body.pieces_ahead() < pieces_max {
+            let Some(range) = exchange.body.next_range() else { return };
+            let is_resident = exchange.looks_at_block(range.start, reactor, service);
+            let block_end = (range.start / BLOCK_BYTES + 1) * BLOCK_BYTES;
+            if is_resident {
+                exchange.body.queue_resident(block_end);
+                continue;
+            }
+            let Some(bundle) = &exchange.bundle else { return };
+            // No further than the block: the next one may be in memory.
+            let range = ByteRange { end: range.end.min(block_end), ..range };
+            exchange.was_read = true;
+            let wanted = PieceRead::of(range, reactor.reads.ticket(), self.piece_chunks);
+            let mut piece = match reactor.reads.look_up(self.id, wanted, bundle) {
+                Found::Absent(piece) => piece,
+                Found::There(piece, buffers) => {
+                    exchange.body.begin(piece);
+                    if let Err(unwanted) = exchange.body.complete(piece, buffers) {
+                        reactor.reads.take_back(unwanted);
+                    }
+                    continue;
+                }
+                Found::OnItsWay(piece) => {
+                    exchange.body.begin(piece);
+                    continue;
+                }
+            };
+            let volume = bundle.bundle().volume();
+            piece.chunk_count = reactor.reads.room(volume, self.place, piece.chunk_count);
+            if piece.chunk_count == 0 {
+                if self.place != Place::InLine(volume) {
+                    self.place = Place::InLine(volume);
+                    reactor.reads.stand_in_line(self.id, volume);
+                    service.stats.buffer_waited();
+                }
+                return;
+            }
+            // A turn is for one piece.
+            self.place = Place::None;
+            exchange.body.begin(piece);
+            reactor.reads.start(self.id, piece, bundle.clone(), reactor.now, &mut reactor.ring);
+            service.stats.read_began(volume.0);
+        }
+    }
+
+    /// Buffers of a volume are free, and it is this connection's turn, unless it has left that line.
+    pub fn on_turn(&mut self, volume: VolumeIndex, reactor: &mut Reactor, service: &Service) {
+        if self.place != Place::InLine(volume) {
+            return;
+        }
+        self.place = Place::Called(volume);
+        if self.blocked_since.is_none() {
+            self.advance(reactor, service);
+        }
+        // Not taken up: whoever is next may have it.
+        if self.place == Place::Called(volume) {
+            self.place = Place::None;
+        }
+    }
+
+    /// A read that this connection waits for has come back: the chunks of `piece`, or why there are none.
+    pub fn on_read(
+        &mut self,
+        piece: PieceRead,
+        outcome: Result<PieceBuffers, &ReadError>,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
+        let waits = matches!(self.state, State::AwaitingDisk | State::SendingHead | State::SendingBody);
+        match (outcome, &mut self.exchange) {
+            (Ok(buffers), Some(exchange)) if waits => {
+                if let Err(unwanted) = exchange.body.complete(piece, buffers) {
+                    reactor.reads.take_back(unwanted);
+                }
+                if self.blocked_since.is_none() {
+                    self.advance(reactor, service);
+                }
+            }
+            (Ok(buffers), _) => reactor.reads.take_back(buffers),
+            (Err(error), Some(exchange)) if waits && exchange.body.awaits(piece) => {
+                self.on_read_error(error, reactor, service);
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    fn on_read_error(&mut self, error: &ReadError, reactor: &mut Reactor, service: &Service) {
+        let (refused, aborted) = match error {
+            ReadError::Failed(_) => (Outcome::RefusedReadError, Outcome::AbortedReadError),
+            ReadError::Truncated | ReadError::Corrupt(_) => {
+                (Outcome::RefusedCorrupt, Outcome::AbortedCorrupt)
+            }
+        };
+        self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
+    }
+
+    /// What comes next was not there in time. A read, if one is in flight, stays so and finds nobody.
+    pub(super) fn on_disk_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
+        let Some(exchange) = &self.exchange else { return };
+        let (refused, aborted) = if exchange.body.is_being_read() {
+            if let Some(bundle) = exchange.bundle.as_ref().map(|open| open.bundle()) {
+                service.stats.read_timed_out(bundle.volume().0);
+                service.store.report_read_error(bundle, &io::ErrorKind::TimedOut.into());
+            }
+            (Outcome::RefusedDiskTimeout, Outcome::AbortedDiskTimeout)
+        } else {
+            (Outcome::RefusedBuffers, Outcome::AbortedBuffers)
+        };
+        self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
+    }
+
+    /// Gives back the buffers of a client that has taken nothing for `idle` or longer; they are read again
+    /// when it does.
+    pub fn surrender_buffers(&mut self, idle: Duration, reactor: &mut Reactor) {
+        let is_idle =
+            self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);
+        if let (true, Some(exchange)) = (is_idle, &mut self.exchange) {
+            exchange.body.rewind(&mut reactor.reads.buffers);
+            self.piece_chunks = 1;
+        }
+    }
+}

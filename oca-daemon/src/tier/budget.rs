@@ -1,0 +1,177 @@
+//! How much may be locked in memory: what the operator asks for, cut to what the host allows. Pure; `host` reads the facts.
+
+use std::fmt;
+
+use control_client::config::RamTier;
+use control_client::units::ByteCount;
+
+use super::block::BLOCK_BYTES;
+
+/// What the host allows, as found at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostLimits {
+    /// Memory that the process may still take.
+    pub available_bytes: u64,
+    /// What of it the daemon needs for everything else.
+    pub needed_bytes: u64,
+    /// `RLIMIT_MEMLOCK`; `None`: no limit.
+    pub memlock_bytes: Option<u64>,
+    /// `vm.max_map_count`.
+    pub map_count_max: u64,
+    /// Descriptors that bundles with blocks in memory may take.
+    pub files_max: u64,
+}
+
+/// What the tier may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes in memory.
+    pub bytes: u64,
+    /// Blocks, each a mapping.
+    pub blocks_max: u64,
+    /// Files, each a descriptor.
+    pub files_max: u64,
+    /// What was wanted, and why it is less.
+    pub cut: Option<Cut>,
+}
+
+/// Why the tier is smaller than it was to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// So many bytes were wanted.
+    pub wanted_bytes: u64,
+    /// What stands in the way.
+    pub by: CutBy,
+}
+
+/// What stands in the way of a larger tier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutBy {
+    /// Memory that is there.
+    Memory,
+    /// `RLIMIT_MEMLOCK`.
+    Memlock,
+    /// `vm.max_map_count`.
+    MapCount,
+}
+
+/// Mappings that everything but the tier may take: libraries, stacks, arenas of the allocator, rings.
+const MAPS_OF_OUR_OWN: u64 = 4096;
+
+impl Budget {
+    /// The budget of a host. Off, or where not a single block fits, all of it is zero.
+    pub fn new(wanted: RamTier, limits: &HostLimits) -> Self {
+        let spare = limits.available_bytes.saturating_sub(limits.needed_bytes);
+        let (wanted_bytes, fits) = match wanted {
+            RamTier::Off => return Self::none(None),
+            // Half stays for what nobody has thought of: the other half can never be taken back by the kernel.
+            RamTier::Auto => (spare / 2, spare / 2),
+            RamTier::Size(size) => (size.bytes(), spare),
+        };
+        let maps = limits.map_count_max.saturating_sub(MAPS_OF_OUR_OWN);
+        let bounds = [
+            (fits, CutBy::Memory),
+            (limits.memlock_bytes.unwrap_or(u64::MAX), CutBy::Memlock),
+            (maps.saturating_mul(BLOCK_BYTES), CutBy::MapCount),
+        ];
+        let (bound, by) = bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("there are three");
+        let bytes = wanted_bytes.min(bound) / BLOCK_BYTES * BLOCK_BYTES;
+        let cut = (bound < wanted_bytes).then_some(Cut { wanted_bytes, by });
+        if bytes == 0 || limits.files_max == 0 {
+            return Self::none(cut);
+        }
+        Self { bytes, blocks_max: maps, files_max: limits.files_max, cut }
+    }
+
+    fn none(cut: Option<Cut>) -> Self {
+        Self { bytes: 0, blocks_max: 0, files_max: 0, cut }
+    }
+
+    /// What the policy fills. The rest is for blocks that have left the table while a worker is still sending from them.
+    pub(super) fn policy_bytes(&self) -> u64 {
+        if self.bytes / BLOCK_BYTES < 2 {
+            self.bytes
+        } else {
+            self.bytes - (self.bytes / 16).max(BLOCK_BYTES)
+        }
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wanted = ByteCount::new(self.wanted_bytes);
+        match self.by {
+            CutBy::Memory => write!(
+                formatter,
+                "{wanted} were asked for, and there is less memory than that beside what the daemon needs; lower \
+                 serve.ram_tier, or serve.read_buffers and store.footer_cache"
+            ),
+            CutBy::Memlock => write!(
+                formatter,
+                "{wanted} were wanted, and RLIMIT_MEMLOCK allows less; write LimitMEMLOCK=infinity into the unit, or run \
+                 `ulimit -l unlimited` first"
+            ),
+            CutBy::MapCount => write!(
+                formatter,
+                "{wanted} were wanted, and vm.max_map_count allows fewer mappings; run `sysctl -w vm.max_map_count={}`",
+                (self.wanted_bytes.div_ceil(BLOCK_BYTES) + MAPS_OF_OUR_OWN).next_power_of_two()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn host() -> HostLimits {
+        HostLimits {
+            available_bytes: 33 * GIB,
+            needed_bytes: GIB,
+            memlock_bytes: None,
+            map_count_max: 65_530,
+            files_max: 1024,
+        }
+    }
+
+    #[test]
+    fn by_default_half_of_what_is_to_spare_is_taken() {
+        let budget = Budget::new(RamTier::Auto, &host());
+        assert_eq!((budget.bytes, budget.files_max, budget.cut), (16 * GIB, 1024, None));
+        assert!(budget.policy_bytes() < budget.bytes);
+    }
+
+    #[test]
+    fn a_size_is_cut_to_the_tightest_limit_and_the_text_says_how_to_raise_it() {
+        let size = RamTier::Size(ByteCount::new(200 * GIB));
+        let cut = |limits: HostLimits| {
+            let budget = Budget::new(size, &limits);
+            (budget.bytes, budget.cut.map(|cut| cut.to_string()).unwrap_or_default())
+        };
+        let (bytes, text) = cut(host());
+        assert!(bytes == 32 * GIB && text.contains("200 GiB") && text.contains("serve.ram_tier"), "{text}");
+        let (bytes, text) = cut(HostLimits { memlock_bytes: Some(8 << 20), ..host() });
+        assert!(bytes == 8 << 20 && text.contains("LimitMEMLOCK=infinity"), "{text}");
+        let (bytes, text) = cut(HostLimits { available_bytes: 300 * GIB, ..host() });
+        assert!(bytes == 61_434 * BLOCK_BYTES && text.contains("vm.max_map_count=131072"), "{text}");
+        assert_eq!(
+            cut(HostLimits { available_bytes: 300 * GIB, map_count_max: 200_000, ..host() }).0,
+            200 * GIB
+        );
+    }
+
+    #[test]
+    fn where_nothing_fits_there_is_no_tier() {
+        assert_eq!(Budget::new(RamTier::Off, &host()).bytes, 0);
+        for limits in [
+            HostLimits { memlock_bytes: Some(BLOCK_BYTES - 1), ..host() },
+            HostLimits { available_bytes: 0, ..host() },
+            HostLimits { files_max: 0, ..host() },
+            HostLimits { map_count_max: 0, ..host() },
+        ] {
+            assert_eq!(Budget::new(RamTier::Auto, &limits).bytes, 0, "{limits:?}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+#![expect(unsafe_code, reason = "installs a signal handler, which maps memory")]
+//! What happens when a page of a mapping cannot be read: the kernel sends `SIGBUS` to the thread that touched it.
+//!
+//! Whoever is about to read a mapping says so ([`reading`]). If a page of it then goes away (the file was cut short, the
+//! memory has failed), the handler marks the mapping as broken, lays zeroes over it, and the read goes on. The mark is set before
+//! the zeroes are there, so that whoever saw zeroes, on any thread, finds the mark when it looks: before a byte leaves. A
+//! `SIGBUS` for any other reason kills the process, as it should.
+
+use std::cell::Cell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+
+/// A mapping that the thread reads.
+struct Region {
+    start: usize,
+    length_bytes: usize,
+    is_broken: *const AtomicBool,
+}
+
+thread_local! {
+    // Without destructor and lazy beginning, so that the handler may look at it.
+    static REGION: Cell<*const Region> = const { Cell::new(ptr::null()) };
+}
+
+/// What was done about `SIGBUS` before us.
+static BEFORE: OnceLock<libc::sigaction> = OnceLock::new();
+
+/// Installs the handler, for the whole process; again is harmless.
+pub fn install() -> io::Result<()> {
+    if BEFORE.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: all zeroes is an empty action; the handler is async-signal-safe, as argued there.
+    unsafe {
+        let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+        if libc::sigaction(libc::SIGBUS, ptr::null(), before.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Kept before the handler can run.
+        if BEFORE.set(before.assume_init()).is_err() {
+            return Ok(());
+        }
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = on_bus_error as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        if libc::sigaction(libc::SIGBUS, &action, ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Runs `read`, which may touch the mapping at `start`; should a page of it be gone, `is_broken` is set, and zeroes are read.
+/// Not to be nested.
+pub(super) fn reading<R>(
+    start: usize,
+    length_bytes: usize,
+    is_broken: &AtomicBool,
+    read: impl FnOnce() -> R,
+) -> R {
+    /// Clears the thread's region however `read` ends.
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            compiler_fence(Ordering::SeqCst);
+            REGION.set(ptr::null());
+        }
+    }
+    let region = Region { start, length_bytes, is_broken };
+    debug_assert!(REGION.get().is_null());
+    REGION.set(&raw const region);
+    let _clear = Clear;
+    compiler_fence(Ordering::SeqCst);
+    read()
+}
+
+/// Whether what this thread has read of the mapping that it is reading, if it is reading one, are the mapping's bytes. To be
+/// asked after the bytes were used and before anything made of them leaves.
+pub fn is_intact() -> bool {
+    compiler_fence(Ordering::SeqCst);
+    let region = REGION.get();
+    // SAFETY: set only while the region and its mark live, in `reading` on this very thread.
+    region.is_null() || unsafe { !(*(*region).is_broken).load(Ordering::SeqCst) }
+}
+
+/// Async-signal-safe: it reads a thread-local without destructor, stores to an atomic, and makes one system call.
+extern "C" fn on_bus_error(_signal: i32, information: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: the kernel gives a valid `siginfo_t`, whose address is the one that was touched.
+    let (address, code) = unsafe { ((*information).si_addr().addr(), (*information).si_code) };
+    let region = REGION.get();
+    if code > 0 && !region.is_null() {
+        // SAFETY: as in `is_intact`: the thread that is interrupted here is inside `reading`.
+        let Region { start, length_bytes, is_broken } = unsafe { &*region };
+        if address.wrapping_sub(*start) < *length_bytes {
+            // SAFETY: as above.
+            unsafe { (**is_broken).store(true, Ordering::SeqCst) };
+            let fixed = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
+            let place = ptr::with_exposed_provenance_mut(*start);
+            // SAFETY: replaces the pages of that mapping, which belongs to the block that is being read, by readable ones at the
+            // same place; dropping the block unmaps the place, whatever lies there.
+            if unsafe { mmap_anonymous(place, *length_bytes, ProtFlags::READ, fixed) }.is_ok() {
+                return;
+            }
+        }
+    }
+    // Not ours: what would have happened without us happens, when the instruction is tried again or the signal comes again.
+    let before = BEFORE.get().map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `before` is what `sigaction` gave, or null; both calls are async-signal-safe.
+    unsafe {
+        libc::sigaction(libc::SIGBUS, before, ptr::null_mut());
+        if code <= 0 {
+            libc::raise(libc::SIGBUS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use memmap2::MmapOptions;
+
+    #[test]
+    fn a_mapping_whose_file_is_cut_short_is_read_as_zeroes_and_marked_as_broken() {
+        install().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let mapping = MmapOptions::new().len(1 << 20).map_raw_read_only(&file).unwrap();
+        let is_broken = AtomicBool::new(false);
+        let read = || {
+            reading(mapping.as_ptr().expose_provenance(), mapping.len(), &is_broken, || {
+                // SAFETY: within the mapping.
+                let byte = unsafe { mapping.as_ptr().add(700_000).read_volatile() };
+                (byte, is_intact())
+            })
+        };
+        assert_eq!(read(), (0, true));
+        file.set_len(4096).unwrap();
+        assert_eq!(read(), (0, false));
+        assert!(is_broken.load(Ordering::SeqCst));
+        assert!(is_intact(), "outside of a reading there is nothing to be broken");
+    }
+}

@@ -1,0 +1,160 @@
+//! What the tier holds: blocks on their way in, in the table, and on their way out, and the files that they are of. Its
+//! thread's own.
+//!
+//! A block is unmapped here, when it has left the table and no worker sends from it any more. A file is closed by its volume's
+//! loader when none of its blocks is left: until then it counts as open, so that a bundle that is retired has returned its space
+//! only after its blocks are gone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cache_store::{Bundle, VolumeIndex};
+
+use super::block::{Block, BlockKey};
+use super::residency::Residency;
+use super::resident_file::ResidentFile;
+
+pub(super) struct Holdings {
+    residency: Arc<Residency>,
+    /// By the bundle's instance.
+    bundles: HashMap<u64, HeldBundle>,
+    loading: HashMap<BlockKey, u64>,
+    leaving: Vec<(BlockKey, Arc<Block>)>,
+    bytes: HeldBytes,
+}
+
+/// Bytes that are held, by where they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct HeldBytes {
+    pub(super) loading: u64,
+    pub(super) resident: u64,
+    pub(super) leaving: u64,
+}
+
+struct HeldBundle {
+    bundle: Arc<Bundle>,
+    /// Known when the first block was loaded.
+    file: Option<Arc<ResidentFile>>,
+    resident: Vec<BlockKey>,
+    /// Blocks on their way in or out.
+    passing: usize,
+}
+
+impl HeldBytes {
+    pub(super) fn sum(self) -> u64 {
+        self.loading + self.resident + self.leaving
+    }
+}
+
+impl Holdings {
+    pub(super) fn new(residency: Arc<Residency>) -> Self {
+        Self {
+            residency,
+            bundles: HashMap::new(),
+            loading: HashMap::new(),
+            leaving: Vec::new(),
+            bytes: HeldBytes::default(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> HeldBytes {
+        self.bytes
+    }
+
+    /// Bundles that have, or are about to have, an open file.
+    pub(super) fn bundle_count(&self) -> usize {
+        self.bundles.len()
+    }
+
+    pub(super) fn block_count(&self) -> usize {
+        self.bundles.values().map(|bundle| bundle.resident.len()).sum()
+    }
+
+    pub(super) fn has_bundle(&self, key: BlockKey) -> bool {
+        self.bundles.contains_key(&key.instance())
+    }
+
+    pub(super) fn is_loading(&self, key: BlockKey) -> bool {
+        self.loading.contains_key(&key)
+    }
+
+    /// A block is on its way in.
+    pub(super) fn begin_load(&mut self, key: BlockKey, bundle: &Arc<Bundle>, length_bytes: u64) {
+        let held = self.bundles.entry(key.instance()).or_insert_with(|| HeldBundle {
+            bundle: Arc::clone(bundle),
+            file: None,
+            resident: Vec::new(),
+            passing: 0,
+        });
+        held.passing += 1;
+        self.bytes.loading += length_bytes;
+        self.loading.insert(key, length_bytes);
+    }
+
+    /// A load has ended; says of which volume it was. A block that is there serves if `is_wanted`, unless its bundle has left.
+    pub(super) fn end_load(
+        &mut self,
+        key: BlockKey,
+        block: Option<Arc<Block>>,
+        is_wanted: bool,
+    ) -> Option<VolumeIndex> {
+        let length_bytes = self.loading.remove(&key)?;
+        self.bytes.loading -= length_bytes;
+        let held = self.bundles.get_mut(&key.instance())?;
+        held.passing -= 1;
+        let Some(block) = block else { return Some(held.bundle.volume()) };
+        held.file.get_or_insert_with(|| Arc::clone(block.resident_file()));
+        if is_wanted && !held.bundle.is_leaving() {
+            held.resident.push(key);
+            self.bytes.resident += length_bytes;
+            self.residency.insert(key, block);
+        } else {
+            held.passing += 1;
+            self.bytes.leaving += length_bytes;
+            self.leaving.push((key, block));
+        }
+        Some(held.bundle.volume())
+    }
+
+    /// Takes a block out of the table; `false`: it was not there.
+    pub(super) fn put_out(&mut self, key: BlockKey) -> bool {
+        let Some(block) = self.residency.remove(key) else { return false };
+        let held = self.bundles.get_mut(&key.instance()).expect("a resident block's bundle is held");
+        held.resident.retain(|resident| *resident != key);
+        held.passing += 1;
+        self.bytes.resident -= block.range().len();
+        self.bytes.leaving += block.range().len();
+        self.leaving.push((key, block));
+        true
+    }
+
+    /// The resident blocks of bundles for which `has_left` is true.
+    pub(super) fn blocks_where(&self, has_left: impl Fn(&Bundle) -> bool) -> Vec<BlockKey> {
+        let left = self.bundles.values().filter(|held| !held.resident.is_empty() && has_left(&held.bundle));
+        left.flat_map(|held| held.resident.iter().copied()).collect()
+    }
+
+    /// Unmaps the blocks that nobody sends from any more, and hands over the files that are to be closed.
+    pub(super) fn sweep(&mut self) -> Vec<(VolumeIndex, Arc<ResidentFile>)> {
+        if self.leaving.is_empty() && self.loading.is_empty() && self.bundles.is_empty() {
+            return Vec::new();
+        }
+        let mut still_sent = Vec::new();
+        for (key, block) in self.leaving.drain(..) {
+            let length_bytes = block.range().len();
+            match Arc::try_unwrap(block) {
+                Ok(block) => {
+                    drop(block);
+                    self.bytes.leaving -= length_bytes;
+                    if let Some(held) = self.bundles.get_mut(&key.instance()) {
+                        held.passing -= 1;
+                    }
+                }
+                Err(block) => still_sent.push((key, block)),
+            }
+        }
+        self.leaving = still_sent;
+        let empty = self.bundles.extract_if(|_, held| held.resident.is_empty() && held.passing == 0);
+        empty.filter_map(|(_, held)| Some((held.bundle.volume(), held.file?))).collect()
+    }
+}

@@ -1,0 +1,55 @@
+#![expect(unsafe_code, reason = "asks the kernel for a lock on memory, to learn whether it has a limit")]
+//! What the host allows the tier: read once, at start.
+
+use std::fs;
+
+use control_client::config::Config;
+use rustix::mm::{MlockFlags, mlock_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::budget::HostLimits;
+use crate::health::MemoryWatch;
+use crate::mapping::Mapping;
+
+/// What the daemon needs beside its buffers and caches: code, connections, rings, queues, tables.
+const NEEDED_BYTES: u64 = 256 << 20;
+
+/// What Linux has allowed unless somebody changed it.
+const MAP_COUNT_USUAL: u64 = 65_530;
+
+impl HostLimits {
+    /// Looks at the host. Raises the soft limit of locked memory to the hard one.
+    pub fn read(config: &Config, worker_count: usize, files_max: u64) -> Self {
+        let read_buffers = config.serve.read_buffers.bytes().saturating_mul(worker_count as u64);
+        let map_count = fs::read_to_string("/proc/sys/vm/max_map_count");
+        Self {
+            available_bytes: MemoryWatch::new().available_bytes(),
+            needed_bytes: read_buffers
+                .saturating_add(config.store.footer_cache.bytes())
+                .saturating_add(NEEDED_BYTES),
+            memlock_bytes: memlock_bytes(),
+            map_count_max: map_count
+                .ok()
+                .and_then(|text| text.trim().parse().ok())
+                .unwrap_or(MAP_COUNT_USUAL),
+            files_max,
+        }
+    }
+}
+
+fn memlock_bytes() -> Option<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Memlock);
+    if current != maximum {
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum });
+    }
+    getrlimit(Resource::Memlock).current.filter(|&limit| !is_exempt(limit))
+}
+
+/// Whether the limit does not hold for this process (`CAP_IPC_LOCK` outside of user namespaces): it may lock more than that.
+/// Locked on fault, the memory is never taken.
+fn is_exempt(limit_bytes: u64) -> bool {
+    let Ok(length) = usize::try_from(limit_bytes.saturating_add(1)) else { return false };
+    let Ok(mapping) = Mapping::anonymous(length) else { return false };
+    // SAFETY: our own mapping, which nobody touches, and which is unmapped at the end of this function.
+    unsafe { mlock_with(mapping.address().cast(), length, MlockFlags::ONFAULT) }.is_ok()
+}

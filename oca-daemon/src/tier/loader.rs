@@ -1,0 +1,156 @@
+//! A loader: one thread for each volume that reads, maps, locks and verifies blocks, and closes files. All that may wait for a disk
+//! happens here, so that a volume that hangs holds up no other's blocks, no worker, and not the tier.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Weak};
+
+use cache_store::{OpenBundle, QuarantineReason, Store};
+use control_client::units::ByteRange;
+use rustix::fs::{Advice, fadvise, fstat};
+use rustix::io::{Errno, pread};
+
+use super::block::{Block, BlockKey};
+use super::counters::LoadEnd;
+use super::resident_file::ResidentFile;
+use super::steward::Event;
+
+/// What a loader is asked for.
+pub(super) enum Job {
+    /// Load this block.
+    Load(BlockKey, Arc<OpenBundle>),
+    /// Close this file, whose last block is gone.
+    Close(Arc<ResidentFile>),
+}
+
+/// One volume's loader.
+pub(super) struct Loader {
+    store: Arc<Store>,
+    events: Sender<Event>,
+    /// The files that are open, by their bundle's instance, so that each is open once.
+    files: HashMap<u64, Weak<ResidentFile>>,
+    buffer: Vec<u8>,
+}
+
+/// Why there is no block.
+enum Failure {
+    Unneeded,
+    Read(io::Error),
+    Truncated,
+    Corrupt,
+    Open(io::Error),
+    Lock(io::Error),
+}
+
+/// Bytes of one read: they stay in the processor's cache, since only the page cache is wanted.
+const READ_BYTES: usize = 256 << 10;
+
+impl Loader {
+    pub(super) fn new(store: Arc<Store>, events: Sender<Event>) -> Self {
+        Self { store, events, files: HashMap::new(), buffer: vec![0; READ_BYTES] }
+    }
+
+    /// Works until nobody can ask for anything any more.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Load(key, bundle) => {
+                    let result = self.load(key, &bundle).map_err(|failure| self.report(&bundle, &failure));
+                    // The tier may have ended.
+                    let _ = self.events.send(Event::Loaded(key, result));
+                }
+                Job::Close(file) => {
+                    drop(file);
+                    self.files.retain(|_, file| file.strong_count() > 0);
+                }
+            }
+        }
+    }
+
+    fn load(&mut self, key: BlockKey, bundle: &OpenBundle) -> Result<Arc<Block>, Failure> {
+        if bundle.bundle().is_leaving() {
+            return Err(Failure::Unneeded);
+        }
+        let range = key.range(bundle.data_bytes());
+        let file = self.file(bundle).map_err(Failure::Open)?;
+        self.read(&file, range)?;
+        let is_whole =
+            |file: &ResidentFile| fstat(file.as_fd()).is_ok_and(|stat| stat.st_size as u64 >= range.end);
+        let block = match Block::lock(Arc::clone(&file), range) {
+            Ok(block) => block,
+            Err(error) if is_whole(&file) => return Err(Failure::Lock(error)),
+            Err(_) => return Err(Failure::Truncated),
+        };
+        match block.verify(bundle) {
+            Some(true) => Ok(Arc::new(block)),
+            Some(false) => Err(Failure::Corrupt),
+            None if is_whole(&file) => Err(Failure::Read(Errno::IO.into())),
+            None => Err(Failure::Truncated),
+        }
+    }
+
+    fn file(&mut self, bundle: &OpenBundle) -> io::Result<Arc<ResidentFile>> {
+        let instance = bundle.bundle().instance();
+        if let Some(file) = self.files.get(&instance).and_then(Weak::upgrade) {
+            return Ok(file);
+        }
+        let file = Arc::new(ResidentFile::open(bundle)?);
+        self.files.insert(instance, Arc::downgrade(&file));
+        Ok(file)
+    }
+
+    /// Reads the range into the page cache. Locking would do that too; but a disk that fails then shows itself as a `SIGBUS` or
+    /// not at all, and one that hangs may hang while the process's memory map is locked, which would hold up everybody.
+    fn read(&mut self, file: &ResidentFile, range: ByteRange) -> Result<(), Failure> {
+        // All of it is under way while the first part is waited for.
+        let _ = fadvise(file, range.start, std::num::NonZeroU64::new(range.len()), Advice::WillNeed);
+        let mut offset = range.start;
+        while offset < range.end {
+            let length = (range.end - offset).min(READ_BYTES as u64) as usize;
+            match pread(file, &mut self.buffer[..length], offset) {
+                Ok(0) => return Err(Failure::Truncated),
+                Ok(read) => offset += read as u64,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Failure::Read(error.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the store what is wrong with a bundle, and the log what is wrong with the host.
+    fn report(&self, bundle: &OpenBundle, failure: &Failure) -> LoadEnd {
+        let bundle = bundle.bundle();
+        let path = bundle.key().path.as_str();
+        match failure {
+            Failure::Unneeded => LoadEnd::Unneeded,
+            Failure::Read(error) => {
+                tracing::warn!(path, %error, "a block could not be read into memory");
+                self.store.report_read_error(bundle, error);
+                LoadEnd::ReadError
+            }
+            Failure::Truncated => {
+                self.store.report_corrupt(bundle, QuarantineReason::Truncated);
+                LoadEnd::Truncated
+            }
+            Failure::Corrupt => {
+                tracing::warn!(path, "a checksum of a block that was read into memory is wrong");
+                self.store.report_corrupt(bundle, QuarantineReason::Data);
+                LoadEnd::Corrupt
+            }
+            Failure::Open(error) => {
+                tracing::warn!(path, %error, "a bundle's file could not be opened for memory; it is served from disk");
+                LoadEnd::OpenRefused
+            }
+            Failure::Lock(error) => {
+                tracing::warn!(
+                    path, %error,
+                    "a block could not be locked in memory; it is served from disk. Compare oca_ram_tier_bytes with the limits \
+                     of locked memory and mappings"
+                );
+                LoadEnd::LockRefused
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A connection's keys after the handshake: records are sealed and opened, and keys are changed in time.
+
+use rustls::kernel::KernelConnection;
+use rustls::server::ServerConnectionData;
+use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, SupportedCipherSuite};
+
+use super::control::{Control, ControlReader, OUR_KEY_UPDATE};
+use super::opener::Opener;
+use super::record::{Alert, ContentType, PLAINTEXT_BYTES_MAX, RecordHeader};
+use super::sealer::{SealError, Sealer};
+use super::traffic_key::{TrafficKey, UnknownSuite};
+use crate::stats::TlsVersion;
+
+/// Records that a key keeps for the end: a key update, or a farewell.
+const RECORDS_KEPT: u64 = 4;
+
+/// Both directions of a connection whose handshake is done.
+pub struct Traffic {
+    version: TlsVersion,
+    sealer: Sealer,
+    opener: Opener,
+    control: ControlReader,
+    /// What makes the next keys. TLS 1.2 has no next keys.
+    keys: Option<Box<KernelConnection<ServerConnectionData>>>,
+    /// How many records one of our keys may seal.
+    records_max: u64,
+    /// The client wants us to change our key.
+    key_update_owed: bool,
+}
+
+/// What a record brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Data, added to the inbox, or something that is dealt with.
+    Handled,
+    /// The client sends no more.
+    Closed,
+    /// The client has given up, with this alert.
+    Failed(u8),
+}
+
+impl Traffic {
+    /// Takes the keys over from a handshake.
+    pub fn new(
+        secrets: ExtractedSecrets,
+        keys: KernelConnection<ServerConnectionData>,
+        version: TlsVersion,
+    ) -> Result<Self, rustls::Error> {
+        let records_max = records_max(keys.negotiated_cipher_suite());
+        let (ours, theirs) = (secrets.tx, secrets.rx);
+        Ok(Self {
+            version,
+            sealer: Sealer::new(key(&ours.1, version)?, ours.0, records_max),
+            opener: Opener::new(key(&theirs.1, version)?, theirs.0),
+            control: ControlReader::new(version),
+            keys: (version == TlsVersion::Tls13).then(|| Box::new(keys)),
+            records_max,
+            key_update_owed: false,
+        })
+    }
+
+    /// The version that was settled on.
+    pub fn version(&self) -> TlsVersion {
+        self.version
+    }
+
+    /// Whether the key has sealed most of what it may, and cannot be changed: with GCM, 32 GiB are left then.
+    pub fn is_wearing_out(&self) -> bool {
+        self.keys.is_none() && self.sealer.records_left() < self.records_max / 8
+    }
+
+    /// The longest body that a received record may have.
+    pub fn body_bytes_max(&self) -> usize {
+        self.opener.body_bytes_max()
+    }
+
+    // ---- receiving ----
+
+    /// Opens a record; its data is added to `inbox`. The alert is what the client is to be told.
+    pub fn open(
+        &mut self,
+        header: RecordHeader,
+        body: &[u8],
+        inbox: &mut Vec<u8>,
+        outgoing: &mut Vec<u8>,
+    ) -> Result<Opened, Alert> {
+        let start = inbox.len();
+        let kind = self.opener.open(header, body, inbox)?;
+        if kind == ContentType::ApplicationData {
+            return self.control.on_data(inbox.len() - start).map(|()| Opened::Handled);
+        }
+        let control = match kind {
+            ContentType::Alert => self.control.on_alert(&inbox[start..]),
+            ContentType::Handshake => self.control.on_handshake(&inbox[start..]),
+            ContentType::ChangeCipherSpec | ContentType::ApplicationData => Err(Alert::UnexpectedMessage),
+        };
+        inbox.truncate(start);
+        match control? {
+            Control::Nothing => {}
+            Control::Closed => return Ok(Opened::Closed),
+            Control::Failed(number) => return Ok(Opened::Failed(number)),
+            Control::KeyUpdate { is_requested } => {
+                self.change_their_key()?;
+                self.key_update_owed |= is_requested;
+            }
+            Control::Renegotiation => self.seal_alert(Alert::NoRenegotiation, outgoing),
+        }
+        Ok(Opened::Handled)
+    }
+
+    fn change_their_key(&mut self) -> Result<(), Alert> {
+        let keys = self.keys.as_mut().ok_or(Alert::UnexpectedMessage)?;
+        let (sequence, secrets) = keys.update_rx_secret().map_err(|_| Alert::InternalError)?;
+        let key = TrafficKey::new(&secrets, self.version).map_err(|_| Alert::InternalError)?;
+        self.opener = Opener::new(key, sequence);
+        Ok(())
+    }
+
+    // ---- sending ----
+
+    /// Seals as much of `slices` into `out` as it has room for: each slice in records of its own, so that nothing is copied
+    /// together first. Returns how much of the slices is sealed, and how much of `out` that took.
+    pub fn seal<'a>(
+        &mut self,
+        slices: impl IntoIterator<Item = &'a [u8]>,
+        out: &mut [u8],
+    ) -> Result<(usize, usize), SealError> {
+        let (mut taken_bytes, mut written_bytes) = (0, 0);
+        for content in slices.into_iter().flat_map(|slice| slice.chunks(PLAINTEXT_BYTES_MAX)) {
+            let room = &mut out[written_bytes..];
+            let needed_bytes = self.sealer.record_bytes(content.len());
+            let changes_key = self.is_key_due();
+            let update_bytes = if changes_key { self.sealer.record_bytes(OUR_KEY_UPDATE.len()) } else { 0 };
+            if room.len() < needed_bytes + update_bytes {
+                break;
+            }
+            if changes_key {
+                written_bytes += self.change_our_key(room)?;
+            }
+            written_bytes += self.seal_data(content, &mut out[written_bytes..])?;
+            taken_bytes += content.len();
+        }
+        Ok((taken_bytes, written_bytes))
+    }
+
+    /// Pretends that suites allow fewer records to a key.
+    #[cfg(test)]
+    pub(super) fn limit_records(&mut self, records_max: u64) {
+        self.records_max = records_max;
+        self.sealer.limit_records(records_max);
+    }
+
+    fn seal_data(&mut self, content: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        if self.sealer.records_left() <= RECORDS_KEPT {
+            return Err(SealError::WornOut);
+        }
+        self.sealer.seal(ContentType::ApplicationData, content, out)
+    }
+
+    /// Adds an alert to what is to be sent.
+    pub fn seal_alert(&mut self, alert: Alert, outgoing: &mut Vec<u8>) {
+        let start = outgoing.len();
+        let content = alert.bytes();
+        outgoing.resize(start + self.sealer.record_bytes(content.len()), 0);
+        // A key that is worn out sends none: the connection then ends without.
+        if self.sealer.seal(ContentType::Alert, &content, &mut outgoing[start..]).is_err() {
+            outgoing.truncate(start);
+        }
+    }
+
+    /// Whether a new key must be announced before more data is sealed: the client has asked for it, or ours is nearly used up.
+    fn is_key_due(&self) -> bool {
+        self.keys.is_some() && (self.key_update_owed || self.sealer.records_left() <= RECORDS_KEPT)
+    }
+
+    /// Seals the announcement with the old key, and takes the next (RFC 8446 §4.6.3).
+    fn change_our_key(&mut self, out: &mut [u8]) -> Result<usize, SealError> {
+        let Some(keys) = &mut self.keys else { return Err(SealError::WornOut) };
+        let (sequence, secrets) = keys.update_tx_secret().map_err(|_| SealError::Refused)?;
+        let key = TrafficKey::new(&secrets, self.version).map_err(|_| SealError::Refused)?;
+        let written = self.sealer.seal(ContentType::Handshake, &OUR_KEY_UPDATE, out)?;
+        self.sealer = Sealer::new(key, sequence, self.records_max);
+        self.key_update_owed = false;
+        Ok(written)
+    }
+}
+
+fn key(secrets: &ConnectionTrafficSecrets, version: TlsVersion) -> Result<TrafficKey, rustls::Error> {
+    TrafficKey::new(secrets, version)
+        .map_err(|UnknownSuite| rustls::Error::General("the suite is not one that we seal".into()))
+}
+
+/// How many records a key of that suite may seal (RFC 8446 §5.5): for GCM 2^23 or 2^24, 128 or 256 GiB.
+fn records_max(suite: SupportedCipherSuite) -> u64 {
+    match suite {
+        SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+        SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+    }
+}
