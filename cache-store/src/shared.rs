@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) warden: Sender<Trouble>,
     pub(crate) is_closing: AtomicBool,
+    /// How often a bundle or a volume has left service.
+    pub(crate) left_service: AtomicU64,
     /// Departures under way, and those that failed: what they left behind would serve again after a restart. The
     /// finished ones are cleared out whenever the list is read.
     departures: Mutex<Vec<Arc<Departure>>>,
@@ -73,6 +75,7 @@ impl Shared {
             counters: Counters::default(),
             warden,
             is_closing: AtomicBool::new(false),
+            left_service: AtomicU64::new(0),
             departures: Mutex::default(),
         }
     }
@@ -84,6 +87,7 @@ impl Shared {
         if !bundle.depart(&departure) {
             return None;
         }
+        self.left_service.fetch_add(1, Ordering::SeqCst);
         // A warden that has ended is one whose store is being closed.
         let _ = self.warden.send(Trouble::Departure(Arc::clone(bundle)));
         Some(departure)
@@ -93,6 +97,7 @@ impl Shared {
     /// which may have begun before.
     pub(crate) fn dismiss(&self, bundle: &Arc<Bundle>, cause: Cause) -> Arc<Departure> {
         if bundle.depart(&Departure::new(bundle, cause)) {
+            self.left_service.fetch_add(1, Ordering::SeqCst);
             self.complete_departure(bundle);
         }
         Arc::clone(bundle.departure().expect("it departs now if it had not departed before"))

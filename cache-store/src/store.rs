@@ -139,6 +139,11 @@ impl Store {
         !self.shared.view(volume).is_failed()
     }
 
+    /// How often a bundle or a volume has left service: while the number stays the same, none has. Lock-free.
+    pub fn left_service_count(&self) -> u64 {
+        self.shared.left_service.load(Ordering::SeqCst)
+    }
+
     /// Asks for a bundle to be opened. Never waits; `on_opened` is called on an opener thread, once, unless
     /// the queue is full.
     pub fn open_bundle(&self, bundle: &Arc<Bundle>, on_opened: OnOpened) -> Result<(), OpenQueueFull> {

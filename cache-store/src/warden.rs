@@ -39,6 +39,7 @@ fn isolate(shared: &Shared, volume: VolumeIndex, reason: String) {
     if !view.fail(reason.clone()) {
         return;
     }
+    shared.left_service.fetch_add(1, Ordering::SeqCst);
     // After the state: who offers bundles or keeps footers from here on is refused.
     shared.index.remove_volume(volume);
     shared.footers.evict_volume(volume);

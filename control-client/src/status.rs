@@ -21,6 +21,9 @@ pub struct StatusReport {
     /// Every listener with the address that it is bound to: where the configuration says port 0, the port that the
     /// kernel chose.
     pub listeners: Vec<Listener>,
+    /// The RAM tier; absent where the daemon has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram_tier: Option<RamTierFacts>,
     /// The configuration file, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration_file: Option<String>,
@@ -40,6 +43,16 @@ pub struct Build {
     pub profile: String,
     /// The machine that it was built for, `x86_64-linux`.
     pub target: String,
+}
+
+/// What the daemon may lock in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RamTierFacts {
+    /// So many bytes.
+    pub budget_bytes: u64,
+    /// Why it is less than it was to be, and what to do; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<String>,
 }
 
 /// The running process.

@@ -106,7 +106,11 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>]) -> Assignment {
     let mut assignment = Assignment {
         holders: Vec::with_capacity(list.len()),
         bundles: vec![Vec::new(); shelves.len()],
-        used_bytes: shelves.iter().zip(&room).map(|(shelf, room)| shelf.capacity_bytes - room.bytes).collect(),
+        used_bytes: shelves
+            .iter()
+            .zip(&room)
+            .map(|(shelf, room)| shelf.capacity_bytes - room.bytes)
+            .collect(),
     };
     for (bundle, (taken, order)) in (0_u32..).zip(takers.iter().zip(orders)) {
         let holders: Vec<u32> = order.into_iter().filter(|&shelf| taken[shelf as usize]).collect();
@@ -124,7 +128,7 @@ pub fn assign(list: &[Wanted<'_>], shelves: &[Shelf<'_>]) -> Assignment {
 const PARTS_OF_AN_APPLIANCE: f64 = 4.0;
 
 /// On how many of a site's appliances a bundle is to be for its viewers' sake: `score` is what is expected of it, `total` of all
-/// bundles together. All extra copies of a site together are at most [`PARTS_OF_AN_APPLIANCE`] for each appliance.
+/// bundles together. All extra copies of a site together are at most `PARTS_OF_AN_APPLIANCE` for each appliance.
 pub fn copies(score: u64, total: u64, appliances: usize) -> usize {
     if total == 0 {
         return 1;

@@ -12,7 +12,7 @@ use crate::database::{Change, Database, DatabaseError, maybe_number, maybe_text,
 use crate::limits;
 use crate::ranking::Season;
 
-pub use title_change::{TitleChange, change_title};
+pub use title_change::{TitleChange, change_title, remove_title};
 
 /// A work that a viewer chooses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -219,25 +219,6 @@ pub async fn remove_bundle(change: &mut Change<'_>, bundle: &CataloguedBundle) -
     change.execute(sql, key).await?;
     let sql = "DELETE FROM descriptors WHERE sha256 = $1";
     change.execute(sql, vec![bundle.descriptor.to_string().into()]).await.map(drop)
-}
-
-/// Forgets a title, its bundles of all generations and their descriptors; how many bundles these were, or nothing where there is no
-/// such title. Nobody is steered to it any more; appliances keep its bytes until they need the room, or are told to purge them.
-pub async fn remove_title(database: &Database, title: &TitleName) -> Result<Option<usize>, DatabaseError> {
-    let mut change = database.change().await?;
-    // First, so that whoever publishes waits.
-    change.count("catalogue").await?;
-    let bundles = bundles_of(&mut change, title).await?;
-    for bundle in &bundles {
-        remove_bundle(&mut change, bundle).await?;
-    }
-    let name = || vec![title.as_str().into()];
-    change.execute("DELETE FROM title_regions WHERE title = $1", name()).await?;
-    if change.execute("DELETE FROM titles WHERE name = $1", name()).await? == 0 {
-        return Ok(None);
-    }
-    change.commit().await?;
-    Ok(Some(bundles.len()))
 }
 
 /// How many bytes a descriptor has.

@@ -133,6 +133,8 @@ impl StandingTrack {
             // The first word of an appliance contradicts nothing, and a drain is an order.
             (Standing::Unknown, _) | (_, Standing::Draining) => 1,
             (Standing::Serving, Standing::Serving) => return Self { against: 0, ..self },
+            // It says so itself, and nobody knows better: once more is enough.
+            (Standing::Serving, Standing::Unhealthy(_)) => policy.misses.clamp(1, 2),
             (Standing::Serving, _) => policy.misses.max(1),
             (_, Standing::Serving) => policy.recoveries.max(1),
             // A drained appliance that is unplugged is still drained, until it is gone for as long as any other.
@@ -189,6 +191,13 @@ mod tests {
         let ill = || Observation::Unhealthy("volume 1 is isolated".to_owned());
         let away = after(&[Observation::Healthy, missed(), ill(), ill()]);
         assert_eq!(*away.standing(), Standing::Unhealthy("volume 1 is isolated".to_owned()));
+    }
+
+    #[test]
+    fn an_appliance_that_says_itself_that_it_wants_none_is_believed_the_second_time() {
+        let ill = || Observation::Unhealthy("volume 1 is isolated".to_owned());
+        assert!(after(&[Observation::Healthy, ill()]).standing().is_serving());
+        assert_eq!(after(&[Observation::Healthy, ill(), ill()]).standing().as_str(), "unhealthy");
     }
 
     #[test]

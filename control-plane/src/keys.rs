@@ -7,7 +7,8 @@
 //! yet; its public half is put into every appliance's `control.trusted_keys`; `keys retire` takes the old one
 //! away, and from then on the next one signs.
 
-use std::fmt;
+mod error;
+
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -15,8 +16,10 @@ use std::path::{Path, PathBuf};
 
 use control_client::content::Sha256;
 use control_client::digest::sha256;
-use control_client::signature::{SigningKey, SigningKeyError, TrustedKey};
+use control_client::signature::{SigningKey, TrustedKey};
 use control_client::token::Token;
+
+pub use error::KeyError;
 
 /// The state folder.
 #[derive(Clone, Debug)]
@@ -43,34 +46,6 @@ pub struct Signer {
     pub id: String,
     /// The key.
     pub key: SigningKey,
-}
-
-/// Why a secret cannot be had.
-#[derive(Debug)]
-pub enum KeyError {
-    /// A file cannot be read or written.
-    File(PathBuf, io::Error),
-    /// Others than its owner can read it.
-    Exposed(PathBuf),
-    /// A key's file holds none.
-    Key(PathBuf, SigningKeyError),
-    /// No key of that name signs or waits.
-    Unknown(String),
-    /// It is the last one: nothing would be signed.
-    Last,
-    /// There is none that signs.
-    None(PathBuf),
-    /// There is none that signs, and the database has manifests of one that was elsewhere.
-    Elsewhere {
-        /// Where keys are looked for.
-        folder: PathBuf,
-        /// The one that signed last.
-        id: String,
-    },
-    /// The operator's token is empty.
-    NoToken(PathBuf),
-    /// The system gives no random bytes.
-    Randomness,
 }
 
 impl StateFolder {
@@ -221,62 +196,6 @@ fn sync_folder(path: &Path) -> Result<(), KeyError> {
     fs::File::open(path)
         .and_then(|folder| folder.sync_all())
         .map_err(|error| KeyError::File(path.to_owned(), error))
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path, error) => write!(formatter, "{}: {error}", path.display()),
-            Self::Exposed(path) => {
-                let path = path.display();
-                write!(
-                    formatter,
-                    "others can read {path}: chmod 600 {path}, and replace the secret if they may have"
-                )
-            }
-            Self::Key(path, error) => write!(formatter, "{}: {error}", path.display()),
-            Self::Unknown(id) => {
-                write!(
-                    formatter,
-                    "no key {id} signs or waits: \"control-plane keys list\" shows those that do"
-                )
-            }
-            Self::Last => {
-                write!(
-                    formatter,
-                    "it is the only key: make the next one first, with \"control-plane keys new\""
-                )
-            }
-            Self::None(folder) => {
-                write!(
-                    formatter,
-                    "{} holds no key that signs: put it back, or make one with \"control-plane keys new\"",
-                    folder.display()
-                )
-            }
-            Self::Elsewhere { folder, id } => write!(
-                formatter,
-                "{} holds no key, and key {id} has signed manifests of this database: put its file back, or let control_plane.state name \
-                 the one folder that all control planes of a database share; where the key is lost, \"control-plane keys new\" makes \
-                 another, which appliances obey once it is in their control.trusted_keys",
-                folder.display()
-            ),
-            Self::NoToken(path) => {
-                write!(formatter, "{} is empty: remove it, and the next start makes a token", path.display())
-            }
-            Self::Randomness => write!(formatter, "the system gives no random bytes"),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(_, error) => Some(error),
-            Self::Key(_, error) => Some(error),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]

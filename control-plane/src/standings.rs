@@ -94,7 +94,10 @@ impl Tracked {
         let last = match appliance.standing.as_str() {
             "serving" => Some(Observation::Healthy),
             "draining" => Some(Observation::Draining),
-            "unhealthy" => Some(Observation::Unhealthy("it was when it was last looked at".to_owned())),
+            "unhealthy" => match appliance.health.as_ref().map(Observation::of) {
+                Some(unhealthy @ Observation::Unhealthy(_)) => Some(unhealthy),
+                _ => Some(Observation::Unhealthy("it was when it was last looked at".to_owned())),
+            },
             "unreachable" => {
                 Some(Observation::Missed("it did not answer when it was last looked at".to_owned()))
             }
@@ -254,14 +257,15 @@ impl Standings {
 
 /// What a report's word on health is worth. A drain holds at once, and what speaks against an appliance is
 /// heard; that it is well, or that its daemon says nothing, is for its own polls to find out, unless there
-/// are none; and the first word on it counts.
+/// are none; and the first word on it counts, whatever it is.
 fn observation_of_report(
     health: Option<&HealthReport>,
     is_polled: bool,
     is_unknown: bool,
 ) -> Option<Observation> {
     match health.map(Observation::of) {
-        None if is_polled => None,
+        // An agent may be there before its daemon.
+        None if is_polled || is_unknown => None,
         None => Some(Observation::Missed("its daemon does not answer its agent".to_owned())),
         Some(Observation::Healthy) if is_polled && !is_unknown => None,
         told => told,
@@ -297,5 +301,7 @@ mod tests {
         let drains = health(Readiness::Draining, Verdict::Unhealthy);
         assert_eq!(observation_of_report(Some(&drains), true, false), Some(Observation::Draining));
         assert_eq!(observation_of_report(None, true, false), None);
+        assert_eq!(observation_of_report(None, false, true), None);
+        assert!(observation_of_report(None, false, false).is_some());
     }
 }

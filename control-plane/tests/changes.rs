@@ -81,7 +81,7 @@ on_every_database! {
         let film = change_title(database, &title("film"), &wanted).await.unwrap().unwrap();
         assert_eq!((film.release_at, film.expires_at, film.pinned), (Some(NOW), Some(NOW + 1), true));
         let catalogue = Catalogue::read(database).await.unwrap();
-        assert_eq!(catalogue.titles, [film.clone()]);
+        assert_eq!(catalogue.titles, std::slice::from_ref(&film));
         assert_eq!(catalogue.bundles, before.bundles);
         assert_eq!((&film.regions, &film.tags), (&before.titles[0].regions, &before.titles[0].tags));
 

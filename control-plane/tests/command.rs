@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -25,7 +26,7 @@ impl Operator {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configuration = format!(
-            "[control_plane]\nlisten = [\"127.0.0.1:0\"]\ndatabase = \"{}\"\nstate = \"{}\"\n",
+            "[control_plane]\nlisten = [\"127.0.0.1:0\"]\nclient_origins = [\"https://cdn.example.net\"]\ndatabase = \"{}\"\nstate = \"{}\"\n",
             Self::url(&folder),
             folder.path().join("state").display()
         );
@@ -254,4 +255,25 @@ fn mistakes_are_answered_with_what_to_do_and_an_exit_code() {
     assert_eq!(operator.fails(&["site", "list"]).0, 69);
     std::fs::write(operator.folder.path().join("config.toml"), "[control_plane]\ndatabas = \"\"\n").unwrap();
     assert_eq!(operator.fails(&["site", "list"]).0, 78);
+}
+
+#[test]
+fn root_makes_nothing_among_the_files_of_another_user() {
+    let mine = std::fs::metadata("/proc/self").unwrap().uid();
+    let operator = Operator::new();
+    operator.says(&["keys", "new"]);
+    operator.says(&["site", "list"]);
+    if mine != 0 {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: the rest of it: only root can give files away");
+        return;
+    }
+    for file in ["state", "state.db"] {
+        let file = operator.folder.path().join(file);
+        std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+        for command in [["keys", "new"], ["site", "list"]] {
+            let (code, error) = operator.fails(&command);
+            assert!(code == 1 && error.contains("user 65534") && error.contains("runuser"), "{error}");
+        }
+        std::os::unix::fs::chown(&file, Some(0), None).unwrap();
+    }
 }

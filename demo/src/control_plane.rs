@@ -49,7 +49,9 @@ impl ControlPlaneProcess {
         fs::create_dir(folder).step("making the control plane's folder")?;
         let database = Database::open(&database_url(folder)).await.step("making the database")?;
         // Before anybody is invited, who has to be told of the key: the control plane itself makes it when it first plans.
-        StateFolder::open(&folder.join("state")).and_then(|state| state.signer_or_first()).step("making the key")?;
+        StateFolder::open(&folder.join("state"))
+            .and_then(|state| state.signer_or_first())
+            .step("making the key")?;
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build().step("making an operator")?;
         Ok(Self {
             folder: folder.to_owned(),

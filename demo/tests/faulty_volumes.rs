@@ -221,6 +221,34 @@ fn ask_hung_volume(http: SocketAddr, sample: &Sample, is_over: &AtomicBool, refu
 }
 
 #[test]
+fn while_one_volume_hangs_what_is_asked_for_of_another_comes_into_memory() {
+    let Some((mut site, disk)) = site_with_faulty_disk() else { return };
+    site.premises.set("serve", "disk_timeout = \"2 s\"");
+    let (healthy, hung) = (Sample::new("/healthy", 1, 1, 200_000), Sample::new("/hung", 1, 1, 200_000));
+    healthy.publish(site.volume(0));
+    hung.publish(site.volume(1));
+    let daemon = site.start();
+    wait_until_serving(&site, 2);
+    let http = daemon.http();
+    read_right(&mut Connection::open(http).unwrap(), &hung, "0");
+    disk.fail(Fault::HungReads(HANG), ".bundle");
+    std::thread::scope(|scope| {
+        let _heals = OnDrop(|| disk.heal());
+        // Asked for again, so that its block is to be loaded.
+        scope.spawn(|| read_carefully(http, &hung, "0"));
+        eventually("a block of the hung volume is being loaded", || {
+            site.metric("oca_ram_tier_bytes", &["\"loading\""]) > 0.0
+        });
+        eventually("the other volume's block is in memory", || {
+            read_right(&mut Connection::open(http).unwrap(), &healthy, "0");
+            site.metric("oca_requests_total", &["\"hit_ram\""]) > 0.0
+        });
+        assert!(site.metric("oca_ram_tier_bytes", &["\"loading\""]) > 0.0, "the disk had stopped hanging");
+    });
+    assert!(daemon.stop().success());
+}
+
+#[test]
 fn a_daemon_whose_volume_hangs_stops_within_its_bound() {
     let Some((mut site, disk)) = site_with_faulty_disk() else { return };
     site.premises.set("serve", "shutdown_timeout = \"1 s\"");

@@ -7,8 +7,8 @@ use control_client::backoff::Backoff;
 /// Bytes that go to and from a disk at once: enough for its full bandwidth.
 pub const BLOCK_BYTES: usize = 1 << 20;
 
-/// Reads of a verification that are under way at once: one is hashed while the disk does the others.
-pub const VERIFY_READS: usize = 4;
+/// Reads of a verification that are under way at once: enough for the disk's bandwidth beside the writes of the next bundle.
+pub const VERIFY_READS: usize = 8;
 
 /// Blocks of one volume per object that is fetched at once: one is filled while the disk takes the other.
 pub const BLOCKS_PER_FETCH: usize = 2;
@@ -75,9 +75,9 @@ pub const RECEIVE_BUFFERS_SHARE: u64 = 16;
 /// once. Under a low rate the pace grants less.
 pub const PACED_READ_BYTES: usize = HEAD_BYTES_MAX;
 
-/// Bundles that are fetched, verified or published at once. One is fetched while another is verified and a third
-/// waits for its last objects.
-pub const BUNDLES_AT_ONCE: usize = 3;
+/// Bundles that are fetched, verified or published at once. One is fetched while another is verified and a third is synced, and
+/// the next one's first objects fill the places that the last ones of the first leave free.
+pub const BUNDLES_AT_ONCE: usize = 4;
 
 /// How long one bundle's retiring is waited for. Its readers may take hours; its successor then comes later.
 pub const RETIRE_WAIT: Duration = Duration::from_secs(60);

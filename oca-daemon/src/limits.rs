@@ -43,9 +43,9 @@ pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 /// client's socket does not take stays with its connection; how much is sealed follows what the socket took before.
 pub const SEAL_BUFFER_BYTES: usize = 17 * crate::tls::RECORD_BYTES_MAX;
 
-/// Bytes of a TLS client's message that is not here whole, before its handshake is done: one record, and some. Hellos of
-/// players have 2 KiB.
-pub const HANDSHAKE_BYTES_MAX: usize = 20 * 1024;
+/// Bytes of a TLS client's message that is not here whole, before its handshake is done: the longest that rustls takes, in its
+/// records. Hellos of players have 2 KiB.
+pub const HANDSHAKE_BYTES_MAX: usize = 66 * 1024;
 
 /// TLS records in a row that bring no data: alerts that end nothing, key updates, empty ones. Beyond: the connection ends.
 pub const QUIET_RECORDS_MAX: u8 = 32;

@@ -1,5 +1,7 @@
 //! The RAM tier of a real daemon: what is asked for twice comes into memory, is served from there byte for byte, and leaves with
 //! its bundle; and no wrong byte is sent when memory, files or limits are not what they should be.
+//!
+//! Objects are small enough for a tier of 8 MiB: as much may be locked where nobody has raised the limit.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -15,6 +17,8 @@ use std::time::Duration;
 use control_client::admin::{Purge, Retire};
 use control_client::content::BundlePath;
 use control_client::wire::DocumentVersion;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
 use support::{Answer, Daemon, ask, eventually, runtime};
 
 const OBJECT: &str = "/title/1.m4s";
@@ -29,6 +33,16 @@ fn bytes(length: usize) -> Vec<u8> {
         Some(state.to_le_bytes())
     });
     words.flatten().take(length).collect()
+}
+
+/// A connection that holds little of what it does not read: a response to it does not end before it is read.
+fn connect_slowly(address: SocketAddr) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
 }
 
 fn get(address: SocketAddr, target: &str, fields: &str) -> Answer {
@@ -130,11 +144,11 @@ fn a_tier_that_is_too_small_for_everything_keeps_its_bound_and_serves_the_rest_f
 
 #[test]
 fn a_retired_bundle_leaves_memory_and_its_space_returns_while_a_slow_reader_stays() {
-    let object = bytes(16 << 20);
+    let object = bytes(5 << 20);
     let daemon = Daemon::start(&[(OBJECT, &object), ("/other/1.m4s", &object[..5000])]);
     bring_into_memory(&daemon, OBJECT, object.len());
     // Stuck in the middle of a response from memory.
-    let mut slow = TcpStream::connect(daemon.http()).unwrap();
+    let mut slow = connect_slowly(daemon.http());
     slow.write_all(format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
     let mut first = vec![0; 100_000];
     slow.read_exact(&mut first).unwrap();
@@ -146,7 +160,6 @@ fn a_retired_bundle_leaves_memory_and_its_space_returns_while_a_slow_reader_stay
     eventually("it has left memory", || daemon.metric("oca_ram_tier_blocks", "") == 0);
     assert_eq!(get(daemon.http(), OBJECT, "").status, 404);
     // The response goes on, from disk, and is whole.
-    slow.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (body, is_whole) = read_to_the_end(&mut first.as_slice().chain(&mut slow), object.len());
     assert!(is_whole && body == object);
     assert!(retire.join().unwrap().is_ok(), "the space has returned");
@@ -194,10 +207,10 @@ fn read_to_the_end(stream: &mut impl Read, body_bytes: usize) -> (Vec<u8>, bool)
 
 #[test]
 fn a_file_that_is_cut_short_under_a_sendfile_aborts_the_response_before_a_wrong_byte() {
-    let object = bytes(16 << 20);
+    let object = bytes(5 << 20);
     let daemon = Daemon::start(&[(OBJECT, &object), ("/other/1.m4s", &object[..5000])]);
     bring_into_memory(&daemon, OBJECT, object.len());
-    let mut stream = TcpStream::connect(daemon.http()).unwrap();
+    let mut stream = connect_slowly(daemon.http());
     stream.write_all(format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
     eventually("the response has begun", || daemon.metric("oca_requests_in_flight", "") == 1);
     daemon.bundle_file("title").set_len(1 << 20).unwrap();
@@ -219,7 +232,7 @@ fn a_file_that_is_cut_short_under_a_tls_download_aborts_it_and_the_daemon_goes_o
     let (chain_file, key_file) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
     fs::write(&chain_file, certificate.pem()).unwrap();
     fs::write(&key_file, key.serialize_pem()).unwrap();
-    let object = bytes(16 << 20);
+    let object = bytes(5 << 20);
     let daemon = Daemon::start_with(
         &[(OBJECT, &object), ("/other/1.m4s", &object[..5000])],
         "workers = 1\nlisten_tls = [\"127.0.0.1:0\"]\n",
@@ -233,7 +246,7 @@ fn a_file_that_is_cut_short_under_a_tls_download_aborts_it_and_the_daemon_goes_o
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
     let connect = || {
         let connection = rustls::ClientConnection::new(Arc::clone(&config), "localhost".try_into().unwrap());
-        rustls::StreamOwned::new(connection.unwrap(), TcpStream::connect(daemon.https()).unwrap())
+        rustls::StreamOwned::new(connection.unwrap(), connect_slowly(daemon.https()))
     };
     bring_into_memory(&daemon, OBJECT, object.len());
     assert!(ask(&mut connect(), "GET", OBJECT, "").unwrap().body == object);
@@ -248,6 +261,13 @@ fn a_file_that_is_cut_short_under_a_tls_download_aborts_it_and_the_daemon_goes_o
     eventually("it is counted", || daemon.metric("oca_requests_total", "aborted_corrupt") == 1);
     eventually("the bundle has left", || get(daemon.http(), OBJECT, "").status == 404);
     assert!(ask(&mut connect(), "GET", "/other/1.m4s", "").unwrap().body == object[..5000]);
+}
+
+#[test]
+fn a_bus_error_that_is_none_of_the_tiers_ends_the_process() {
+    let mut daemon = Daemon::start(&[(OBJECT, b"bytes")]);
+    rustix::process::kill_process(daemon.pid(), rustix::process::Signal::BUS).unwrap();
+    eventually("the daemon has ended", || daemon.has_ended_by(7));
 }
 
 #[test]
@@ -274,7 +294,7 @@ fn a_thousand_viewers_of_one_object_cost_few_reads_of_the_disk() {
 
 #[test]
 fn descriptors_and_mappings_of_the_tier_are_given_back() {
-    let object = bytes(2 << 20);
+    let object = bytes(300_000);
     let names: Vec<String> = (0..12).map(|number| format!("/title{number}/1.m4s")).collect();
     let objects: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), object.as_slice())).collect();
     let daemon = Daemon::start(&objects);

@@ -110,7 +110,7 @@ fn a_client_that_breaks_the_protocol_is_told_how_and_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, certificate) = start(folder.path(), b"bytes", 400 * DAY);
     let sealed_by_nobody = [&[23, 3, 3, 0, 40][..], &[0; 40]].concat();
-    for (version, record, alert) in [
+    let broken = [
         (&TLS13, sealed_by_nobody.clone(), AlertDescription::BadRecordMac),
         (&TLS12, sealed_by_nobody, AlertDescription::BadRecordMac),
         (&TLS13, vec![23, 3, 3, 0x41, 1], AlertDescription::RecordOverflow),
@@ -118,16 +118,25 @@ fn a_client_that_breaks_the_protocol_is_told_how_and_the_others_are_served() {
         (&TLS13, vec![21, 3, 3, 0, 2, 2, 40], AlertDescription::UnexpectedMessage),
         (&TLS13, vec![20, 3, 3, 0, 1, 1], AlertDescription::UnexpectedMessage),
         (&TLS12, b"GET / HTTP/1.1\r\n\r\n".to_vec(), AlertDescription::UnexpectedMessage),
-    ] {
+    ];
+    for ((version, record, alert), is_within_request) in
+        broken.iter().flat_map(|case| [(case, false), (case, true)])
+    {
         let mut stream = connect(&client(version, &certificate), daemon.https());
         get(&mut stream);
-        stream.sock.write_all(&record).unwrap();
+        if is_within_request {
+            stream.write_all(b"GET /").unwrap();
+            stream.flush().unwrap();
+            eventually("the request has begun", || daemon.metric("oca_requests_in_flight", "") == 1);
+        }
+        stream.sock.write_all(record).unwrap();
         let error = stream.read(&mut [0; 100]).unwrap_err().to_string();
-        let expected = rustls::Error::AlertReceived(alert).to_string();
+        let expected = rustls::Error::AlertReceived(*alert).to_string();
         assert!(error.contains(&expected), "{record:?}: {error}");
     }
     get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
     assert_eq!(daemon.metric("oca_connections_closed_total", "handshake_failed"), 0);
+    assert_eq!(daemon.metric("oca_requests_total", "aborted_tls"), broken.len() as u64);
 }
 
 /// Connections beside which memory that is there anyway does not count.

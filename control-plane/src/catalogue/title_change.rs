@@ -1,7 +1,7 @@
 use control_client::fleet::{RegionName, TitleName};
 
-use super::{TITLES, Title, parsed, put_title, title};
-use crate::database::{Database, text};
+use super::{TITLES, Title, bundles_of, parsed, put_title, remove_bundle, title};
+use crate::database::{Database, DatabaseError, text};
 use crate::limits;
 use crate::publish::PublishError;
 
@@ -44,6 +44,25 @@ pub async fn change_title(
     put_title(&mut change, &title).await?;
     change.commit().await?;
     Ok(Some(title))
+}
+
+/// Forgets a title, its bundles of all generations and their descriptors; how many bundles these were, or nothing where there is no
+/// such title. Nobody is steered to it any more; appliances keep its bytes until they need the room, or are told to purge them.
+pub async fn remove_title(database: &Database, title: &TitleName) -> Result<Option<usize>, DatabaseError> {
+    let mut change = database.change().await?;
+    // First, so that whoever publishes waits.
+    change.count("catalogue").await?;
+    let bundles = bundles_of(&mut change, title).await?;
+    for bundle in &bundles {
+        remove_bundle(&mut change, bundle).await?;
+    }
+    let name = || vec![title.as_str().into()];
+    change.execute("DELETE FROM title_regions WHERE title = $1", name()).await?;
+    if change.execute("DELETE FROM titles WHERE name = $1", name()).await? == 0 {
+        return Ok(None);
+    }
+    change.commit().await?;
+    Ok(Some(bundles.len()))
 }
 
 impl Title {

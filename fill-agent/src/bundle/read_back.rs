@@ -56,7 +56,12 @@ pub(super) async fn read_back(
     while seen < data_bytes {
         while asked < data_bytes && reads.len() < VERIFY_READS {
             let length = (data_bytes - asked).min(BLOCK_BYTES as u64);
-            let block = disk.block().await?;
+            let block = match disk.blocks().try_take() {
+                Some(block) => block,
+                // Who waits for a block while it has others may wait for somebody who does the same.
+                None if reads.is_empty() => disk.block().await?,
+                None => break,
+            };
             reads.push_back((length as usize, disk.read(file, block, length as usize, asked)));
             asked += length;
         }
@@ -157,6 +162,7 @@ mod tests {
     use cache_store::{CHUNK_BYTES, PlannedObject};
     use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
     use control_client::digest::sha256;
+    use control_client::units::BitRate;
 
     use super::*;
 
@@ -223,5 +229,23 @@ mod tests {
                 assert_eq!(found.chunk_checksums(&layout), None);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn bundles_that_are_read_back_at_once_do_not_wait_for_each_others_blocks() {
+        let (layout, region) = region(&[3 << 20, 2_500_000, 1]);
+        let named = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(named.path(), region).unwrap();
+        let file = DiskFile::of(named.as_file()).unwrap();
+        let patience = Duration::from_secs(20);
+        let disk = DiskThread::start(0, 2, patience).unwrap();
+        let pace = SharedPace::new(BitRate::new(8_000_000_000), 1, 1 << 20);
+        let one = || read_back(&disk, &file, &layout, &pace, &[]);
+        let all = tokio::time::timeout(patience, async { tokio::join!(one(), one(), one()) });
+        let (first, second, third) = all.await.unwrap();
+        for found in [first, second, third] {
+            assert_eq!(found.unwrap().wrong().count(), 0);
+        }
+        assert!(disk.stop(patience));
     }
 }

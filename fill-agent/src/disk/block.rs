@@ -42,7 +42,15 @@ impl BlockPool {
     /// A block, as soon as there is one. Its bytes are what was in it last.
     pub async fn take(&self) -> Block {
         let place = Arc::clone(&self.places);
-        let place = place.acquire_owned().await.expect("the semaphore of a pool is never closed");
+        self.block(place.acquire_owned().await.expect("the semaphore of a pool is never closed"))
+    }
+
+    /// A block, where there is one now.
+    pub fn try_take(&self) -> Option<Block> {
+        Arc::clone(&self.places).try_acquire_owned().ok().map(|place| self.block(place))
+    }
+
+    fn block(&self, place: OwnedSemaphorePermit) -> Block {
         let memory = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Block {
             memory: Some(memory.unwrap_or_else(Memory::new)),
@@ -147,7 +155,9 @@ mod tests {
         let _two = pool.take().await;
         let third = tokio::time::timeout(std::time::Duration::from_millis(20), pool.take());
         assert!(third.await.is_err());
+        assert!(pool.try_take().is_none());
         drop(one);
-        pool.take().await;
+        drop(pool.take().await);
+        assert!(pool.try_take().is_some());
     }
 }

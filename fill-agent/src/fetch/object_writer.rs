@@ -51,7 +51,7 @@ impl<'a> ObjectWriter<'a> {
         while !bytes.is_empty() {
             let (mut block, filled) = match self.block.take() {
                 Some(begun) => begun,
-                None => (self.disk.block().await?, 0),
+                None => (self.next_block().await?, 0),
             };
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - filled));
             block.bytes_mut()[filled..filled + now.len()].copy_from_slice(now);
@@ -89,6 +89,15 @@ impl<'a> ObjectWriter<'a> {
         self.written().await
     }
 
+    async fn next_block(&mut self) -> Result<Block, DiskError> {
+        if let Some(block) = self.disk.blocks().try_take() {
+            return Ok(block);
+        }
+        // Who waits for a block while it has another may wait for somebody who does the same.
+        self.written().await?;
+        self.disk.block().await
+    }
+
     /// Sends the block to the disk, filled up with zeroes to a multiple of 4 KiB.
     async fn flush(&mut self) -> Result<(), DiskError> {
         let Some((mut block, filled)) = self.block.take() else { return Ok(()) };
@@ -120,7 +129,8 @@ mod tests {
     #[tokio::test]
     async fn an_object_is_written_where_it_belongs_whatever_pieces_it_comes_in() {
         let mut named = tempfile::NamedTempFile::new().unwrap();
-        let disk = DiskThread::start(0, 2, crate::limits::DISK_TIMEOUT).unwrap();
+        // One block has to do.
+        let disk = DiskThread::start(0, 1, crate::limits::DISK_TIMEOUT).unwrap();
         let file = DiskFile::of(named.as_file()).unwrap();
         let content: Vec<u8> = (0..2 * BLOCK_BYTES + 5000).map(|index| (index * 7 % 251) as u8).collect();
         let range = ByteRange { start: 8192, end: 8192 + content.len() as u64 };

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use control_client::admin::Failure;
 use control_client::health::Verdict;
-use control_client::status::{Build, Process, StatusReport};
+use control_client::status::{Build, Process, RamTierFacts, StatusReport};
 use control_client::wire::DocumentVersion;
 use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::appliance::Appliance;
 use crate::health;
 use crate::metrics::{self, Metrics};
+use crate::tier::Tier;
 
 const JSON: &str = "application/json";
 
@@ -109,10 +110,17 @@ pub(super) fn status(appliance: &Appliance) -> Response<Body> {
             kernel: kernel.trim_end().to_owned(),
         },
         listeners: appliance.listeners(),
+        ram_tier: appliance.tier().and_then(ram_tier),
         configuration_file: appliance.configuration_file.as_ref().map(|path| path.display().to_string()),
         configuration: appliance.config.effective().into_iter().collect(),
     };
     document(StatusCode::OK, &report)
+}
+
+fn ram_tier(tier: &Tier) -> Option<RamTierFacts> {
+    let budget = tier.budget();
+    let cut = budget.cut.map(|cut| cut.to_string());
+    (budget.bytes > 0 || cut.is_some()).then_some(RamTierFacts { budget_bytes: budget.bytes, cut })
 }
 
 /// How this program was built.

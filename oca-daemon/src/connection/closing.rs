@@ -83,11 +83,16 @@ impl Connection {
         if matches!(self.state, State::OpeningBundle(_)) {
             service.stats.opening_ended();
         }
+        self.end_exchange(outcome, reactor, service);
+        self.reset(cause);
+    }
+
+    /// Ends the exchange, if there is one, without an answer.
+    pub(super) fn end_exchange(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.body.rewind(&mut reactor.reads.buffers);
             self.count(*exchange, outcome, reactor, service);
         }
-        self.reset(cause);
     }
 
     /// Closes with a reset as soon as the kernel holds no operation on the socket.

@@ -216,7 +216,8 @@ impl Connection {
     /// In the last tenth of its lifetime, or of what its key may seal, a connection is told to close after the response, so that
     /// the limit cuts nothing.
     fn is_retiring(&self, reactor: &Reactor, service: &Service) -> bool {
-        reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9 || self.transport.is_wearing_out()
+        reactor.now >= self.accepted_at + service.timeouts.lifetime / 10 * 9
+            || self.transport.is_wearing_out()
     }
 
     fn note_request(&mut self, request: &Request<'_>) {

@@ -74,10 +74,11 @@ impl Connection {
                     SessionError::Handshake(_) => CloseCause::HandshakeFailed,
                     _ => CloseCause::PeerReset,
                 };
-                if self.exchange.is_some() {
+                if self.exchange.as_ref().is_some_and(|exchange| exchange.has_answered()) {
                     self.abort(Outcome::AbortedTls, cause, reactor, service);
                 } else {
                     // The alert that is pending tells the peer why.
+                    self.end_exchange(Outcome::AbortedTls, reactor, service);
                     self.close_gracefully(cause, reactor, service);
                 }
             }

@@ -113,12 +113,9 @@ impl Block {
         // it was published; should a page go away, the fault is answered with zeroes, and told below.
         let bytes =
             unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(start), range.len() as usize) };
-        let result = faults::reading(
-            self.mapping.as_ptr().expose_provenance(),
-            self.mapping.len(),
-            &self.is_broken,
-            || read(bytes),
-        );
+        let start = self.mapping.as_ptr().expose_provenance();
+        let read = || read(bytes);
+        let result = faults::reading(start, self.mapping.len(), &self.is_broken, &self.file, read);
         if self.is_broken() { Err(Unreadable) } else { Ok(result) }
     }
 

@@ -76,7 +76,8 @@ impl Budget {
         ];
         let (bound, by) = bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("there are three");
         let bytes = wanted_bytes.min(bound) / BLOCK_BYTES * BLOCK_BYTES;
-        let cut = (bound < wanted_bytes).then_some(Cut { wanted_bytes, by });
+        let cut = (bound < wanted_bytes)
+            .then_some(Cut { wanted_bytes: wanted_bytes / BLOCK_BYTES * BLOCK_BYTES, by });
         if bytes == 0 || limits.files_max == 0 {
             return Self::none(cut);
         }

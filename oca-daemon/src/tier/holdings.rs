@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cache_store::{Bundle, VolumeIndex};
+use cache_store::{Bundle, QuarantineReason, VolumeIndex};
 
 use super::block::{Block, BlockKey};
 use super::residency::Residency;
@@ -20,6 +20,9 @@ pub(super) struct Holdings {
     bundles: HashMap<u64, HeldBundle>,
     loading: HashMap<BlockKey, u64>,
     leaving: Vec<(BlockKey, Arc<Block>)>,
+    /// Bundles that may have no block any more.
+    emptied: Vec<u64>,
+    block_count: usize,
     bytes: HeldBytes,
 }
 
@@ -29,6 +32,12 @@ pub(super) struct HeldBytes {
     pub(super) loading: u64,
     pub(super) resident: u64,
     pub(super) leaving: u64,
+}
+
+/// Where a load has ended, and whether the block serves.
+pub(super) struct EndedLoad {
+    pub(super) volume: VolumeIndex,
+    pub(super) serves: bool,
 }
 
 struct HeldBundle {
@@ -53,6 +62,8 @@ impl Holdings {
             bundles: HashMap::new(),
             loading: HashMap::new(),
             leaving: Vec::new(),
+            emptied: Vec::new(),
+            block_count: 0,
             bytes: HeldBytes::default(),
         }
     }
@@ -67,7 +78,7 @@ impl Holdings {
     }
 
     pub(super) fn block_count(&self) -> usize {
-        self.bundles.values().map(|bundle| bundle.resident.len()).sum()
+        self.block_count
     }
 
     pub(super) fn has_bundle(&self, key: BlockKey) -> bool {
@@ -91,21 +102,27 @@ impl Holdings {
         self.loading.insert(key, length_bytes);
     }
 
-    /// A load has ended; says of which volume it was. A block that is there serves if `is_wanted`, unless its bundle has left.
+    /// A load has ended. A block that is there serves if `is_wanted`, unless its bundle has left.
     pub(super) fn end_load(
         &mut self,
         key: BlockKey,
         block: Option<Arc<Block>>,
         is_wanted: bool,
-    ) -> Option<VolumeIndex> {
+    ) -> Option<EndedLoad> {
         let length_bytes = self.loading.remove(&key)?;
         self.bytes.loading -= length_bytes;
         let held = self.bundles.get_mut(&key.instance())?;
         held.passing -= 1;
-        let Some(block) = block else { return Some(held.bundle.volume()) };
+        let volume = held.bundle.volume();
+        let Some(block) = block else {
+            self.emptied.push(key.instance());
+            return Some(EndedLoad { volume, serves: false });
+        };
         held.file.get_or_insert_with(|| Arc::clone(block.resident_file()));
-        if is_wanted && !held.bundle.is_leaving() {
+        let serves = is_wanted && !held.bundle.is_leaving();
+        if serves {
             held.resident.push(key);
+            self.block_count += 1;
             self.bytes.resident += length_bytes;
             self.residency.insert(key, block);
         } else {
@@ -113,7 +130,13 @@ impl Holdings {
             self.bytes.leaving += length_bytes;
             self.leaving.push((key, block));
         }
-        Some(held.bundle.volume())
+        Some(EndedLoad { volume, serves })
+    }
+
+    /// The bundles whose files were changed behind our back.
+    pub(super) fn damaged(&self) -> Vec<(Arc<Bundle>, QuarantineReason)> {
+        let files = self.bundles.values().filter_map(|held| Some((&held.bundle, held.file.as_ref()?)));
+        files.filter_map(|(bundle, file)| Some((Arc::clone(bundle), file.damage()?))).collect()
     }
 
     /// Takes a block out of the table; `false`: it was not there.
@@ -122,6 +145,7 @@ impl Holdings {
         let held = self.bundles.get_mut(&key.instance()).expect("a resident block's bundle is held");
         held.resident.retain(|resident| *resident != key);
         held.passing += 1;
+        self.block_count -= 1;
         self.bytes.resident -= block.range().len();
         self.bytes.leaving += block.range().len();
         self.leaving.push((key, block));
@@ -136,9 +160,6 @@ impl Holdings {
 
     /// Unmaps the blocks that nobody sends from any more, and hands over the files that are to be closed.
     pub(super) fn sweep(&mut self) -> Vec<(VolumeIndex, Arc<ResidentFile>)> {
-        if self.leaving.is_empty() && self.loading.is_empty() && self.bundles.is_empty() {
-            return Vec::new();
-        }
         let mut still_sent = Vec::new();
         for (key, block) in self.leaving.drain(..) {
             let length_bytes = block.range().len();
@@ -149,12 +170,21 @@ impl Holdings {
                     if let Some(held) = self.bundles.get_mut(&key.instance()) {
                         held.passing -= 1;
                     }
+                    self.emptied.push(key.instance());
                 }
                 Err(block) => still_sent.push((key, block)),
             }
         }
         self.leaving = still_sent;
-        let empty = self.bundles.extract_if(|_, held| held.resident.is_empty() && held.passing == 0);
-        empty.filter_map(|(_, held)| Some((held.bundle.volume(), held.file?))).collect()
+        let mut files = Vec::new();
+        for instance in self.emptied.drain(..) {
+            let is_empty = |held: &HeldBundle| held.resident.is_empty() && held.passing == 0;
+            if self.bundles.get(&instance).is_some_and(is_empty)
+                && let Some(held) = self.bundles.remove(&instance)
+            {
+                files.extend(held.file.map(|file| (held.bundle.volume(), file)));
+            }
+        }
+        files
     }
 }

@@ -3,13 +3,12 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Weak};
 
 use cache_store::{OpenBundle, QuarantineReason, Store};
 use control_client::units::ByteRange;
-use rustix::fs::{Advice, fadvise, fstat};
+use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, pread};
 
 use super::block::{Block, BlockKey};
@@ -38,8 +37,7 @@ pub(super) struct Loader {
 enum Failure {
     Unneeded,
     Read(io::Error),
-    Truncated,
-    Corrupt,
+    Damaged(QuarantineReason),
     Open(io::Error),
     Lock(io::Error),
 }
@@ -76,18 +74,14 @@ impl Loader {
         let range = key.range(bundle.data_bytes());
         let file = self.file(bundle).map_err(Failure::Open)?;
         self.read(&file, range)?;
-        let is_whole =
-            |file: &ResidentFile| fstat(file.as_fd()).is_ok_and(|stat| stat.st_size as u64 >= range.end);
-        let block = match Block::lock(Arc::clone(&file), range) {
-            Ok(block) => block,
-            Err(error) if is_whole(&file) => return Err(Failure::Lock(error)),
-            Err(_) => return Err(Failure::Truncated),
-        };
-        match block.verify(bundle) {
-            Some(true) => Ok(Arc::new(block)),
-            Some(false) => Err(Failure::Corrupt),
-            None if is_whole(&file) => Err(Failure::Read(Errno::IO.into())),
-            None => Err(Failure::Truncated),
+        let locked = Block::lock(Arc::clone(&file), range);
+        let verified = locked.as_ref().map(|block| block.verify(bundle)).unwrap_or_default();
+        match (locked, verified, file.damage()) {
+            (_, _, Some(reason)) => Err(Failure::Damaged(reason)),
+            (Err(error), _, None) => Err(Failure::Lock(error)),
+            (Ok(block), Some(true), None) => Ok(Arc::new(block)),
+            (Ok(_), Some(false), None) => Err(Failure::Damaged(QuarantineReason::Data)),
+            (Ok(_), None, None) => Err(Failure::Read(Errno::IO.into())),
         }
     }
 
@@ -110,7 +104,7 @@ impl Loader {
         while offset < range.end {
             let length = (range.end - offset).min(READ_BYTES as u64) as usize;
             match pread(file, &mut self.buffer[..length], offset) {
-                Ok(0) => return Err(Failure::Truncated),
+                Ok(0) => return Err(Failure::Damaged(QuarantineReason::Truncated)),
                 Ok(read) => offset += read as u64,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(Failure::Read(error.into())),
@@ -130,14 +124,10 @@ impl Loader {
                 self.store.report_read_error(bundle, error);
                 LoadEnd::ReadError
             }
-            Failure::Truncated => {
-                self.store.report_corrupt(bundle, QuarantineReason::Truncated);
-                LoadEnd::Truncated
-            }
-            Failure::Corrupt => {
-                tracing::warn!(path, "a checksum of a block that was read into memory is wrong");
-                self.store.report_corrupt(bundle, QuarantineReason::Data);
-                LoadEnd::Corrupt
+            Failure::Damaged(reason) => {
+                tracing::warn!(path, %reason, "a block that was read into memory is not what it should be");
+                self.store.report_corrupt(bundle, *reason);
+                if *reason == QuarantineReason::Truncated { LoadEnd::Truncated } else { LoadEnd::Corrupt }
             }
             Failure::Open(error) => {
                 tracing::warn!(path, %error, "a bundle's file could not be opened for memory; it is served from disk");

@@ -5,14 +5,22 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use cache_store::{Bundle, FileHold, OpenBundle};
-use rustix::fs::{Advice, Mode, OFlags, fadvise, fstat, open};
+use cache_store::{Bundle, FileHold, OpenBundle, QuarantineReason};
+use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags, fadvise, fstat, open, statx};
 
 /// An open file. Closing it may wait for its disk, if its name is gone: only loaders drop the last reference.
 pub(super) struct ResidentFile {
     // Closed before the hold is let go.
     file: OwnedFd,
     hold: FileHold,
+    stamp: Stamp,
+}
+
+/// What changes when somebody writes to a file or cuts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    size_bytes: u64,
+    modified: (i64, u32),
 }
 
 impl ResidentFile {
@@ -27,12 +35,33 @@ impl ResidentFile {
         }
         // What lies beyond a block is not to be read into the page cache with it, least of all by a worker's sendfile.
         fadvise(&file, 0, None, Advice::Random)?;
-        Ok(Self { file, hold })
+        let stamp = Stamp::of(file.as_fd())?;
+        Ok(Self { file, hold, stamp })
+    }
+
+    /// What is wrong, if somebody has written to the file or cut it since it was opened. Nobody of ours does; what is in memory is
+    /// then not what was verified. Asks no disk.
+    pub(super) fn damage(&self) -> Option<QuarantineReason> {
+        match Stamp::of(self.as_fd()) {
+            Ok(stamp) if stamp == self.stamp => None,
+            Ok(stamp) if stamp.size_bytes < self.stamp.size_bytes => Some(QuarantineReason::Truncated),
+            Ok(_) => Some(QuarantineReason::Data),
+            Err(_) => Some(QuarantineReason::Unreadable),
+        }
     }
 
     /// Whose file it is.
     pub(super) fn bundle(&self) -> &Arc<Bundle> {
         self.hold.bundle()
+    }
+}
+
+impl Stamp {
+    fn of(file: BorrowedFd<'_>) -> io::Result<Self> {
+        // As the kernel has it, whatever the file system: a remote or a FUSE one would be asked otherwise, and might hang.
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(file, c"", flags, StatxFlags::SIZE | StatxFlags::MTIME)?;
+        Ok(Self { size_bytes: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) })
     }
 }
 

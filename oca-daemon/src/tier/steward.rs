@@ -36,8 +36,10 @@ pub(super) struct Steward {
     samples: Vec<Samples>,
     loaders: Vec<LoaderQueue>,
     loads_max: usize,
+    /// What the store had counted when blocks were last looked at.
+    left_service: u64,
     memory: MemoryWatch,
-    memory_looked_at: Instant,
+    looked_around: Instant,
     is_memory_short: bool,
     paused_until: Option<Instant>,
 }
@@ -67,8 +69,9 @@ impl Steward {
             // A volume that hangs must not hold the whole of a small tier.
             loads_max: (blocks / (4 * loaders.len().max(1))).clamp(1, TIER_LOADS_MAX),
             loaders,
+            left_service: 0,
             memory: MemoryWatch::new(),
-            memory_looked_at: Instant::now(),
+            looked_around: Instant::now(),
             is_memory_short: false,
             paused_until: None,
             budget,
@@ -83,7 +86,7 @@ impl Steward {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.look_at_memory();
+            self.look_around();
             self.take_samples();
             self.put_out_departed();
             self.put_out_displaced();
@@ -158,28 +161,31 @@ impl Steward {
 
     /// A load has ended, well or not.
     fn take_in(&mut self, key: BlockKey, result: Result<Arc<Block>, LoadEnd>) {
-        let is_wanted = self.admission.holds(key);
-        let end = match &result {
-            Ok(block) if is_wanted && !block.bundle().is_leaving() => LoadEnd::Loaded,
-            Ok(_) => LoadEnd::Unneeded,
-            Err(end) => *end,
-        };
+        let end_without = result.as_ref().err().copied().unwrap_or(LoadEnd::Unneeded);
+        let length_bytes = result.as_ref().map_or(0, |block| block.range().len());
+        let is_usable = result.as_ref().is_ok_and(|block| self.store.is_in_use(block.bundle().volume()));
+        let is_wanted = is_usable && self.admission.holds(key);
+        let Some(ended) = self.holdings.end_load(key, result.ok(), is_wanted) else { return };
+        self.loaders[ended.volume.as_usize()].loads -= 1;
+        let end = if ended.serves { LoadEnd::Loaded } else { end_without };
         count(&self.counters.loads[end as usize], 1);
-        if let (LoadEnd::Loaded, Ok(block)) = (end, &result) {
-            count(&self.counters.loaded_bytes, block.range().len());
-        } else {
-            self.admission.forget(key);
+        match end {
+            LoadEnd::Loaded => count(&self.counters.loaded_bytes, length_bytes),
+            _ => self.admission.forget(key),
         }
         if end == LoadEnd::LockRefused {
             self.paused_until = Some(Instant::now() + TIER_LOCK_PAUSE);
-        }
-        if let Some(volume) = self.holdings.end_load(key, result.ok(), is_wanted) {
-            self.loaders[volume.as_usize()].loads -= 1;
         }
     }
 
     /// Takes out the blocks of bundles that have left, or whose volume has.
     fn put_out_departed(&mut self) {
+        // Asked before the blocks are looked at: what leaves meanwhile is seen the next time.
+        let left_service = self.store.left_service_count();
+        if left_service == self.left_service {
+            return;
+        }
+        self.left_service = left_service;
         let store = &self.store;
         let departed =
             self.holdings.blocks_where(|bundle| bundle.is_leaving() || !store.is_in_use(bundle.volume()));
@@ -205,11 +211,19 @@ impl Steward {
         count(&self.counters.refusals[refusal as usize], 1);
     }
 
-    /// Locked memory is never given back under pressure, so no more is taken when there is some.
-    fn look_at_memory(&mut self) {
-        if self.memory_looked_at.elapsed() >= Duration::from_secs(1) {
-            self.memory_looked_at = Instant::now();
-            self.is_memory_short = self.memory.available_bytes() < MEMORY_AVAILABLE_LOW_BYTES;
+    /// Once a second. Locked memory is never given back under pressure, so no more is taken when there is some. And files are looked
+    /// at: what is sent from memory is not verified again, so that damage to a file would not be noticed by sending it.
+    fn look_around(&mut self) {
+        if self.looked_around.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        self.looked_around = Instant::now();
+        self.is_memory_short = self.memory.available_bytes() < MEMORY_AVAILABLE_LOW_BYTES;
+        for (bundle, reason) in self.holdings.damaged() {
+            if !bundle.is_leaving() {
+                tracing::warn!(path = bundle.key().path.as_str(), %reason, "a file of which blocks are in memory was changed");
+                self.store.report_corrupt(&bundle, reason);
+            }
         }
     }
 

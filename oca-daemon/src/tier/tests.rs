@@ -1,6 +1,8 @@
 //! The tier over a real store: whatever comes and goes, what is found in memory is what the index serves.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use cache_store::{
     Bundle, BundleWriter, OpenBundle, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
 };
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
-use control_client::units::ByteCount;
+use control_client::units::{ByteCount, ByteRange};
 use proptest::prelude::*;
 
 use super::*;
@@ -77,6 +79,21 @@ impl Site {
         let offset = open.object("1.m4s").unwrap().range.start;
         let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
         assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+    }
+
+    fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
+        self.publish(title, 1);
+        let bundle = self.lookup(title).unwrap();
+        self.ask(title);
+        self.ask(title);
+        self.wait_until("it is in memory", |totals| totals.blocks == 1);
+        bundle
+    }
+
+    /// Its file, to damage it behind the store's back.
+    fn file_of(&self, bundle: &Bundle) -> File {
+        let file = self.volume.join(bundle.id().file_path());
+        File::options().write(true).open(file).unwrap()
     }
 
     /// What is in memory of a bundle, if anything is: has to be its bytes.
@@ -184,11 +201,7 @@ proptest! {
 #[test]
 fn a_block_that_is_lent_stays_in_memory_until_it_is_given_back() {
     let mut site = Site::new(16 * MIB);
-    site.publish(0, 1);
-    let bundle = site.lookup(0).unwrap();
-    site.ask(0);
-    site.ask(0);
-    site.wait_until("it is in memory", |totals| totals.blocks == 1);
+    let bundle = site.publish_and_load(0);
     let residency = site.tier.residency().unwrap();
     let lent = residency.with(BlockKey::at(&bundle, 0), |block| {
         let store = Arc::clone(&site.store);
@@ -200,6 +213,40 @@ fn a_block_that_is_lent_stays_in_memory_until_it_is_given_back() {
     });
     assert!(lent.unwrap().join().unwrap().has_returned);
     site.wait_until("it is unmapped", |totals| totals.leaving_bytes == 0 && totals.files == 0);
+}
+
+#[test]
+fn a_block_whose_file_is_cut_short_is_not_to_be_read_any_more() {
+    let all = |block: &Block| block.range();
+    // The end of the file lies within this page: its rest is zeroes, of which no signal tells.
+    let one_page = |_: &Block| ByteRange { start: 36 * 4096, end: 37 * 4096 };
+    for (length, part) in [(150_000, one_page as fn(&Block) -> ByteRange), (150_000, all), (0, all)] {
+        let mut site = Site::new(16 * MIB);
+        let bundle = site.publish_and_load(0);
+        let residency = site.tier.residency().unwrap();
+        residency.with(BlockKey::at(&bundle, 0), |block| {
+            let touch = |bytes: &[u8]| {
+                std::hint::black_box(bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>());
+                faults::is_intact()
+            };
+            assert_eq!(block.read(part(block), touch), Ok(true));
+            site.file_of(&bundle).set_len(length).unwrap();
+            let mut is_intact = true;
+            let result = block.read(part(block), |bytes| is_intact = touch(bytes));
+            assert_eq!((is_intact, result), (false, Err(Unreadable)), "cut to {length}");
+            assert!(block.is_broken() && faults::is_intact());
+        });
+    }
+}
+
+/// Of a size that stays the same, so that only its time tells.
+#[test]
+fn a_bundle_whose_file_is_written_to_leaves_memory_and_is_quarantined() {
+    let mut site = Site::new(16 * MIB);
+    let bundle = site.publish_and_load(0);
+    site.file_of(&bundle).write_all_at(b"x", 1000).unwrap();
+    site.wait_until("it has left memory", |totals| totals.files == 0);
+    assert!(bundle.is_leaving() && site.lookup(0).is_none());
 }
 
 /// One worker's samples, of blocks that are and of blocks that are not there, for as long as anybody asks.

@@ -14,6 +14,10 @@ use crate::stats::TlsVersion;
 /// Records that a key keeps for the end: a key update, or a farewell.
 const RECORDS_KEPT: u64 = 4;
 
+/// Bytes up to which slices that follow each other are copied into one record: a head, and a text or a small playlist. Another
+/// record would cost more.
+const GATHERED_BYTES_MAX: usize = 2048;
+
 /// Both directions of a connection whose handshake is done.
 pub struct Traffic {
     version: TlsVersion,
@@ -119,28 +123,55 @@ impl Traffic {
     // ---- sending ----
 
     /// Seals as much of `slices` into `out` as it has room for: each slice in records of its own, so that nothing is copied
-    /// together first. Returns how much of the slices is sealed, and how much of `out` that took.
+    /// together first, but small ones that follow each other in one. Returns how much of the slices is sealed, and how much of
+    /// `out` that took.
     pub fn seal<'a>(
         &mut self,
         slices: impl IntoIterator<Item = &'a [u8]>,
         out: &mut [u8],
     ) -> Result<(usize, usize), SealError> {
         let (mut taken_bytes, mut written_bytes) = (0, 0);
-        for content in slices.into_iter().flat_map(|slice| slice.chunks(PLAINTEXT_BYTES_MAX)) {
-            let room = &mut out[written_bytes..];
-            let needed_bytes = self.sealer.record_bytes(content.len());
-            let changes_key = self.is_key_due();
-            let update_bytes = if changes_key { self.sealer.record_bytes(OUR_KEY_UPDATE.len()) } else { 0 };
-            if room.len() < needed_bytes + update_bytes {
-                break;
+        let mut slices = slices.into_iter().filter(|slice| !slice.is_empty()).peekable();
+        let mut together = [0; GATHERED_BYTES_MAX];
+        while let Some(slice) = slices.next() {
+            let mut content = slice;
+            if slices.peek().is_some_and(|next| slice.len() + next.len() <= GATHERED_BYTES_MAX) {
+                let mut gathered_bytes = 0;
+                let mut gather = |part: &[u8]| {
+                    together[gathered_bytes..gathered_bytes + part.len()].copy_from_slice(part);
+                    gathered_bytes += part.len();
+                    gathered_bytes
+                };
+                let mut length = gather(slice);
+                while let Some(next) = slices.next_if(|next| length + next.len() <= GATHERED_BYTES_MAX) {
+                    length = gather(next);
+                }
+                content = &together[..length];
             }
-            if changes_key {
-                written_bytes += self.change_our_key(room)?;
+            for content in content.chunks(PLAINTEXT_BYTES_MAX) {
+                let record_bytes = self.seal_next(content, &mut out[written_bytes..])?;
+                if record_bytes == 0 {
+                    return Ok((taken_bytes, written_bytes));
+                }
+                written_bytes += record_bytes;
+                taken_bytes += content.len();
             }
-            written_bytes += self.seal_data(content, &mut out[written_bytes..])?;
-            taken_bytes += content.len();
         }
         Ok((taken_bytes, written_bytes))
+    }
+
+    /// Seals one record, after a change of the key where one is due; returns how much of `out` that took: nothing, where there
+    /// is not room for all of it.
+    fn seal_next(&mut self, content: &[u8], out: &mut [u8]) -> Result<usize, SealError> {
+        let needed_bytes = self.sealer.record_bytes(content.len());
+        if !self.is_key_due() {
+            return if out.len() < needed_bytes { Ok(0) } else { self.seal_data(content, out) };
+        }
+        if out.len() < needed_bytes + self.sealer.record_bytes(OUR_KEY_UPDATE.len()) {
+            return Ok(0);
+        }
+        let update_bytes = self.change_our_key(out)?;
+        Ok(update_bytes + self.seal_data(content, &mut out[update_bytes..])?)
     }
 
     /// Pretends that suites allow fewer records to a key.

@@ -8,6 +8,7 @@ pub(crate) mod tls;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -74,6 +75,16 @@ impl Daemon {
     /// The number of its process.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The same, to send signals to.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Whether a signal has ended it, and this one.
+    pub(crate) fn has_ended_by(&mut self, signal: i32) -> bool {
+        self.child.try_wait().unwrap().is_some_and(|status| status.signal() == Some(signal))
     }
 
     /// The file of the bundle of a directory, to damage it behind the daemon's back.

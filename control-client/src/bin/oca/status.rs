@@ -6,8 +6,8 @@ use serde_json::Value;
 use control_client::admin_client::{AdminError, Call};
 use control_client::agent_client::AgentClient;
 use control_client::fill::FillProgress;
-use control_client::status::StatusReport;
-use control_client::units::rounded_duration;
+use control_client::status::{RamTierFacts, StatusReport};
+use control_client::units::{ByteCount, rounded_duration};
 
 use crate::arguments::Asking;
 use crate::failure::Failure;
@@ -58,6 +58,16 @@ fn with_agent(content: Vec<u8>, agent: Option<Heard>) -> Vec<u8> {
         .unwrap_or(content)
 }
 
+fn ram_tier(report: &StatusReport) -> String {
+    match &report.ram_tier {
+        None => "none".to_owned(),
+        Some(RamTierFacts { budget_bytes, cut: None }) => ByteCount::new(*budget_bytes).to_string(),
+        Some(RamTierFacts { budget_bytes, cut: Some(cut) }) => {
+            format!("{}: {cut}", ByteCount::new(*budget_bytes))
+        }
+    }
+}
+
 fn show(report: &StatusReport, agent: Option<&Heard>) -> String {
     let StatusReport { build, process, .. } = report;
     let commit = build.commit.as_ref().map(|commit| format!(", commit {commit}")).unwrap_or_default();
@@ -69,6 +79,7 @@ fn show(report: &StatusReport, agent: Option<&Heard>) -> String {
         ("readiness", process.readiness.to_string()),
         ("uptime", rounded_duration(uptime)),
         ("workers", process.workers.to_string()),
+        ("RAM tier", ram_tier(report)),
         (
             "configuration",
             report.configuration_file.clone().unwrap_or_else(|| "built-in defaults".to_owned()),

@@ -55,7 +55,10 @@ impl Visitor<'_> for RamTierVisitor {
         match text {
             AUTO => Ok(RamTier::Auto),
             OFF => Ok(RamTier::Off),
-            size => size.parse().map(RamTier::Size).map_err(|error| E::custom(format!("{error}; expected {EXPECTED}"))),
+            size => size
+                .parse()
+                .map(RamTier::Size)
+                .map_err(|error| E::custom(format!("{error}; expected {EXPECTED}"))),
         }
     }
 }

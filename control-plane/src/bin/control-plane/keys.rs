@@ -61,6 +61,6 @@ pub(crate) fn list(session: &Session) -> Result<(), Failure> {
 pub(crate) fn retire(session: &Session, id: &str) -> Result<(), Failure> {
     let next = state(session)?.retire(id)?;
     session.output.write(&next, |next| {
-        vec![format!("{id} signs no more; {next} signs the next manifests, which every appliance gets within control_plane.manifest_interval")]
+        vec![format!("{id} signs no more; {next} signs the next manifests, which appliances get with their first reports after the next planning, within control_plane.manifest_interval; does the log of \"control-plane serve\" say that it cannot read the key?")]
     })
 }

@@ -155,7 +155,9 @@ fn lines(answer: &Answer) -> Vec<String> {
         (0, _) => "no manifest has been made yet: a control plane that serves makes it".to_owned(),
         (sequence, false) => format!("manifest {sequence} has this list"),
         (sequence, true) => {
-            format!("manifest {sequence} has other bundles, or another order: the next one will have these")
+            format!(
+                "manifest {sequence} has another list: other bundles are in the next one, another order of the same after six hours"
+            )
         }
     });
     let mut rows = vec![row(["class", "bytes a day", "bytes", "bundle"])];

@@ -188,6 +188,21 @@ fn every_suite_of_both_versions_carries_both_directions() {
 }
 
 #[test]
+fn a_head_and_a_small_body_leave_in_one_record_and_a_large_one_in_its_own() {
+    let mut client = RawClient::connect(TLS13);
+    let (head, text, chunk) = (noise(400), noise(1500), noise(20_000));
+    let mut buffer = vec![0; 1 << 17];
+    let slices = [&head[..], &[], &text[..500], &text[500..], &chunk, &head, &chunk[..1], &chunk[..2000]];
+    let (taken, written) = client.server.seal(slices, &mut buffer).unwrap();
+    assert_eq!(taken, slices.concat().len());
+    let records = client.open_all(&buffer[..written]);
+    let lengths: Vec<usize> = records.iter().map(|(_, content)| content.len()).collect();
+    assert_eq!(lengths, [1900, PLAINTEXT_BYTES_MAX, 20_000 - PLAINTEXT_BYTES_MAX, 401, 2000]);
+    let contents: Vec<Vec<u8>> = records.into_iter().map(|(_, content)| content).collect();
+    assert!(contents.concat() == slices.concat());
+}
+
+#[test]
 fn a_handshake_and_the_request_after_it_may_come_in_any_parts() {
     for suite in [TLS13, TLS12] {
         for step in [1, 2, 7, 100, 1 << 16] {

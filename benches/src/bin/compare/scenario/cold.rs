@@ -16,7 +16,7 @@ use super::Ran;
 use crate::bare::BareKind;
 use crate::bench::{Bench, Contestant};
 use crate::corpus::{Corpus, ObjectSet};
-use crate::device::drop_caches;
+use crate::device::{drop_caches, read_bytes};
 use crate::load::{Load, Pace};
 use crate::nginx::{Nginx, Reading};
 use crate::placement::{Side, stand};
@@ -32,6 +32,9 @@ pub(super) const OBJECT_BYTES: u64 = 2 << 20;
 /// The disk alone is read in pieces of this, by so many threads.
 const PIECE_BYTES: usize = 1 << 20;
 const THREADS: usize = 32;
+
+/// What the device must have read of what was served, or it was not cold. A little less than all: it is counted when a read is done.
+const COLD_PART: f64 = 0.98;
 
 /// Who is measured, in this order; the last is the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +146,15 @@ fn fetch(
         order,
         pace: Pace::Closed,
     };
+    let before = read_bytes(&bench.folder)?;
     let outcome = load.run().map_err(|failure| Failure::new(format!("{name}: {failure}")))?;
+    let read = read_bytes(&bench.folder)? - before;
+    if (read as f64) < outcome.body_bytes as f64 * COLD_PART {
+        let served = outcome.body_bytes;
+        return Err(Failure::new(format!(
+            "{name}: not cold: {served} bytes served, {read} read from the device"
+        )));
+    }
     bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
     let rate = outcome.body_bytes as f64 / outcome.took.as_secs_f64();
     Ok([rate, quantile(&outcome.latencies_micros, 0.99)])

@@ -18,6 +18,7 @@ use crate::optimum;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Record, Series, compare};
 use crate::rounds::metric;
+use crate::statistics::median;
 use crate::zipf::trace;
 
 const EXPONENTS: [(&str, f64); 3] =
@@ -39,6 +40,9 @@ const OTHERS_PART: f64 = 0.05;
 
 /// What is measured varies little, and takes long.
 const ROUNDS_MAX: usize = 3;
+
+/// A gap that means something.
+const GAP_LEAST: f64 = 0.01;
 
 /// What is to be closed of the gap from nginx to the optimum.
 const GAP_PART: f64 = 0.5;
@@ -110,7 +114,9 @@ fn at(
     let optimum = vec![best; ours.len()];
     let mut records = compare(scenario, "byte_hit_ratio", ours, &hits[1..], Some(&optimum));
     records.extend(compare(scenario, "bytes_per_second", &rates[0].values, &rates[1..], None));
-    if let Some(nginx) = hits.get(1) {
+    // Where nginx does nearly as well as can be, there is no gap.
+    let gap = |nginx: &Series| best - median(&nginx.values);
+    if let Some(nginx) = hits.get(1).filter(|nginx| gap(nginx) > GAP_LEAST) {
         let closed = ours.iter().zip(&nginx.values).map(|(ours, nginx)| (ours - nginx) / (best - nginx));
         let closed: Vec<f64> = closed.collect();
         let half = vec![GAP_PART; closed.len()];

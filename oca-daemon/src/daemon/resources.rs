@@ -1,0 +1,66 @@
+//! What the process takes of the host at start: descriptors, and memory for the RAM tier.
+
+use control_client::config::{Config, RamTier};
+use control_client::units::ByteCount;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{OS_ERROR, StartError};
+use crate::appliance::Appliance;
+use crate::tier::{Budget, HostLimits, SampleSender, Tier};
+
+/// Starts the RAM tier with what the host allows of what is configured.
+pub(super) fn start_tier(
+    appliance: &Appliance,
+    worker_count: usize,
+    files_max: u64,
+) -> Result<Vec<SampleSender>, StartError> {
+    let config = &appliance.config;
+    let limits = HostLimits::read(config, worker_count, files_max);
+    let budget = Budget::new(config.serve.ram_tier, &limits);
+    tracing::info!(bytes = %ByteCount::new(budget.bytes), files = budget.files_max, "RAM tier");
+    if let Some(cut) = budget.cut {
+        tracing::warn!(bytes = %ByteCount::new(budget.bytes), "the RAM tier is smaller than it was to be: {cut}");
+    }
+    let (tier, senders) = Tier::start(&appliance.store, config.store.volumes.len(), worker_count, budget)
+        .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
+    appliance.set_tier(tier);
+    Ok(senders)
+}
+
+/// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients
+/// can never take the descriptors that bundles, logs and the admin API need. Returns how many are left for bundles that have
+/// blocks in memory.
+pub(super) fn fit_descriptor_limit(config: &mut Config) -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
+    let of_tier = if config.serve.ram_tier == RamTier::Off {
+        0
+    } else {
+        u64::from(config.store.open_bundles) / TIER_FILES_PART
+    };
+    let of_our_own = u64::from(config.store.open_bundles) + of_tier + DESCRIPTORS_OF_OUR_OWN;
+    let left = maximum.unwrap_or(u64::MAX).saturating_sub(of_our_own).max(CONNECTIONS_MIN);
+    if u64::from(config.serve.connections) > left {
+        tracing::warn!(
+            configured = config.serve.connections,
+            used = left,
+            limit = maximum,
+            "the limit of open files holds fewer connections than configured beside the open bundles; raise LimitNOFILE of \
+             the unit, or lower serve.connections or store.open_bundles"
+        );
+        config.serve.connections = u32::try_from(left).unwrap_or(u32::MAX);
+    }
+    // Whatever the limit has beyond all that serves the tier, too.
+    of_tier + left.saturating_sub(u64::from(config.serve.connections))
+}
+
+/// Bundles that may have blocks in memory however tight the limit is, as a part of those that may be open: the hot ones.
+const TIER_FILES_PART: u64 = 4;
+
+/// Connections that are taken however low the limit is.
+const CONNECTIONS_MIN: u64 = 64;
+
+/// Rings, listeners, logs, journals, admin connections.
+const DESCRIPTORS_OF_OUR_OWN: u64 = 512;
