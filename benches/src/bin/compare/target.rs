@@ -3,6 +3,10 @@
 use super::record::Record;
 use super::statistics::Interval;
 
+/// The metrics of hot objects that have targets.
+const CPU_GIB: &str = "cpu_seconds_per_gib";
+const CPU_REQUEST: &str = "cpu_micros_per_request";
+
 /// A bound of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
@@ -24,8 +28,10 @@ pub(crate) enum Verdict {
 /// The target of a scenario against the limit. What `limit` is, each scenario says.
 pub(crate) fn against_limit(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric) {
-        ("hot-2m" | "hot-8m", _) => Target::AtMost(1.10),
-        ("hot-16k" | "hot-64k" | "hot-256k" | "tls-64k" | "tls-256k" | "tls-2m", _) => Target::AtMost(1.15),
+        ("hot-2m" | "hot-8m", CPU_GIB) => Target::AtMost(1.10),
+        ("hot-16k" | "hot-64k" | "hot-256k" | "tls-64k" | "tls-256k" | "tls-2m", CPU_GIB | CPU_REQUEST) => {
+            Target::AtMost(1.15)
+        }
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second") => Target::AtLeast(0.9),
         ("hot-beside-storm", "p99_micros") => Target::AtMost(1.0),
         ("one-block", _) => Target::AtMost(1.0),
@@ -40,10 +46,10 @@ pub(crate) fn against_limit(record: &Record) -> Option<Target> {
 /// The target of a scenario against a peer.
 pub(crate) fn against_peer(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric, record.peer) {
-        ("hot-2m" | "hot-8m", _, "nginx") => Target::AtMost(1.0),
-        ("hot-16k" | "hot-64k" | "hot-256k", _, "nginx") => Target::AtMost(0.9),
-        ("tls-2m" | "tls-256k", _, "nginx") => Target::AtMost(0.40),
-        ("tls-64k", _, "nginx") => Target::AtMost(0.45),
+        ("hot-2m" | "hot-8m", CPU_GIB, "nginx") => Target::AtMost(1.0),
+        ("hot-16k" | "hot-64k" | "hot-256k", CPU_GIB | CPU_REQUEST, "nginx") => Target::AtMost(0.9),
+        ("tls-2m" | "tls-256k", CPU_GIB, "nginx") => Target::AtMost(0.40),
+        ("tls-64k", CPU_REQUEST, "nginx") => Target::AtMost(0.45),
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second", "nginx aio") => Target::AtLeast(1.3),
         ("cold-16" | "cold-64" | "cold-256", "p99_micros", "nginx aio") => Target::AtMost(1.0),
         ("hot-beside-storm", "p99_micros", "nginx aio") => Target::AtMost(0.2),

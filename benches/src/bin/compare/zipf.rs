@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn popularity_falls_as_the_exponent_says() {
         let requests = 200_000;
-        let mut counts = vec![0_u32; 50];
+        let mut counts = [0_u32; 50];
         for object in trace(50, 1.0, requests, 1) {
             counts[object as usize] += 1;
         }
