@@ -47,6 +47,10 @@ pub const SEAL_BUFFER_BYTES: usize = 17 * crate::tls::RECORD_BYTES_MAX;
 /// records. Hellos of players have 2 KiB.
 pub const HANDSHAKE_BYTES_MAX: usize = 66 * 1024;
 
+/// TLS records of which rustls has not used up any, before a handshake is done. It looks at all of them again with each that
+/// comes: parts of a hello, or early data that is refused and may have 16 KiB.
+pub const HANDSHAKE_RECORDS_MAX: u32 = 64;
+
 /// TLS records in a row that bring no data: alerts that end nothing, key updates, empty ones. Beyond: the connection ends.
 pub const QUIET_RECORDS_MAX: u8 = 32;
 

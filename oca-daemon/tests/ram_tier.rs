@@ -222,6 +222,41 @@ fn a_file_that_is_cut_short_under_a_sendfile_aborts_the_response_before_a_wrong_
     assert!(get(daemon.http(), "/other/1.m4s", "").body == object[..5000], "the daemon goes on");
 }
 
+/// `sendfile` sends what the file has, whatever was verified and locked.
+#[test]
+fn a_file_that_somebody_writes_to_is_noticed_before_a_wrong_byte_leaves_memory() {
+    let object = bytes(1 << 20);
+    type Damage = fn(&fs::File, u64);
+    let damages: [Damage; 3] = [
+        |file, _| file.write_all_at(&[0xff; 4096], 8192).unwrap(),
+        |file, length| {
+            file.set_len(0).unwrap();
+            file.set_len(length).unwrap();
+        },
+        |file, length| file.write_all_at(&vec![0xff; length as usize], 0).unwrap(),
+    ];
+    for damage in damages {
+        let daemon = Daemon::start(&[(OBJECT, &object)]);
+        bring_into_memory(&daemon, OBJECT, object.len());
+        let file = daemon.bundle_file("title");
+        damage(&file, file.metadata().unwrap().len());
+        loop {
+            let mut stream = TcpStream::connect(daemon.http()).unwrap();
+            let request = format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut received = Vec::new();
+            // A reset is an answer, too.
+            let _ = stream.read_to_end(&mut received);
+            if received.starts_with(b"HTTP/1.1 404") {
+                break;
+            }
+            let head = received.windows(4).position(|window| window == b"\r\n\r\n").map(|end| end + 4);
+            let body = head.map_or(&[][..], |head| &received[head..]);
+            assert!(body.len() < object.len() && object.starts_with(body), "{} bytes", body.len());
+        }
+    }
+}
+
 /// Over TLS the bytes are sealed from a mapping: touching a page that is gone is a `SIGBUS`.
 #[test]
 fn a_file_that_is_cut_short_under_a_tls_download_aborts_it_and_the_daemon_goes_on() {

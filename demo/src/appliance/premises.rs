@@ -90,7 +90,13 @@ impl Premises {
         let sections = [
             ("store", vec![format!("volumes = [{}]", volumes.join(", "))]),
             ("serve", vec![format!("listen = {listen}"), format!("listen_tls = {listen_tls}")]),
-            ("tls", vec![format!("certificates = [{}]", certificates.join(", "))]),
+            (
+                "tls",
+                vec![
+                    format!("certificates = [{}]", certificates.join(", ")),
+                    format!("ticket_keys = {}", quoted(&self.folder.join("ticket-keys"))),
+                ],
+            ),
             (
                 "admin",
                 vec![

@@ -48,8 +48,8 @@ pub(super) async fn make(desk: &Desk, change: Change, peer: Peer, content: Incom
             with_document(&content, async |retire| retire_bundle(desk, retire, wait).await).await
         }
         Change::Purge => with_document(&content, async |purge| purge_bundles(desk, purge).await).await,
-        Change::Drain => drain(&desk.appliance),
-        Change::Undrain => undrain(&desk.appliance),
+        Change::Drain => drain(&desk.appliance).await,
+        Change::Undrain => undrain(&desk.appliance).await,
     };
     tracing::info!(
         ?change,
@@ -191,17 +191,17 @@ fn refused(error: &ChangeError) -> Response<Body> {
 }
 
 /// To ask for what is so already is no error: a script may be run twice.
-fn drain(appliance: &Appliance) -> Response<Body> {
+async fn drain(appliance: &Appliance) -> Response<Body> {
     match appliance.readiness() {
-        Readiness::Draining | Readiness::Drained => step_taken(appliance, Ok(())),
-        _ => step_taken(appliance, appliance.begin_draining()),
+        Readiness::Draining | Readiness::Drained => step_taken(appliance, Ok(())).await,
+        _ => step_taken(appliance, appliance.begin_draining()).await,
     }
 }
 
-fn undrain(appliance: &Appliance) -> Response<Body> {
+async fn undrain(appliance: &Appliance) -> Response<Body> {
     match appliance.readiness() {
-        Readiness::Serving if !appliance.is_stopping() => step_taken(appliance, Ok(())),
-        Readiness::Draining | Readiness::Drained => step_taken(appliance, appliance.begin_serving()),
+        Readiness::Serving if !appliance.is_stopping() => step_taken(appliance, Ok(())).await,
+        Readiness::Draining | Readiness::Drained => step_taken(appliance, appliance.begin_serving()).await,
         // Recovering becomes Serving by itself, when the workers accept.
         _ => answers::failure(
             StatusCode::CONFLICT,
@@ -211,9 +211,18 @@ fn undrain(appliance: &Appliance) -> Response<Body> {
     }
 }
 
-fn step_taken(appliance: &Appliance, step: Result<(), StepRefused>) -> Response<Body> {
+/// Whoever was told of a step finds it in `/health`: the answer waits, a moment, until the verdict follows it.
+async fn step_taken(appliance: &Appliance, step: Result<(), StepRefused>) -> Response<Body> {
     match step {
         Ok(()) => {
+            let follows =
+                || appliance.judged().is_some_and(|it| it.report.readiness == appliance.readiness());
+            let judged = async {
+                while !follows() {
+                    tokio::time::sleep(limits::JUDGED_INTERVAL).await;
+                }
+            };
+            let _ = tokio::time::timeout(limits::JUDGED_TIMEOUT, judged).await;
             let changed = ReadinessChanged { version: DocumentVersion, readiness: appliance.readiness() };
             answers::document(StatusCode::OK, &changed)
         }

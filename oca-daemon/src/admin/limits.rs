@@ -62,3 +62,9 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After an accept that failed (no descriptor is free), so that the loop does not spin.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the answer to a drain or undrain waits for the verdict to follow: judging takes a millisecond, unless the machine stands still.
+pub(super) const JUDGED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+pub(super) const JUDGED_INTERVAL: Duration = Duration::from_millis(1);

@@ -242,6 +242,21 @@ fn health_is_503_until_the_appliance_serves_and_while_it_drains() {
 }
 
 #[test]
+fn whoever_was_told_of_a_step_finds_it_in_the_verdict() {
+    let running = Running::serving();
+    running.wait_for_health(200);
+    for _ in 0..20 {
+        running.unix("POST", "/drain", b"");
+        assert_eq!(running.tcp("GET", "/health").status, 503);
+        running.unix("POST", "/undrain", b"");
+        running.beat();
+        let health = running.tcp("GET", "/health");
+        assert_eq!(health.status, 200, "{:?}", health.document::<HealthReport>().reasons);
+    }
+    running.stop();
+}
+
+#[test]
 fn a_worker_without_a_heartbeat_turns_the_verdict() {
     let running = Running::serving();
     let stalled = crate::stats::monotonic_millis() - 6000;

@@ -23,8 +23,8 @@ use crate::transport::{Sent, Transport};
 enum ResidentError {
     /// The socket has failed.
     Socket,
-    /// The file is shorter than it was.
-    Truncated,
+    /// The file is not what it was when its bytes were verified.
+    Damaged(QuarantineReason),
     /// The memory or the file system gave an error.
     Failed(io::Error),
 }
@@ -58,7 +58,7 @@ impl Connection {
                 };
                 match block.read(range, send) {
                     Ok(sent) => sent.map_err(|_| ResidentError::Socket),
-                    Err(Unreadable) => Err(ResidentError::Truncated),
+                    Err(Unreadable) => Err(ResidentError::Damaged(QuarantineReason::Truncated)),
                 }
             }
         });
@@ -85,12 +85,10 @@ impl Connection {
         let bundle = self.exchange.as_ref().and_then(|exchange| exchange.bundle.as_ref());
         let outcome = match (error, bundle.map(|open| open.bundle())) {
             (ResidentError::Socket, _) | (_, None) => return self.on_broken(service, reactor),
-            (ResidentError::Truncated, Some(bundle)) => {
-                tracing::warn!(
-                    path = bundle.key().path.as_str(),
-                    "a file in memory was cut short; the response is aborted"
-                );
-                service.store.report_corrupt(bundle, QuarantineReason::Truncated);
+            (ResidentError::Damaged(reason), Some(bundle)) => {
+                let path = bundle.key().path.as_str();
+                tracing::warn!(path, ?reason, "a file in memory was changed; the response is aborted");
+                service.store.report_corrupt(bundle, reason);
                 Outcome::AbortedCorrupt
             }
             (ResidentError::Failed(error), Some(bundle)) => {
@@ -130,11 +128,15 @@ fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> Result<Sent, ResidentError>
     }
 }
 
-/// From locked pages, which are there: no disk is waited for.
+/// From locked pages, which are there: no disk is waited for. `sendfile` takes what the file has now, locked or not, so the
+/// file is looked at first: whoever writes to it or cuts it is noticed before the bytes leave.
 fn send_file(socket: BorrowedFd<'_>, block: &Block, range: ByteRange) -> Result<Sent, ResidentError> {
+    if let Some(reason) = block.damage() {
+        return Err(ResidentError::Damaged(reason));
+    }
     let (mut offset, length) = (range.start, range.len() as usize);
     match sendfile(socket, block.file(), Some(&mut offset), length) {
-        Ok(0) => Err(ResidentError::Truncated),
+        Ok(0) => Err(ResidentError::Damaged(QuarantineReason::Truncated)),
         Ok(sent) => Ok(Sent { taken_bytes: sent, wire_bytes: sent as u64, blocked: sent < length }),
         Err(Errno::AGAIN) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: true }),
         Err(Errno::INTR) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),

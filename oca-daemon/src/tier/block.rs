@@ -1,16 +1,16 @@
 #![expect(unsafe_code, reason = "maps a file, and makes slices of the mapping")]
 //! A block: 2 MiB of one bundle's file, mapped and locked in memory, its checksums verified once it was locked.
 //!
-//! Locked pages are the page cache's own: they are not reclaimed, they cannot fault, and the bytes that were verified are the
-//! bytes that are sent. What can still take them away is a file that is cut short behind our back, or memory that fails; a
-//! `sendfile` shows that by its result, and a read of the mapping by [`faults`].
+//! Locked pages are the page cache's own: they are not reclaimed and cannot fault, so the bytes that were verified are the
+//! bytes that are sent, unless somebody writes to the file or cuts it behind our back. [`Block::damage`] tells that before each
+//! `sendfile`, and [`faults`] for a read of the mapping.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cache_store::{Bundle, OpenBundle};
+use cache_store::{Bundle, OpenBundle, QuarantineReason};
 use control_client::units::ByteRange;
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -117,6 +117,11 @@ impl Block {
         let read = || read(bytes);
         let result = faults::reading(start, self.mapping.len(), &self.is_broken, &self.file, read);
         if self.is_broken() { Err(Unreadable) } else { Ok(result) }
+    }
+
+    /// What is wrong, if it is not any more what was verified. Asks no disk.
+    pub fn damage(&self) -> Option<QuarantineReason> {
+        if self.is_broken() { Some(QuarantineReason::Truncated) } else { self.file.damage() }
     }
 
     /// Whether a part of it could not be read.

@@ -12,7 +12,7 @@ use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
 use super::record::HEADER_BYTES;
 use super::traffic::Traffic;
-use crate::limits::HANDSHAKE_BYTES_MAX;
+use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_RECORDS_MAX};
 use crate::stats::TlsVersion;
 
 /// A handshake in progress.
@@ -22,6 +22,8 @@ pub struct Handshake {
     arrived: Vec<u8>,
     /// How much of that rustls has seen: whole records.
     seen_bytes: usize,
+    /// How many records these are.
+    seen_records: u32,
 }
 
 /// How far a handshake has come.
@@ -56,7 +58,7 @@ impl Handshake {
     /// Waits for a client's hello.
     pub fn new(settings: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let connection = UnbufferedServerConnection::new(settings)?;
-        Ok(Self { connection, arrived: Vec::new(), seen_bytes: 0 })
+        Ok(Self { connection, arrived: Vec::new(), seen_bytes: 0, seen_records: 0 })
     }
 
     /// Takes in what the client has sent, and adds what it is to be sent to `outgoing`: on an error, the alert that says why.
@@ -69,8 +71,11 @@ impl Handshake {
         loop {
             match self.step(outgoing) {
                 Ok(Step::Again) => {}
-                Ok(Step::More) if self.show_next_record() => {}
-                Ok(Step::More) if self.arrived.len() > HANDSHAKE_BYTES_MAX => {
+                Ok(Step::More) if self.seen_records < HANDSHAKE_RECORDS_MAX && self.show_next_record() => {}
+                Ok(Step::More)
+                    if self.arrived.len() > HANDSHAKE_BYTES_MAX
+                        || self.seen_records == HANDSHAKE_RECORDS_MAX =>
+                {
                     return Err(rustls::Error::General("the handshake is too long".into()));
                 }
                 Ok(Step::More) => return Ok((Some(self), Progress::More)),
@@ -106,6 +111,9 @@ impl Handshake {
         };
         self.arrived.drain(..discard);
         self.seen_bytes -= discard;
+        if discard > 0 {
+            self.seen_records = 0;
+        }
         // It may write before the client has finished; it is done when it may also read.
         if is_done && !self.connection.is_handshaking() { Ok(Step::Ready) } else { step }
     }
@@ -121,6 +129,7 @@ impl Handshake {
             return false;
         }
         self.seen_bytes += if is_record { record_bytes } else { unseen.len() };
+        self.seen_records += 1;
         true
     }
 

@@ -233,6 +233,9 @@ impl Session {
 
     /// Keeps sealed bytes that the socket did not take.
     pub fn keep(&mut self, sealed: &[u8]) {
+        // A socket that never takes all of it must not make it grow by all that it ever took.
+        self.pending.drain(..self.pending_start);
+        self.pending_start = 0;
         self.pending.extend_from_slice(sealed);
     }
 

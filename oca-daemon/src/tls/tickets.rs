@@ -2,7 +2,8 @@
 //!
 //! The daemon remembers nothing of a session: a ticket holds it, sealed with a key of ours. All workers share the keys, and a
 //! file keeps them, so that tickets are good on every worker and after a restart. A new key seals every six hours; the one before
-//! it opens for as long again, and is then forgotten: whoever takes the machine later cannot open what was recorded before.
+//! it opens for as long again, and is then forgotten: whoever takes the machine later cannot open what was recorded before. In TLS
+//! 1.2 that holds for sessions that ended: a session that is resumed gets a new ticket with its old secret.
 
 mod key_file;
 

@@ -17,7 +17,7 @@ use rustls::{
 use raw_client::RawClient;
 
 use super::*;
-use crate::limits::HANDSHAKE_BYTES_MAX;
+use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_RECORDS_MAX};
 use crate::tls::record::{ContentType, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::tls::tickets::TicketKeys;
 
@@ -310,6 +310,16 @@ fn a_client_that_has_said_farewell_is_answered_and_not_read_any_more() {
 }
 
 #[test]
+fn what_a_slow_socket_has_taken_is_not_kept() {
+    let mut session = Session::new(server_settings()).unwrap();
+    for _ in 0..1000 {
+        session.keep(&[0; RECORD_BYTES_MAX]);
+        session.sent(RECORD_BYTES_MAX - usize::from(session.pending().len() <= RECORD_BYTES_MAX));
+    }
+    assert!(session.pending.capacity() <= 4 * RECORD_BYTES_MAX, "{} bytes", session.pending.capacity());
+}
+
+#[test]
 fn idle_a_session_keeps_no_buffer() {
     for suite in [TLS13, TLS12] {
         let mut pair = Pair::connect(suite, 1 << 16);
@@ -355,6 +365,30 @@ fn a_hello_that_never_ends_is_not_kept_for_ever() {
         sent_bytes += record.len();
         assert!(sent_bytes <= HANDSHAKE_BYTES_MAX + record.len());
     }
+}
+
+/// rustls passes by what it cannot open where a hello has announced early data, and looks at all of it again with each record.
+#[test]
+fn records_that_say_nothing_after_a_hello_with_early_data_end_the_handshake() {
+    let mut session = Session::new(server_settings()).unwrap();
+    session.receive(&with_early_data(hello(TLS13)), &mut Vec::new()).unwrap();
+    let empty = RecordHeader::bytes(ContentType::ApplicationData, 0);
+    let taken = (0..20_000).take_while(|_| session.receive(&empty, &mut Vec::new()).is_ok()).count();
+    assert!(taken <= HANDSHAKE_RECORDS_MAX as usize, "{taken} records");
+}
+
+/// A hello of TLS 1.3 that announces early data (RFC 8446, section 4.2.10).
+fn with_early_data(mut hello: Vec<u8>) -> Vec<u8> {
+    let mut extensions = HEADER_BYTES + 4 + 2 + 32;
+    extensions += 1 + usize::from(hello[extensions]);
+    extensions += 2 + usize::from(u16::from_be_bytes([hello[extensions], hello[extensions + 1]]));
+    extensions += 1 + usize::from(hello[extensions]);
+    hello.extend([0, 42, 0, 0]);
+    for length in [3, HEADER_BYTES + 2, extensions] {
+        let longer = u16::from_be_bytes([hello[length], hello[length + 1]]) + 4;
+        hello[length..length + 2].copy_from_slice(&longer.to_be_bytes());
+    }
+    hello
 }
 
 /// A client's hello in a record of its own.
