@@ -6,11 +6,8 @@ use std::fs;
 use std::sync::OnceLock;
 
 use demo::failure::{Failure, Step};
-use rustix::process::{Pid, setpriority_process};
+use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-/// `Nice=` in the agent's unit.
-const AGENT_NICE: i32 = 10;
 
 /// Above all that is not real time; the least of these is enough.
 const REAL_TIME_PRIORITY: i32 = 1;
@@ -45,10 +42,16 @@ pub(crate) fn be_the_outside(is_real_time: bool) {
     }
 }
 
-/// Gives the agent the priority that its unit gives it. Threads that it starts later inherit it.
+/// Gives the agent the scheduling policy that its unit gives it. Threads that it starts later inherit it.
 pub(crate) fn lower_agent(pid: u32) -> Result<(), Failure> {
+    let parameters = libc::sched_param { sched_priority: 0 };
     for thread in threads(pid)? {
-        setpriority_process(Some(thread), AGENT_NICE).step("the agent's priority")?;
+        // SAFETY: the call reads the parameters, which live until it returns; the number is a thread's.
+        let answer =
+            unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), libc::SCHED_IDLE, &parameters) };
+        if answer != 0 {
+            return Err(std::io::Error::last_os_error()).step("the agent's scheduling policy");
+        }
     }
     Ok(())
 }
