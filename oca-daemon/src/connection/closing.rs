@@ -4,6 +4,7 @@
 //! client still sends is thrown away until it closes too, so that no reset overtakes the response (RFC 9112
 //! §9.6). Or by a reset: a response that is not complete must not look complete.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -105,6 +106,15 @@ impl Connection {
     /// The client or the network broke the connection off.
     pub(super) fn on_broken(&mut self, service: &Service, reactor: &mut Reactor) {
         self.abort(Outcome::AbortedClientGone, CloseCause::PeerReset, reactor, service);
+    }
+
+    /// Nothing more can be sent: the socket has failed, or the record layer has, which is our fault and no client's.
+    pub(super) fn on_send_failed(&mut self, error: &io::Error, service: &Service, reactor: &mut Reactor) {
+        if error.raw_os_error().is_some() {
+            return self.on_broken(service, reactor);
+        }
+        tracing::warn!(%error, "a response could not be sealed");
+        self.abort(Outcome::AbortedTls, CloseCause::SystemError, reactor, service);
     }
 
     /// The present state has lasted as long as it may.

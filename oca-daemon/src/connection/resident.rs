@@ -21,8 +21,8 @@ use crate::transport::{Sent, Transport};
 
 /// Why bytes in memory could not be sent.
 enum ResidentError {
-    /// The socket has failed.
-    Socket,
+    /// The socket has failed, or the record layer.
+    Send(io::Error),
     /// The file is not what it was when its bytes were verified.
     Damaged(QuarantineReason),
     /// The memory or the file system gave an error.
@@ -57,7 +57,7 @@ impl Connection {
                     transport.send(socket, &slices, seal_buffer)
                 };
                 match block.read(range, send) {
-                    Ok(sent) => sent.map_err(|_| ResidentError::Socket),
+                    Ok(sent) => sent.map_err(ResidentError::Send),
                     Err(Unreadable) => Err(ResidentError::Damaged(QuarantineReason::Truncated)),
                 }
             }
@@ -84,7 +84,8 @@ impl Connection {
     fn on_resident_error(&mut self, error: ResidentError, reactor: &mut Reactor, service: &Service) {
         let bundle = self.exchange.as_ref().and_then(|exchange| exchange.bundle.as_ref());
         let outcome = match (error, bundle.map(|open| open.bundle())) {
-            (ResidentError::Socket, _) | (_, None) => return self.on_broken(service, reactor),
+            (ResidentError::Send(error), _) => return self.on_send_failed(&error, service, reactor),
+            (_, None) => return self.on_broken(service, reactor),
             (ResidentError::Damaged(reason), Some(bundle)) => {
                 let path = bundle.key().path.as_str();
                 tracing::warn!(path, ?reason, "a file in memory was changed; the response is aborted");
@@ -124,7 +125,7 @@ fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> Result<Sent, ResidentError>
         Ok(sent) => Ok(Sent { taken_bytes: sent, wire_bytes: sent as u64, blocked: sent < head.len() }),
         Err(Errno::AGAIN) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: true }),
         Err(Errno::INTR) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
-        Err(_) => Err(ResidentError::Socket),
+        Err(error) => Err(ResidentError::Send(error.into())),
     }
 }
 
@@ -140,14 +141,26 @@ fn send_file(socket: BorrowedFd<'_>, block: &Block, range: ByteRange) -> Result<
         Ok(sent) => Ok(Sent { taken_bytes: sent, wire_bytes: sent as u64, blocked: sent < length }),
         Err(Errno::AGAIN) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: true }),
         Err(Errno::INTR) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
-        Err(
-            error @ (Errno::IO
-            | Errno::HWPOISON
-            | Errno::NODATA
-            | Errno::BADMSG
-            | Errno::UCLEAN
-            | Errno::STALE),
-        ) => Err(ResidentError::Failed(error.into())),
-        Err(_) => Err(ResidentError::Socket),
+        Err(error) if is_of_the_network(error) => Err(ResidentError::Send(error.into())),
+        Err(error) => Err(ResidentError::Failed(error.into())),
     }
+}
+
+/// Whether an error of `sendfile` is the socket's; any other is the file's, or ours.
+const fn is_of_the_network(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::PIPE
+            | Errno::CONNRESET
+            | Errno::CONNABORTED
+            | Errno::TIMEDOUT
+            | Errno::HOSTUNREACH
+            | Errno::NETUNREACH
+            | Errno::NETDOWN
+            | Errno::NETRESET
+            | Errno::NOTCONN
+            | Errno::PERM
+            | Errno::NOBUFS
+            | Errno::NOMEM
+    )
 }

@@ -64,9 +64,9 @@ impl Connection {
                 drop(slices);
                 self.on_sent(sent, reactor, service)
             }
-            Err(_) => {
+            Err(error) => {
                 drop(slices);
-                self.on_broken(service, reactor);
+                self.on_send_failed(&error, service, reactor);
                 Step::Wait
             }
         }
