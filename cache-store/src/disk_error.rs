@@ -53,6 +53,8 @@ mod tests {
         assert_eq!(of(Errno::UCLEAN), Blame::Disk);
         assert_eq!(blame(&io::ErrorKind::TimedOut.into()), Blame::Hang);
         assert_eq!(of(Errno::MFILE), Blame::Process);
+        // The memory's is not the disk's.
+        assert_eq!(of(Errno::HWPOISON), Blame::Operator);
         for errno in [Errno::ACCESS, Errno::PERM, Errno::ROFS, Errno::NOSPC, Errno::ISDIR, Errno::INVAL] {
             assert_eq!(of(errno), Blame::Operator, "{errno}");
         }

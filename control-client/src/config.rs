@@ -32,10 +32,10 @@ pub use error::ConfigError;
 pub use fill::FillConfig;
 pub use log::{LogConfig, LogLevel};
 pub use problem::Problem;
-pub use serve::{AtCapacity, RamTier, ServeConfig, Workers};
+pub use serve::{AtCapacity, Cmsd, Pacing, RamTier, ServeConfig, Workers};
 pub use source::is_world_writable;
 pub use store::{StoreConfig, VolumeConfig};
-pub use tls::{CertificateConfig, TlsConfig};
+pub use tls::{CertificateConfig, TlsConfig, TlsKernel};
 
 use problem::Problems;
 

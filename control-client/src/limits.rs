@@ -79,6 +79,9 @@ pub const NOTSENT_LOWAT: RangeInclusive<ByteCount> = ByteCount::kib(16)..=ByteCo
 /// The longest `Access-Control-Allow-Origin`, which is sent with every response.
 pub const ALLOW_ORIGIN_BYTES_MAX: usize = 256;
 
+/// The pace of one response. Below, audio is late; a Tbit/s is no bound on any link.
+pub const PACING_RATE: RangeInclusive<BitRate> = BitRate::new(100_000)..=BitRate::new(1_000_000_000_000);
+
 /// Access log records that wait, per worker.
 pub const ACCESS_QUEUE: RangeInclusive<u32> = 16..=1_048_576;
 

@@ -7,12 +7,15 @@
 mod access;
 mod answer;
 mod appliances;
+mod browsers;
 mod content;
 mod directives;
 mod lists;
 mod membership;
 mod memory;
 mod observe;
+mod originals;
+mod players;
 mod problem;
 mod steer;
 mod views;
@@ -45,6 +48,7 @@ use crate::poll::Poller;
 use memory::Memory;
 pub use observe::Alive;
 use observe::Counted;
+use originals::Originals;
 pub use problem::Problem;
 pub use views::{ApplianceDetail, ApplianceList, ApplianceView, BundleView, TitleList, TitleView};
 
@@ -58,6 +62,7 @@ pub struct Api {
     contents: Memory,
     answers: Memory,
     counted: Counted,
+    originals: Originals,
 }
 
 type Shared = State<Arc<Api>>;
@@ -85,8 +90,10 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         .routes(routes!(lists::titles))
         .routes(routes!(lists::remove_title))
         .routes(routes!(steer::steer))
-        .routes(routes!(steer::steer_hls))
-        .routes(routes!(steer::steer_dash))
+        .routes(routes!(players::steer_hls))
+        .routes(routes!(players::steer_dash))
+        .routes(routes!(players::play_hls))
+        .routes(routes!(players::play_dash))
         .routes(routes!(observe::healthz))
         .routes(routes!(observe::metrics))
         .routes(routes!(observe::openapi))
@@ -101,6 +108,7 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         contents: Memory::new(limits::CONTENTS_BYTES_MAX, limits::CONTENTS_BYTES_EACH_MAX),
         answers: Memory::new(limits::ANSWERS_BYTES_MAX, limits::ANSWERS_BYTES_EACH_MAX),
         counted: Counted::default(),
+        originals: Originals::new(),
     });
     let router = router
         .fallback(unknown_route)
@@ -156,6 +164,11 @@ fn declare_what_all_may_answer(document: &mut Document) {
 /// Bounds what is worked on at once and how long, and counts the answer.
 async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
+    let is_for_players = browsers::is_for_players(&route);
+    if is_for_players && let Some(mut response) = browsers::preflight(request.method(), request.headers()) {
+        browsers::show(&mut response);
+        return response;
+    }
     let places = match route.as_str() {
         // Whoever looks after the control plane sees it when it has too much to do, too.
         "/healthz" | "/metrics" => Some(&api.observers),
@@ -164,7 +177,7 @@ async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
         _ => Some(&api.requests),
     };
     let place = places.map(Semaphore::try_acquire).transpose();
-    let response = if place.is_err() {
+    let mut response = if place.is_err() {
         Problem::busy("too many requests are being worked on").into_response()
     } else {
         match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
@@ -173,6 +186,9 @@ async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
                 .into_response(),
         }
     };
+    if is_for_players {
+        browsers::show(&mut response);
+    }
     let class =
         ["1xx", "2xx", "3xx", "4xx", "5xx"][usize::from(response.status().as_u16() / 100).clamp(1, 5) - 1];
     api.plane.metrics.requests.with_label_values(&[&route, class]).inc();

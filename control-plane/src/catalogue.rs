@@ -1,5 +1,6 @@
 //! What there is to watch: titles, their bundles, the descriptors that bind these to bytes.
 
+mod media_manifests;
 mod title_change;
 
 use control_client::content::{BundleKey, BundlePath, Generation, Sha256};
@@ -12,6 +13,7 @@ use crate::database::{Change, Database, DatabaseError, maybe_number, maybe_text,
 use crate::limits;
 use crate::ranking::Season;
 
+pub use media_manifests::{media_manifest, put_media_manifests};
 pub use title_change::{TitleChange, change_title, remove_title};
 
 /// A work that a viewer chooses.
@@ -212,11 +214,12 @@ pub async fn described(
     Ok(Descriptor::parse(content.as_bytes(), &bundle.descriptor, &bundle.key).ok())
 }
 
-/// Forgets a bundle and its descriptor.
+/// Forgets a bundle, its descriptor and its media manifests.
 pub async fn remove_bundle(change: &mut Change<'_>, bundle: &CataloguedBundle) -> Result<(), DatabaseError> {
     let sql = "DELETE FROM bundles WHERE path = $1 AND generation = $2";
     let key = vec![bundle.key.path.as_str().into(), bundle.key.generation.number().into()];
     change.execute(sql, key).await?;
+    media_manifests::remove_media_manifests(change, &bundle.key).await?;
     let sql = "DELETE FROM descriptors WHERE sha256 = $1";
     change.execute(sql, vec![bundle.descriptor.to_string().into()]).await.map(drop)
 }

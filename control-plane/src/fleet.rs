@@ -149,9 +149,21 @@ impl Fleet {
         self.closed.store(Arc::new(closed));
     }
 
+    /// Whether nobody may watch a path now.
+    pub fn is_closed(&self, path: &BundlePath) -> bool {
+        self.closed.load().contains(path)
+    }
+
     /// Takes a bundle out of the catalogue: nobody is sent anywhere for it any more.
     pub fn remove_bundle(&self, bundle: &BundleKey) {
         self.catalogue.remove(bundle);
+    }
+
+    /// The newest edition of a path in the catalogue.
+    pub fn newest(&self, path: &BundlePath) -> Option<BundleKey> {
+        let wanted = self.catalogue.bundle(path)?;
+        let edition = wanted.editions.first()?;
+        Some(BundleKey { path: wanted.path.clone(), generation: edition.generation })
     }
 
     /// The number of a bundle of the catalogue.

@@ -7,7 +7,7 @@
 //! 1. What is kept: [`database`] (one layer over SQLite and PostgreSQL), [`catalogue`] and [`publish`] (titles), [`registry`] (sites,
 //!    appliances, reports, orders), [`keys`] (secrets in files).
 //! 2. What is decided, by pure functions that take their inputs and the time: [`popularity`] → [`ranking`] (worth in a region) → [`assignment`]
-//!    (which appliance of a site); [`fill_sources`] (from where); [`footprint`] → [`steering`] → [`content_steering`] (where a client goes);
+//!    (which appliance of a site); [`fill_sources`] (from where); [`footprint`] → [`steering`] → [`content_steering`] → [`media_manifest`] (where a client goes);
 //!    [`hysteresis`] (how an appliance stands). [`rendezvous`] is the one hash that they share.
 //! 3. What is in memory: [`fleet`] (what steering reads, without a lock), [`mirror`] (keeps it as the database is), [`standings`].
 //! 4. What is done: [`planning`] (manifests), [`poll`] (health), [`plane`] (all of it together), [`api`] (HTTP), [`server`] (sockets),
@@ -29,6 +29,7 @@ pub mod footprint;
 pub mod hysteresis;
 pub mod keys;
 pub mod limits;
+pub mod media_manifest;
 pub mod metrics;
 pub mod mirror;
 pub mod plane;

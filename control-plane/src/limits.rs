@@ -226,3 +226,22 @@ pub const FILL_PEERS_MAX: usize = 16;
 /// Appliances of the next tiers that one list of sources names. With the peers and the origins that can be configured these are
 /// fewer than appliances take ([`control_client::limits::SOURCES_PER_BUNDLE_MAX`]).
 pub const FILL_UPSTREAM_MAX: usize = 24;
+
+/// The longest identifier of a pathway that is taken from a question, in bytes: names of appliances.
+pub const PATHWAY_BYTES_MAX: usize = 64;
+
+/// The longest list of pathways that a player says it was at, in bytes: all that a manifest can have.
+pub const TOLD_PATHWAYS_BYTES_MAX: usize = (CANDIDATES_MAX + 1) * (PATHWAY_BYTES_MAX + 1) + 2;
+
+/// The largest multivariant playlist that is kept of a title, in bytes: hundreds of variants. What is made of it has each of them for
+/// every pathway, nine times this and their hosts.
+pub const MULTIVARIANT_PLAYLIST_BYTES_MAX: u64 = 64 << 10;
+
+/// The largest MPD that is kept of a title, in bytes: three hours of segments that are listed one by one, in several adaptation sets.
+pub const MPD_BYTES_MAX: u64 = 512 << 10;
+
+/// Media manifests that are kept of one directory: one for each kind of device, in two formats.
+pub const MEDIA_MANIFESTS_MAX: usize = 32;
+
+/// Memory for titles' media manifests that are asked for, in bytes: some thousand titles. Others are read from the database.
+pub const ORIGINALS_BYTES_MAX: u64 = 64 << 20;

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub turns: IntCounterVec,
     /// Steering answers by the tier of their first place.
     pub steered: IntCounterVec,
+    /// Players that asked where to go, by where they were.
+    pub players: IntCounterVec,
     /// Manifests that were made.
     pub manifests: IntCounter,
     /// Rounds of planning that failed.
@@ -71,6 +73,12 @@ impl Metrics {
                 "steering_answers_total",
                 "Steering answers, by the first place: own_site, next_tier, origin, nowhere",
                 &["first"],
+            ),
+            players: register.counters(
+                "steered_players_total",
+                "Players that asked where to go, by the pathway that they were at: first (the best one now), listed (another in the \
+                 answer), elsewhere, unsaid",
+                &["at"],
             ),
             manifests: register.counter("manifests_total", "Fill manifests made and signed"),
             plans_failed: register.counter("plans_failed_total", "Rounds of planning that failed; the log says why"),

@@ -6,6 +6,7 @@
 //! whatever the times of its files, so publishing a title twice changes nothing.
 
 mod error;
+mod media_manifests;
 mod scan;
 
 use std::path::Path;
@@ -17,9 +18,11 @@ use control_client::fleet::{RegionName, TitleName};
 
 use crate::catalogue::{self, CataloguedBundle, Title};
 use crate::database::{Change, Database};
+use crate::media_manifest::ManifestError;
 use crate::ranking::Season;
 
 pub use error::PublishError;
+pub use media_manifests::MediaManifests;
 pub use scan::{Scanned, ScannedDirectory, scan};
 
 /// What is said of a title when it is published.
@@ -57,6 +60,8 @@ pub struct Published {
     pub unchanged: usize,
     /// Bundles of the title's earlier publications that it has no longer.
     pub withdrawn: Vec<CataloguedBundle>,
+    /// Media manifests that players are not given with the pathways of their steering, and why.
+    pub unsteered: Vec<(String, ManifestError)>,
     /// Files and directories that were left out, and why.
     pub skipped: Vec<(std::path::PathBuf, String)>,
 }
@@ -102,7 +107,10 @@ pub async fn enter(
     let known = catalogue::bundles_of(&mut change, &title.name).await?;
     let mut bundles = Vec::with_capacity(scanned.directories.len());
     let mut unchanged = 0;
-    for directory in scanned.directories {
+    let mut unsteered = Vec::new();
+    for mut directory in scanned.directories {
+        unsteered.append(&mut directory.media_manifests.unsteered);
+        let manifests = std::mem::take(&mut directory.media_manifests.kept);
         let newest = known.iter().find(|bundle| bundle.key.path == directory.path);
         if newest.is_none()
             && let Some(owner) = catalogue::title_at(&mut change, &directory.path).await?
@@ -112,12 +120,13 @@ pub async fn enter(
         let (bundle, is_new) =
             enter_bundle(&mut change, &title.name, directory, newest, publication.generation, now_micros)
                 .await?;
+        catalogue::put_media_manifests(&mut change, &bundle.key, manifests).await?;
         unchanged += usize::from(!is_new);
         bundles.push(bundle);
     }
     let withdrawn = forget(&mut change, &title.name, &bundles).await?;
     change.commit().await?;
-    Ok(Published { title, bundles, unchanged, withdrawn, skipped: scanned.skipped })
+    Ok(Published { title, bundles, unchanged, withdrawn, unsteered, skipped: scanned.skipped })
 }
 
 fn check(title: &Title, publication: &Publication, scanned: &scan::Scanned) -> Result<(), PublishError> {

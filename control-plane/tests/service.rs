@@ -37,6 +37,8 @@ use tokio::net::TcpStream;
 use running::{FakeAppliance, PATIENCE, Running, config, eventually};
 use support::*;
 
+const MULTIVARIANT: &str = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nmedia.m3u8\n";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_appliance_enrols_reports_gets_its_manifest_and_is_steered_to() {
     let mut running = Running::start().await;
@@ -104,6 +106,20 @@ async fn an_appliance_enrols_reports_gets_its_manifest_and_is_steered_to() {
     assert_eq!(dash.headers["access-control-allow-origin"], "*");
     assert_eq!(dash.headers["cache-control"], "no-store");
     assert_eq!(dash.document::<ContentSteering>().pathway_priority, ["oca-1", "origin"]);
+
+    let files = tree(&[("a.m3u8", MULTIVARIANT), ("a.mpd", "<MPD></MPD>")]);
+    let database = &running.plane().database;
+    publish(database, files.path(), &path("/other"), publication("other", Some(1)), NOW).await.unwrap();
+    for place in ["hls.m3u8?path=/other/a.m3u8", "dash.mpd?path=/other/a.mpd"] {
+        eventually("it is in the catalogue", async || {
+            running.get(&format!("/v1/play/{place}"), None).await.status == 200
+        })
+        .await;
+    }
+    assert_eq!(
+        running.ask(Method::DELETE, "/v1/titles/other", Some(&running.operator), vec![]).await.status,
+        204
+    );
 
     let question =
         SourcesRequest { version: DocumentVersion, bundles: vec![key("/film/high", 1), key("/unknown", 1)] };

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use control_client::content::{BundlePath, Generation};
 use control_client::fleet::{ApplianceName, SiteName};
 use control_client::steering::SteeringAnswer;
+use control_plane::content_steering::{ORIGIN_PATHWAY, Pathways, content_steering, pathways};
 use control_plane::hysteresis::Standing;
 use control_plane::limits::CANDIDATES_MAX;
 use control_plane::rendezvous;
@@ -112,6 +113,45 @@ proptest! {
         let suitable = fleet.iter().flatten().filter(|appliance| appliance.suits()).count();
         let named = answer.candidates.iter().filter(|candidate| candidate.appliance.is_some()).count();
         prop_assert_eq!(named, suitable.min(CANDIDATES_MAX), "whoever can serve is named while there is room");
+    }
+
+    #[test]
+    fn a_players_pathways_are_exactly_the_steered_appliances_in_order(
+        fleet in fleet(), client: u32, has_origin: bool, drained: prop::sample::Index,
+    ) {
+        let client = Ipv4Addr::from(client).into();
+        let first = answer(&fleet, client, has_origin, false);
+        let steered = |answer: &SteeringAnswer| -> Vec<String> {
+            let name = |one: &Option<ApplianceName>| one.as_ref().map_or(ORIGIN_PATHWAY.to_owned(), |one| one.to_string());
+            answer.candidates.iter().map(|one| name(&one.appliance)).collect()
+        };
+        let carried: Vec<String> = pathways(&first, None).into_iter().map(|pathway| pathway.id).collect();
+        prop_assert_eq!(&carried, &steered(&first), "those of the manifest");
+        let list = carried.join(",");
+        let Some(own) = Pathways::listed(&list, None) else {
+            prop_assert!(carried.is_empty(), "a manifest's own list is one that can be asked with");
+            return Ok(());
+        };
+        let document = content_steering(&first, &own, None);
+        prop_assert_eq!(&document.pathway_priority, &carried, "those of the document");
+        prop_assert_eq!(document.ttl, first.ttl_seconds);
+        prop_assert!(document.pathway_clones.is_empty(), "the manifest has them all");
+
+        // Later, when things are otherwise: still those, and whoever the manifest has not is a clone of what it has.
+        let mut later = fleet;
+        if let Some(tier) = later.first_mut().filter(|tier| !tier.is_empty()) {
+            let place = drained.index(tier.len());
+            tier[place].standing =
+                if tier[place].standing == Standing::Draining { Standing::Serving } else { Standing::Draining };
+        }
+        let second = answer(&later, client, has_origin, false);
+        let document = content_steering(&second, &own, None);
+        let expected = steered(&second);
+        prop_assert_eq!(&document.pathway_priority, if expected.is_empty() { &carried } else { &expected });
+        let cloned: Vec<String> = document.pathway_clones.iter().map(|clone| clone.id.clone()).collect();
+        let new: Vec<String> = expected.into_iter().filter(|id| !carried.contains(id)).collect();
+        prop_assert_eq!(cloned, new);
+        prop_assert!(document.pathway_clones.iter().all(|clone| clone.base_id == carried[0]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use control_client::content::Generation;
+use control_client::content::{Generation, ObjectName};
 use control_client::descriptor::Descriptor;
 use control_client::fill::{FillRun, RunOutcome};
 use control_client::fill_manifest::{FillClass, FillEntry, ManifestRefused, SignedManifest};
@@ -127,6 +127,45 @@ on_every_database! {
         itself.similar_to = Some(title("i"));
         assert!(matches!(publish(database, files.path(), &path("/i"), itself, 1).await, Err(PublishError::SimilarToItself)));
         assert_eq!(Catalogue::read(database).await.unwrap(), before);
+    }
+
+    async fn media_manifests_are_kept_as_published_and_forgotten_with_their_generation(test: &TestDatabase) {
+        let database = &test.database;
+        let master = |url: &str| format!("#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{url}\n");
+        let long = format!("<MPD>{}</MPD>", " ".repeat(limits::MPD_BYTES_MAX as usize));
+        let files = tree(&[
+            ("master.m3u8", master("a/media.m3u8").as_str()),
+            ("manifest.mpd", "<MPD></MPD>"),
+            ("long.mpd", long.as_str()),
+            ("broken.mpd", "no XML"),
+            ("a/media.m3u8", "#EXTM3U\n#EXTINF:4,\n1.m4s\n"),
+        ]);
+        let first = publish(database, files.path(), &path("/t"), publication("t", Some(1)), 1).await.unwrap();
+        let unsteered: Vec<&str> = first.unsteered.iter().map(|(path, _)| path.as_str()).collect();
+        assert_eq!(unsteered, ["/t/broken.mpd", "/t/long.mpd"]);
+        let of = async |generation, at: &str, name: &str| {
+            let name = ObjectName::parse(name).unwrap();
+            catalogue::media_manifest(database, &key(at, generation), &name).await.unwrap()
+        };
+        assert_eq!(of(1, "/t", "master.m3u8").await, Some(master("a/media.m3u8")));
+        assert_eq!(of(1, "/t", "manifest.mpd").await.as_deref(), Some("<MPD></MPD>"));
+        assert_eq!(of(1, "/t", "broken.mpd").await, None);
+        assert_eq!(of(1, "/t/a", "media.m3u8").await, None, "a playlist of segments is none");
+
+        // A catalogue that was made before they were kept gets them when the title is published again.
+        let mut change = database.change().await.unwrap();
+        change.execute("DELETE FROM media_manifests", vec![]).await.unwrap();
+        change.commit().await.unwrap();
+        publish(database, files.path(), &path("/t"), publication("t", None), 2).await.unwrap();
+        assert_eq!(of(1, "/t", "master.m3u8").await, Some(master("a/media.m3u8")));
+
+        for generation in 2..=1 + limits::GENERATIONS_KEPT as u64 {
+            std::fs::write(files.path().join("master.m3u8"), master(&format!("{generation}.m3u8"))).unwrap();
+            std::fs::write(files.path().join("a/media.m3u8"), generation.to_string()).unwrap();
+            publish(database, files.path(), &path("/t"), publication("t", Some(generation)), 2).await.unwrap();
+        }
+        assert_eq!(of(1, "/t", "master.m3u8").await, None, "it went with its generation");
+        assert_eq!(of(2, "/t", "master.m3u8").await, Some(master("2.m3u8")));
     }
 
     async fn links_are_not_followed_when_publishing(test: &TestDatabase) {

@@ -132,6 +132,33 @@ pub fn write_sample(tree: &Path) -> Result<Title, Failure> {
     Ok(Title { name: SAMPLE_TITLE.to_owned(), path: TITLE_PATH.to_owned(), bundles })
 }
 
+/// Copies a directory of files, and of directories of files, into the origin's tree as a title.
+pub fn write_tree(name: &str, directory: &Path, tree: &Path) -> Result<Title, Failure> {
+    let path = format!("/titles/{name}");
+    let mut title = Title { name: name.to_owned(), path: path.clone(), bundles: Vec::new() };
+    let mut waiting = vec![(directory.to_owned(), path)];
+    while let Some((from, path)) = waiting.pop() {
+        let to = tree.join(&path[1..]);
+        fs::create_dir_all(&to).step("making the origin's tree")?;
+        let mut objects = Vec::new();
+        for entry in fs::read_dir(&from).step(&from.display().to_string())? {
+            let entry = entry.step("reading a title's directory")?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.path().is_dir() {
+                waiting.push((entry.path(), format!("{path}/{name}")));
+            } else {
+                let bytes = fs::copy(entry.path(), to.join(&name)).step("writing the origin's tree")?;
+                objects.push((name, bytes));
+            }
+        }
+        if !objects.is_empty() {
+            objects.sort();
+            title.bundles.push(TitleBundle { path, objects });
+        }
+    }
+    Ok(title)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,5 +193,19 @@ mod tests {
         paths.sort_unstable();
         let expected = ["", "/180p", "/360p", "/720p", "/audio", "/subtitles"];
         assert_eq!(paths, expected.map(|name| format!("/titles/sample{name}")));
+    }
+
+    #[test]
+    fn a_tree_becomes_a_title_with_a_bundle_for_each_directory_that_has_files() {
+        let (from, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::create_dir_all(from.path().join("empty/low")).unwrap();
+        fs::write(from.path().join("master.m3u8"), "#EXTM3U").unwrap();
+        fs::write(from.path().join("empty/low/1.m4s"), "one").unwrap();
+        let title = write_tree("film", from.path(), tree.path()).unwrap();
+        let mut objects: Vec<_> =
+            title.bundles.iter().map(|bundle| bundle.request_path(&bundle.objects[0].0)).collect();
+        objects.sort();
+        assert_eq!(objects, ["/titles/film/empty/low/1.m4s", "/titles/film/master.m3u8"]);
+        assert_eq!(fs::read(tree.path().join("titles/film/empty/low/1.m4s")).unwrap(), b"one");
     }
 }

@@ -117,10 +117,21 @@ level = \"warn\"
 
     /// Makes a site of these prefixes known.
     pub async fn add_site(&self, site: &str, region: &str, prefixes: &[&str]) -> Result<(), Failure> {
+        self.add_site_below(None, site, region, prefixes).await
+    }
+
+    /// Makes a site known whose clients turn to `upstream` next.
+    pub async fn add_site_below(
+        &self,
+        upstream: Option<&str>,
+        site: &str,
+        region: &str,
+        prefixes: &[&str],
+    ) -> Result<(), Failure> {
         let facts = SiteFacts {
             name: SiteName::parse(site).step(site)?,
             region: RegionName::parse(region).step(region)?,
-            upstream: None,
+            upstream: upstream.map(|upstream| SiteName::parse(upstream).step(upstream)).transpose()?,
             prefixes: prefixes.iter().map(|prefix| prefix.parse().step(prefix)).collect::<Result<_, _>>()?,
         };
         registry::add_site(&self.database, facts).await.step("adding the site")

@@ -7,7 +7,8 @@
 //! 2. The roles: [`role`] (what the program starts itself as), [`process`] (one of them, started and ended), [`origin`], [`control_plane`], [`appliance`] (daemon and agent),
 //!    [`member`] (both, in the fleet), and [`certificate`].
 //! 3. [`system`]: all of them together. [`viewer`]: somebody who watches.
-//! 4. [`night`]: a night and an evening, with the bars of [`progress`]; [`tour`] shows them, [`check`] tries everything unattended.
+//! 4. [`page`]: plays the title in a browser, shows what the appliances say, and kills, drains and starts them.
+//! 5. [`night`]: a night and an evening, with the bars of [`progress`]; [`tour`] shows them, [`check`] tries everything unattended.
 //!
 //! The whole-system tests in `tests/` use the same pieces.
 
@@ -20,6 +21,7 @@ pub mod failure;
 pub mod member;
 pub mod night;
 pub mod origin;
+pub mod page;
 pub mod popularity;
 pub mod process;
 pub mod progress;

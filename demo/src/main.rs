@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use demo::night::NightOptions;
 use demo::role::{StartedAs, play};
+use demo::tour::Beside;
 
 /// Starts an origin, a control plane and two appliances, shows nights and evenings, then what to try.
 #[derive(Parser)]
@@ -15,9 +16,11 @@ struct Arguments {
     #[arg(long)]
     check: bool,
     /// Run this command once everything serves, with the title's addresses (HTTP, HTTPS) and the
-    /// certificate's file as its arguments, and exit as it does.
+    /// certificate's file as its arguments, and the address of the page in OCA_DEMO_PAGE, and exit as it does.
     #[arg(long, value_name = "COMMAND", conflicts_with = "check")]
     run: Option<PathBuf>,
+    #[command(flatten)]
+    beside: Beside,
     #[command(flatten)]
     night: NightOptions,
     #[command(subcommand)]
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match (arguments.check, arguments.run) {
             (true, _) => demo::check::run(&arguments.night).await,
-            (false, Some(command)) => demo::tour::run_beside(&command).await,
+            (false, Some(command)) => demo::tour::run_beside(&command, &arguments.beside).await,
             (false, None) => demo::tour::run(&arguments.night).await,
         }
     });

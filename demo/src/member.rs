@@ -64,7 +64,7 @@ impl Member {
         premises.set("serve", format!("listen = [\"{http}\"]"));
         premises.set("serve", format!("listen_tls = [\"{https}\"]"));
         premises.set("admin", format!("listen = [\"{admin}\"]"));
-        premises.set("control", format!("serve_urls = [\"http://{http}\"]"));
+        premises.set("control", format!("serve_urls = [\"http://{http}\", \"https://{https}\"]"));
         premises.set("control", format!("admin_url = \"http://{admin}\""));
         premises.write_config()?;
         let agent = Some(AgentProcess::start(&premises, program, Stdio::inherit()).await?);
@@ -116,6 +116,11 @@ impl Member {
     /// Ends the daemon at once.
     pub fn kill_daemon(&mut self) -> Result<(), Failure> {
         self.daemon.take().map_or(Ok(()), |daemon| daemon.kill().map(|_| ()))
+    }
+
+    /// Whether the daemon was started, and not ended since.
+    pub fn has_daemon(&self) -> bool {
+        self.daemon.is_some()
     }
 
     /// Starts the daemon again, at the same addresses.

@@ -18,6 +18,7 @@ use crate::control_plane::ControlPlaneProcess;
 use crate::failure::{Failure, Step};
 use crate::member::Member;
 use crate::origin::OriginProcess;
+use crate::page::Act;
 use crate::process::eventually;
 use crate::viewer::Viewer;
 
@@ -26,8 +27,15 @@ pub const SITE: &str = "site-1";
 const REGION: &str = "north";
 const PREFIXES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
+/// Sites without appliances, each below the next, the last below [`SITE`]: their viewers come to its appliances as to a tier far away, and
+/// are steered anew every 30 seconds rather than every 300.
+const FAR_SITES: [(&str, &[&str]); 2] = [("far-1", &[]), ("far-2", &["198.51.100.0/24"])];
+
 /// A viewer of the site.
 pub const VIEWER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// A viewer who is far away.
+pub const FAR_VIEWER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
 
 /// How long the fleet may take to know of each other.
 const ENROLMENT_PATIENCE: Duration = Duration::from_secs(30);
@@ -58,6 +66,7 @@ pub struct System {
     /// What the members' certificates are.
     pub certificate: CertificateFiles,
     catalogue: CatalogueOptions,
+    added: Vec<Title>,
     tree: PathBuf,
     // Removed last.
     folder: TempDir,
@@ -112,8 +121,18 @@ impl System {
         }
         let titles = Arc::new(titles);
         let catalogue = options.catalogue;
-        let system =
-            Self { origin, control_plane, members, sample, titles, certificate, catalogue, tree, folder };
+        let system = Self {
+            origin,
+            control_plane,
+            members,
+            sample,
+            titles,
+            certificate,
+            catalogue,
+            added: Vec::new(),
+            tree,
+            folder,
+        };
         system.wait_until_known().await?;
         Ok(system)
     }
@@ -142,6 +161,42 @@ impl System {
             Ok(self.members.iter().all(|member| is_known(member.name())).then_some(()))
         })
         .await
+    }
+
+    /// Makes known where [`FAR_VIEWER`] is.
+    pub async fn add_far_viewers(&self) -> Result<(), Failure> {
+        let mut above = SITE;
+        for (site, prefixes) in FAR_SITES {
+            self.control_plane.add_site_below(Some(above), site, REGION, prefixes).await?;
+            above = site;
+        }
+        Ok(())
+    }
+
+    /// Publishes a title that every appliance is to hold: the tree of a directory.
+    pub async fn add_title(&mut self, name: &str, directory: &Path) -> Result<(), Failure> {
+        let title = catalogue::write_tree(name, directory, &self.tree)?;
+        self.control_plane.publish(&title, &self.tree, true).await?;
+        self.added.push(title);
+        Ok(())
+    }
+
+    /// Titles that were added.
+    pub fn added(&self) -> &[Title] {
+        &self.added
+    }
+
+    /// Does what somebody asks for on the page.
+    pub async fn obey(&mut self, appliance: &str, act: Act) -> Result<(), Failure> {
+        let member = self.members.iter_mut().find(|member| member.name() == appliance);
+        let member = member.ok_or_else(|| Failure::new(format!("there is no {appliance}")))?;
+        match act {
+            Act::Kill => member.kill_daemon(),
+            Act::Start if member.has_daemon() => Ok(()),
+            Act::Start => member.start_daemon().await,
+            Act::Drain => member.premises().admin().drain().await.map(drop).step("draining"),
+            Act::Serve => member.premises().admin().undrain().await.map(drop).step("serving again"),
+        }
     }
 
     /// Publishes another edition of a synthetic title: every byte of it is new, and what appliances hold of it is out of date.

@@ -79,6 +79,11 @@ impl DiskThread {
         self.vigil.is_hung()
     }
 
+    /// Whether any write is under way.
+    pub fn is_writing(&self) -> bool {
+        self.vigil.is_writing()
+    }
+
     /// The volume's blocks.
     pub fn blocks(&self) -> &BlockPool {
         &self.blocks
@@ -109,7 +114,7 @@ impl DiskThread {
 
     fn begin(&self, file: &DiskFile, kind: Kind) -> Pending {
         let (done, answer) = oneshot::channel();
-        self.vigil.begin();
+        self.vigil.begin(kind.is_write());
         // Where the thread is gone, so is the sender of the answer, and whoever waits learns it.
         let _ = self.operations.send(Operation { file: file.clone(), kind, done });
         Pending { answer, vigil: Arc::clone(&self.vigil) }

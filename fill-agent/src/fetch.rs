@@ -137,7 +137,7 @@ impl Fetcher {
     /// One request and its answer.
     async fn exchange(&self, object: &mut Receiving<'_>) -> Result<(), Failed> {
         if object.writer.received() > 0 && object.validator.is_none() {
-            object.restart().map_err(Failed::Source)?;
+            object.restart().await?;
         }
         let from = object.writer.received();
         let validator = object.validator.take().filter(|_| from > 0);
@@ -152,7 +152,7 @@ impl Fetcher {
             judge(&asked, response.status().as_u16(), response.headers()).map_err(Failed::Source)?;
         if promised.from < from {
             object.has_changed |= promised.has_changed;
-            object.restart().map_err(Failed::Source)?;
+            object.restart().await?;
         }
         object.validator = promised.validator;
         if object.receive(&connection.meter, response.into_body(), self.stall_timeout).await? {

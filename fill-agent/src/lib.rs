@@ -13,7 +13,7 @@
 //! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back; [`retiring`]: several bundles' way out.
 //! 5. [`fetch`]: one object from one source, and everything that a source can do wrong; [`shared_pace`], [`breakers`], [`tally`]:
 //!    what all connections share.
-//! 6. [`disk`]: the ring of one volume.
+//! 6. [`disk`]: the ring of one volume. [`pieces`]: how what comes and what is read back is digested beside the daemon.
 //! 7. [`process`], [`agent`], [`service`]: the life of the process, and what its parts share; [`reporter`] (the control
 //!    plane), [`socket`] and [`progress`] (the operator), [`watchdog`] (the service manager), [`expiry`] (licences), [`daemon`]
 //!    (the other process on this machine).
@@ -40,6 +40,7 @@ pub mod limits;
 pub mod manifest;
 pub mod night_budget;
 pub mod pace;
+pub mod pieces;
 pub mod plan;
 pub mod planning;
 pub mod process;

@@ -4,14 +4,25 @@ use std::time::Duration;
 
 use control_client::backoff::Backoff;
 
-/// Bytes that go to and from a disk at once: enough for its full bandwidth.
-pub const BLOCK_BYTES: usize = 1 << 20;
+/// Bytes that go to and from a disk at once: enough for its full bandwidth. The kernel cannot be interrupted in favour of the daemon
+/// while it pins a block's pages, and more than 127 to 254 of them are two requests to the disk.
+pub const BLOCK_BYTES: usize = 512 << 10;
+
+/// Bytes that are digested before whoever else is ready may run: some twenty microseconds.
+pub const PIECE_BYTES: usize = 32 << 10;
 
 /// Reads of a verification that are under way at once: enough for the disk's bandwidth beside the writes of the next bundle.
-pub const VERIFY_READS: usize = 8;
+pub const VERIFY_READS: usize = 16;
 
-/// Blocks of one volume per object that is fetched at once: one is filled while the disk takes the other.
-pub const BLOCKS_PER_FETCH: usize = 2;
+/// The same while the volume is written, too. Disks and their schedulers take reads first: with many of them under way, the writes
+/// starve, and with those the receiving; then fetching and verifying take turns instead of going on beside each other.
+pub const VERIFY_READS_BESIDE_WRITES: usize = 4;
+
+/// Blocks of one object that are on their way to the disk at once: it keeps on receiving while the disk does something else.
+pub const WRITES_PER_FETCH: usize = 4;
+
+/// Blocks of one volume per object that is fetched at once: one is filled while the disk takes the others.
+pub const BLOCKS_PER_FETCH: usize = 1 + WRITES_PER_FETCH;
 
 /// Blocks of one volume, however many objects are fetched at once.
 pub const BLOCKS_MAX: usize = 240;

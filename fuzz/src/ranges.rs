@@ -43,7 +43,8 @@ pub(crate) fn check(data: &[u8]) {
 
 fn policy() -> Policy {
     let seconds = std::time::Duration::from_secs;
-    Policy::new("*", seconds(31_536_000), seconds(60), seconds(5)).expect("the default policy is sound")
+    Policy::new("oca", "*", seconds(31_536_000), seconds(60), seconds(5))
+        .expect("the default policy is sound")
 }
 
 fn answered(response: &Response) -> Expected {

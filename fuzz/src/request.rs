@@ -25,7 +25,7 @@ const LENGTHS: [u64; 3] = [0, 1000, 1 << 38];
 static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
     ["*", ""].map(|origin| {
         let seconds = Duration::from_secs;
-        Policy::new(origin, seconds(31_536_000), seconds(60), seconds(5)).expect("the policy is sound")
+        Policy::new("oca", origin, seconds(31_536_000), seconds(60), seconds(5)).expect("the policy is sound")
     })
 });
 

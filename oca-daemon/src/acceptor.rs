@@ -120,6 +120,11 @@ impl Acceptor {
         true
     }
 
+    /// Whether it waits for [`Self::open`].
+    pub fn is_full(&self) -> bool {
+        self.state == Accepting::Full
+    }
+
     /// There is room for connections again.
     pub fn open(&mut self) {
         if self.state == Accepting::Full {

@@ -1,16 +1,17 @@
 //! The access log: a JSON line for every request, written off the workers.
 //!
 //! Each worker owns a [`LogSender`], the sending end of a bounded ring that nobody else sends to.
-//! [`LogSender::push`] copies a fixed-size [`Record`] into the ring: no allocation, no system call, no lock,
+//! [`LogSender::push`] moves a fixed-size [`Record`] into the ring: no allocation, no system call, no lock,
 //! no waiting. When the ring is full the record is dropped and counted. One thread (`writer.rs`) empties all
 //! rings several times a second, makes lines of the records (`line.rs`), and writes them in large pieces. It
 //! wakes up by its own clock, so that a worker never has to wake it. A disk that is full or hangs costs
 //! lines, which are counted, and nothing else.
 //!
 //! What is not logged, on purpose: field values (cookies, referrers, user agents). They are the viewers', not
-//! ours.
+//! ours. CMCD is, since it is said for those who deliver: its identifiers name a viewing, and no viewer.
 
 mod line;
+mod player;
 mod writer;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 use control_client::units::ByteRange;
 
 use self::writer::{Signals, Writer};
+use crate::media::Cmcd;
 use crate::outcome::Outcome;
 use crate::stats::TlsVersion;
 
@@ -35,8 +37,9 @@ pub const TARGET_BYTES_MAX: usize = 192;
 /// exit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One request, as it is logged. Copied whole into the ring, so it has a fixed size and owns nothing.
-#[derive(Clone, Copy, Debug)]
+/// One request, as it is logged. Moved whole into the ring, so it has a fixed size; beside it there is only what a player
+/// says, where one does.
+#[derive(Clone, Debug)]
 pub struct Record {
     /// When the request began, in nanoseconds since the Unix epoch.
     pub began_unix_nanos: u64,
@@ -54,6 +57,8 @@ pub struct Record {
     pub target: LoggedTarget,
     /// The first range of the object that was asked for, half-open.
     pub range: Option<ByteRange>,
+    /// What the player says of itself.
+    pub cmcd: Option<Box<Cmcd>>,
     /// The status code sent, or 0 when none was.
     pub status: u16,
     /// How it ended.
@@ -78,6 +83,7 @@ impl Record {
             version: "",
             target: LoggedTarget::new(b""),
             range: None,
+            cmcd: None,
             status: 0,
             outcome: Outcome::AbortedClientGone,
             body_bytes: 0,

@@ -21,6 +21,7 @@ use crate::access_log::AccessLog;
 use crate::admin::AdminStats;
 use crate::demand::DemandCollector;
 use crate::load::Measured;
+use crate::media::is_in_duress;
 use crate::readiness::{IllegalStep, ReadinessState};
 use crate::stats::{Totals, WorkerStats};
 use crate::tier::Tier;
@@ -48,6 +49,7 @@ pub struct Appliance {
     is_stopping: AtomicBool,
     listeners: Mutex<Vec<Listener>>,
     health: ArcSwapOption<Judged>,
+    duress: Arc<AtomicBool>,
     load: ArcSwapOption<Measured>,
     certificates: OnceLock<Arc<Certificates>>,
     tier: OnceLock<Tier>,
@@ -93,6 +95,7 @@ impl Appliance {
             is_stopping: AtomicBool::new(false),
             listeners: Mutex::new(Vec::new()),
             health: ArcSwapOption::empty(),
+            duress: Arc::new(AtomicBool::new(false)),
             load: ArcSwapOption::empty(),
             certificates: OnceLock::new(),
             tier: OnceLock::new(),
@@ -162,7 +165,13 @@ impl Appliance {
 
     /// Makes `report` the latest verdict.
     pub(crate) fn judge_now(&self, report: HealthReport) {
+        self.duress.store(is_in_duress(&report, self.config.serve.connections.into()), Relaxed);
         self.health.store(Some(Arc::new(Judged { report, at: Instant::now() })));
+    }
+
+    /// Whether players are told to go elsewhere; it follows the verdict.
+    pub(crate) fn duress(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.duress)
     }
 
     /// The load as it was last measured; `None` until the health thread did.

@@ -3,9 +3,11 @@
 //!
 //! 1. `receiving`: bytes from the socket become a request;
 //! 2. `deciding`: the request becomes a response;
-//! 3. `reading`: the response's pieces are read ahead;
+//! 3. `reading`: the response's pieces are read ahead, and `awaiting`: of blocks that come into memory, waited for;
 //! 4. `sending`, and for what is in memory `resident`: they are sent;
 //! 5. `closing`: the connection ends, and why.
+//!
+//! Beside them `player`: what a player says, and what it gets for it.
 //!
 //! ```text
 //!                    ┌──────────────────────── next request ────────────────────────┐
@@ -19,9 +21,11 @@
 //! Nothing here waits: where something must happen first, an operation is in flight or somebody will send a
 //! message, and a deadline is set. A socket is closed only when the kernel holds no operation on it any more.
 
+mod awaiting;
 mod closing;
 mod deciding;
 mod exchange;
+mod player;
 mod reading;
 mod receiving;
 mod resident;
@@ -32,6 +36,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub use exchange::Exchange;
+
+use control_client::units::BitRate;
 
 use crate::reactor::Reactor;
 use crate::read_queue::Place;
@@ -106,8 +112,12 @@ pub struct Connection {
     place: Place,
     /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
     piece_chunks: usize,
-    /// Bytes sent in this turn.
+    /// Bytes of bodies sent in this turn.
     turn_bytes: u64,
+    /// Its socket may hold much unsent: pages that are in memory anyway.
+    holds_pages: bool,
+    /// How fast the socket may send; `None`: as fast as it can.
+    pace: Option<BitRate>,
     /// Bytes thrown away while closing.
     discarded_bytes: usize,
     /// Bytes that the client had not acknowledged when closing was last looked at.
@@ -155,6 +165,8 @@ impl Connection {
             place: Place::None,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
             turn_bytes: 0,
+            holds_pages: false,
+            pace: None,
             discarded_bytes: 0,
             unacknowledged_bytes: u32::MAX,
         };

@@ -14,25 +14,27 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cache_store::{Store, StoreOptions, VolumeOptions};
-use control_client::config::{Config, LogLevel, Reader, Workers};
+use control_client::config::{Config, LogLevel, Reader, ServeConfig, Workers};
 use control_client::status::ListenerRole;
 
 use crate::access_log::{AccessLog, LogSender};
 use crate::admin::Admin;
 use crate::appliance::Appliance;
+use crate::connection_bound::ConnectionBound;
 use crate::health::HealthThread;
 use crate::limits::USER_TIMEOUT_STALLS;
 use crate::listener::{Listener, SocketSettings, bind_for_workers};
 use crate::mailbox::{Mailbox, Message, mailbox};
 use crate::serve::Policy;
-use crate::service::{Service, Timeouts};
+use crate::service::{PlayerService, Service, Timeouts};
 use crate::signals::{Signal, Signals};
 use crate::stats::{Transport, WorkerStats};
 use crate::tier::{SampleSender, Tier};
+use crate::tls::kernel::KernelTls;
 use crate::tls::{KeyFileError, TicketKeys, Tls};
 use crate::watchdog;
 use crate::worker::{self, WorkerSettings};
-use resources::{fit_descriptor_limit, start_tier};
+use resources::{fit_descriptor_limit, probe_kernel_tls, start_tier};
 
 /// How long the daemon waits for a signal before it looks whether its workers are alive.
 const SIGNAL_WAIT: Duration = Duration::from_secs(1);
@@ -91,6 +93,7 @@ struct Daemon {
     signals: Signals,
     appliance: Arc<Appliance>,
     tls: Option<Tls>,
+    kernel_tls: Option<KernelTls>,
     workers: Vec<RunningWorker>,
     admin: Admin,
     health: HealthThread,
@@ -106,6 +109,7 @@ impl Daemon {
         let signals = Signals::block().map_err(|error| StartError::new(OS_ERROR, error))?;
         let tier_files_max = fit_descriptor_limit(&mut config);
         let tls = load_tls(&config)?;
+        let kernel_tls = tls.as_ref().and_then(|_| probe_kernel_tls(&config.tls));
         let worker_count = worker_count(config.serve.workers);
         let (access_log, log_senders) =
             AccessLog::start(config.log.access.as_deref(), worker_count, config.log.access_queue as usize)
@@ -118,17 +122,17 @@ impl Daemon {
         if let Some(tls) = &tls {
             appliance.set_certificates(tls.certificates.clone());
         }
-        let sample_senders = start_tier(&appliance, worker_count, tier_files_max)?;
+        let sample_senders = start_tier(&appliance, tier_files_max)?;
         let _ = appliance.begin_recovering();
         let health =
             HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
         let admin = Admin::start(appliance.clone()).map_err(|error| StartError::new(UNAVAILABLE, error))?;
 
         let listeners = bind_all(&appliance, worker_count)?;
-        let mut daemon = Self { signals, appliance, tls, workers: Vec::new(), admin, health };
+        let mut daemon = Self { signals, appliance, tls, kernel_tls, workers: Vec::new(), admin, health };
         let ends = log_senders.into_iter().zip(sample_senders);
         for ((index, listeners), (log, samples)) in listeners.into_iter().enumerate().zip(ends) {
-            daemon.start_worker(index, worker_count, listeners, log, samples)?;
+            daemon.start_worker(index, listeners, log, samples)?;
         }
         daemon.announce();
         Ok(daemon)
@@ -137,7 +141,6 @@ impl Daemon {
     fn start_worker(
         &mut self,
         index: usize,
-        worker_count: usize,
         listeners: Vec<Listener>,
         log: LogSender,
         samples: SampleSender,
@@ -149,12 +152,15 @@ impl Daemon {
             store: self.appliance.store.clone(),
             residency: self.appliance.tier().and_then(Tier::residency),
             policy: policy(config)?,
+            players: PlayerService::new(&config.serve, cache_name(config), self.appliance.duress()),
             timeouts: Timeouts::new(&config.serve),
             stats: self.appliance.workers[index].clone(),
             mailbox: mailbox.clone(),
             tls: self.tls.as_ref().map(|tls| tls.settings.clone()),
-            connections_max: (config.serve.connections as usize).div_ceil(worker_count),
+            kernel_tls: self.kernel_tls,
+            connection_bound: ConnectionBound::new(config.serve.connections, &self.appliance.workers),
             at_capacity: config.serve.at_capacity,
+            notsent_lowat_bytes: notsent_lowat_bytes(&config.serve),
         };
         let read_buffer_bytes = config.serve.read_buffers.bytes();
         let volume_count = config.store.volumes.len();
@@ -249,11 +255,15 @@ fn join_by(thread: JoinHandle<()>, deadline: Instant) -> bool {
     thread.join().is_ok()
 }
 
+fn notsent_lowat_bytes(serve: &ServeConfig) -> u32 {
+    serve.notsent_lowat.bytes().try_into().unwrap_or(u32::MAX)
+}
+
 /// Every listener of the configuration, a list for each worker.
 fn bind_all(appliance: &Appliance, worker_count: usize) -> Result<Vec<Vec<Listener>>, StartError> {
     let serve = &appliance.config.serve;
     let settings = SocketSettings {
-        notsent_lowat_bytes: serve.notsent_lowat.bytes().try_into().unwrap_or(u32::MAX),
+        notsent_lowat_bytes: notsent_lowat_bytes(serve),
         user_timeout: serve.send_stall_timeout.saturating_mul(USER_TIMEOUT_STALLS),
     };
     let mut of_workers: Vec<Vec<Listener>> = (0..worker_count).map(|_| Vec::new()).collect();
@@ -273,10 +283,15 @@ fn bind_all(appliance: &Appliance, worker_count: usize) -> Result<Vec<Vec<Listen
     Ok(of_workers)
 }
 
+/// Under what name the appliance speaks of itself to clients.
+fn cache_name(config: &Config) -> &str {
+    config.control.appliance.as_ref().map_or("oca", |name| name.as_str())
+}
+
 fn policy(config: &Config) -> Result<Policy, StartError> {
     let serve = &config.serve;
     let origin = serve.allow_origin.as_deref().unwrap_or_default();
-    Policy::new(origin, serve.segment_max_age, serve.playlist_max_age, serve.retry_after)
+    Policy::new(cache_name(config), origin, serve.segment_max_age, serve.playlist_max_age, serve.retry_after)
         .map_err(|error| StartError::new(CONFIGURATION, error))
 }
 

@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use cache_store::{CHUNK_BYTES, CorruptChunk, OpenBundle};
 use slab::Slab;
-use smallvec::SmallVec;
 
 use crate::body::{PieceBuffers, PieceRead};
 use crate::key_hasher::KeyHasher;
 use crate::limits::PIECE_CHUNKS_MAX;
 use crate::read_buffers::{ChunkKey, ReadBuffers};
+use crate::readers::Readers;
 use crate::ring::Ring;
 use crate::token::{ConnectionId, Token};
 
@@ -31,10 +31,9 @@ pub struct DiskReads {
     /// Which read brings which chunk.
     chunks: HashMap<ChunkKey, usize, BuildHasherDefault<KeyHasher>>,
     buffers_in_flight: Box<[usize]>,
+    /// Many wait for one of the reads.
+    is_crowded: bool,
 }
-
-/// Who waits for a read, each for a piece of it.
-pub type Readers = SmallVec<[(ConnectionId, PieceRead); 1]>;
 
 struct DiskRead {
     readers: Readers,
@@ -92,6 +91,7 @@ impl DiskReads {
             reads: Slab::new(),
             chunks: HashMap::default(),
             buffers_in_flight: vec![0; volume_count].into(),
+            is_crowded: false,
         }
     }
 
@@ -114,7 +114,7 @@ impl DiskReads {
         };
         let end = read.first_chunk + read.buffers.len() as u64;
         piece.chunk_count = piece.chunk_count.min((end - piece.first_chunk) as usize);
-        read.readers.push((reader, *piece));
+        self.is_crowded |= read.readers.push(reader, *piece);
         true
     }
 
@@ -136,7 +136,7 @@ impl DiskReads {
         let keys = chunks.map(|chunk| ChunkKey::new(bundle.bundle(), chunk));
         self.chunks.extend(keys.map(|chunk| (chunk, self.reads.vacant_key())));
         let read = DiskRead {
-            readers: SmallVec::from_elem((reader, piece), 1),
+            readers: Readers::new(reader, piece),
             first_chunk: piece.first_chunk,
             bundle,
             began: now,
@@ -191,6 +191,14 @@ impl DiskReads {
             }
         };
         Some(FinishedRead { readers, first_chunk, bundle, length_bytes: length_bytes as u64, began, outcome })
+    }
+
+    /// Forgets those who have given up, where many wait for one read.
+    pub fn tidy(&mut self, waits: impl Fn(ConnectionId, PieceRead) -> bool) {
+        if std::mem::take(&mut self.is_crowded) {
+            let crowds = self.reads.iter_mut().filter(|(_, read)| read.readers.is_crowd());
+            crowds.for_each(|(_, read)| read.readers.retain(&waits));
+        }
     }
 
     /// Whether the kernel still owns any buffer.

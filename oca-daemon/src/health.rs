@@ -28,7 +28,7 @@ use control_client::health::{
 };
 use control_client::wire::DocumentVersion;
 
-pub(crate) use self::memory::MemoryWatch;
+pub use self::memory::MemoryWatch;
 pub use self::watch::HealthThread;
 
 /// A worker turns its loop once a second at least; one that did not for five is stuck in a system call or a

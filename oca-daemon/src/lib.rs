@@ -9,14 +9,14 @@
 //! 5. [`serve`]: every decision about a request, pure;
 //! 6. [`cache_store`]: which bundle has the object, lock-free, and where in its file;
 //! 7. [`response`]: the head, and which ranges of the file follow it;
-//! 8. `connection/sending`: [`body`] says what to read next, [`disk_reads`] reads and verifies it, [`transport`] sends it;
+//! 8. `connection/sending`: [`body`] says what to read next, [`disk_reads`] reads and verifies it for its [`readers`], [`transport`] sends it;
 //! 9. `connection/closing`: the [`outcome`] and the [`demand`] are counted and logged, and the next request is awaited.
 //!
 //! # What lies under it
 //!
 //! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and
-//! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], and the [`read_queue`] with its lines for buffers.
-//! [`token`] names what a completion is about; [`acceptor`] and [`listener`] bring connections in;
+//! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], the [`read_queue`] with its lines for buffers, and the [`block_waiters`].
+//! [`token`] names what a completion is about; [`acceptor`] and [`listener`] bring connections in, as many as [`connection_bound`] allows;
 //! [`mailbox`] brings messages from other threads; [`service`] is what never changes. [`tls`] holds the
 //! certificates. [`limits`] holds every bound, with its reason.
 //!
@@ -30,8 +30,10 @@ pub mod acceptor;
 pub mod access_log;
 pub mod admin;
 pub mod appliance;
+pub mod block_waiters;
 pub mod body;
 pub mod connection;
+pub mod connection_bound;
 pub mod daemon;
 pub mod demand;
 pub mod disk_reads;
@@ -42,11 +44,13 @@ pub mod listener;
 pub mod load;
 pub mod mailbox;
 pub mod mapping;
+pub mod media;
 pub mod metrics;
 pub mod outcome;
 pub mod reactor;
 pub mod read_buffers;
 pub mod read_queue;
+pub mod readers;
 pub mod readiness;
 pub mod receive_buffers;
 pub mod request;

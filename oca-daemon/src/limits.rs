@@ -29,6 +29,13 @@ pub const CONTENT_FRAMING_BYTES: u64 = 64 * 1024;
 /// response in thousands of parts (RFC 9110 §17.15).
 pub const RANGES: usize = 8;
 
+/// Bytes of one request's CMCD that are read, escapes undone. The fullest example of CTA-5004-B has 500; beyond, the query or
+/// field that is too long is left out.
+pub const CMCD_BYTES_MAX: usize = 2048;
+
+/// Keys of one request's CMCD that are read: version 2 has 38, and players add their own. Beyond: the rest is left out.
+pub const CMCD_KEYS_MAX: usize = 64;
+
 const _: () = assert!(REQUEST_LINE_BYTES < HEAD_BYTES);
 const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
 
@@ -39,23 +46,42 @@ const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
 /// requests stay in the kernel.
 pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes that a worker seals at a time: a block's 256 KiB in records of 16 KiB, and a head in one of its own. What of it a
-/// client's socket does not take stays with its connection; how much is sealed follows what the socket took before.
-pub const SEAL_BUFFER_BYTES: usize = 17 * crate::tls::RECORD_BYTES_MAX;
+/// Bytes that a worker seals at a time: 128 KiB in records of 16 KiB, and a head in one of its own. They are read again at once, by
+/// the kernel, so they should still be in the processor's second cache with what they were made of; more saves no system calls that
+/// are worth it. What of it a client's socket does not take stays with its connection; how much is sealed follows what the socket
+/// took before.
+pub const SEAL_BUFFER_BYTES: usize = 9 * crate::tls::RECORD_BYTES_MAX;
 
-/// Bytes of a TLS client's message that is not here whole, before its handshake is done: the longest that rustls takes, in its
-/// records. Hellos of players have 2 KiB.
-pub const HANDSHAKE_BYTES_MAX: usize = 66 * 1024;
+/// Bytes that are sealed and wait for room in sockets, of all of a worker's connections: 400 that have just become slow, or some
+/// thousand slow ones. Beyond: no more than two records are sealed at a time, so that a connection adds at most those.
+pub const SEALED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a TLS client that rustls has not used up, before its handshake is done: a message of 16 KiB, or as much early data that
+/// is refused, and the headers of their records. Hellos of players have 2 KiB; with post-quantum shares and several tickets, 10.
+pub const HANDSHAKE_BYTES_MAX: usize = 18 * 1024;
+
+/// What a connection can be made to hold before anybody has asked for anything: half a hello, as measured, with what rustls has of
+/// it. The rest (a head, a record that has not come whole, two sealed ones) is no more, and comes instead of it.
+pub const CONNECTION_BYTES: u64 = 32 * 1024;
+
+/// Records that a key in the kernel keeps: what one turn may begin (64 for a MiB, and one for each call), a key update, a farewell.
+pub const KERNEL_RECORDS_KEPT: u64 = 256;
 
 /// TLS records of which rustls has not used up any, before a handshake is done. It looks at all of them again with each that
 /// comes: parts of a hello, or early data that is refused and may have 16 KiB.
 pub const HANDSHAKE_RECORDS_MAX: u32 = 64;
+
+/// Early data that is refused and passed by, as rustls counts it: all that it has passed by so far, anew with each record.
+pub const REFUSED_EARLY_DATA_BYTES: u32 = HANDSHAKE_BYTES_MAX as u32 * HANDSHAKE_RECORDS_MAX;
 
 /// TLS records in a row that bring no data: alerts that end nothing, key updates, empty ones. Beyond: the connection ends.
 pub const QUIET_RECORDS_MAX: u8 = 32;
 
 /// How long a key seals session tickets; it opens them for as long again.
 pub const TICKET_ROTATION: Duration = Duration::from_secs(6 * 3600);
+
+/// How long after the file of ticket keys could not be written it is tried again, and said again.
+pub const TICKET_KEYS_RETRY: Duration = Duration::from_secs(600);
 
 /// Bytes of a ticket that is looked at. Ours have about 200.
 pub const TICKET_BYTES_MAX: usize = 2048;
@@ -69,7 +95,7 @@ pub const CLOSING_BYTES_MAX: usize = 256 * 1024;
 
 /// Connections beyond the bound that are told 503, as a part of the bound: one in sixteen. Beyond these:
 /// reset at once.
-pub const REFUSALS_PART: usize = 16;
+pub const REFUSALS_PART: u64 = 16;
 
 // ---- bodies: how much is read ahead ----
 
@@ -166,11 +192,28 @@ pub const TIER_SAMPLES_PER_WORKER: usize = 4096;
 /// block's next request.
 pub const TIER_LOADS_MAX: usize = 64;
 
+/// Loads of one volume beyond which viewers are not let to wait for another one: some 20 ms of a good disk. They read for themselves.
+pub const TIER_ASKED_LOADS_MAX: usize = 16;
+
+/// Loads of one volume beyond which no block is loaded that nobody asked for before: a storm of those is read by the workers, of
+/// which there are more than loaders.
+pub const TIER_FIRST_LOADS_MAX: usize = 2;
+
+/// How long a viewer waits for a block that is on its way into memory, before it reads it itself: a hundred loads.
+pub const TIER_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Connections of one worker that wait for blocks. Beyond: they read for themselves.
+pub const TIER_WAITERS_MAX: usize = 1 << 16;
+
 /// How long no block is loaded after the kernel refused to lock one: loading it in vain costs a read of the disk.
 pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
 
-/// Bytes that one connection sends from memory before the others have their turn.
-pub const TURN_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a body that one connection sends before the others have their turn: a block, by one `sendfile`.
+pub const TURN_BYTES_MAX: u64 = 2 << 20;
+
+/// Bytes that a socket may hold unsent where they are pages of the RAM tier, which cost no memory there but the list of them.
+/// What the kernel lets a socket hold at all is the bound in practice (`net.ipv4.tcp_wmem`).
+pub const RESIDENT_UNSENT_BYTES: u32 = 64 << 20;
 
 // ---- load ----
 

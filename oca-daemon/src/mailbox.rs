@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::demand::{DemandTable, WorkerDemand};
+use crate::tier::BlockKey;
 use crate::token::ConnectionId;
 
 /// What a worker is told.
@@ -24,6 +25,8 @@ pub enum Message {
         /// The bundle, or why not.
         result: Result<Arc<OpenBundle>, OpenError>,
     },
+    /// A block that was asked for is in memory, or it is to be read: it does not come, or not for long.
+    BlockSettled(BlockKey),
     /// Hand over what was counted of demand.
     HandOverDemand {
         /// The worker's number, for the answer.
@@ -40,8 +43,8 @@ pub enum Message {
     },
 }
 
-/// The sending end. At most one message for each connection of the worker is under way, one `HandOverDemand` and one
-/// `Stop`.
+/// The sending end. At most two messages for each connection of the worker are under way, an `Opened` and a `BlockSettled`, one
+/// `HandOverDemand` and one `Stop`.
 #[derive(Clone)]
 pub struct Mailbox {
     messages: Sender<Message>,

@@ -1,4 +1,4 @@
-//! The metrics: one table, in five parts (`metrics/{service,tier,volumes,store,daemon}.rs`), from which `/metrics`
+//! The metrics: one table, in six parts (`metrics/{service,players,tier,volumes,store,daemon}.rs`), from which `/metrics`
 //! is fed and `docs/METRICS.md` is written.
 //!
 //! Workers count for themselves, without a lock (`stats.rs`); everything is summed when it is scraped. So a
@@ -7,6 +7,7 @@
 //! choose.
 
 mod daemon;
+mod players;
 mod samples;
 mod service;
 mod store;
@@ -51,10 +52,10 @@ enum Kind {
     Histogram,
 }
 
-/// The table, in the order in which an operator asks: is it well, what does it serve, what from memory, what of
+/// The table, in the order in which an operator asks: is it well, what does it serve, what do players say, what from memory, what of
 /// the disks, what is it made of.
 fn table() -> impl Iterator<Item = &'static Metric> {
-    [service::ROWS, tier::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS].into_iter().flatten()
+    [service::ROWS, players::ROWS, tier::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS].into_iter().flatten()
 }
 
 impl Metrics {
@@ -167,7 +168,8 @@ mod tests {
             assert!(names.insert(name), "{name} stands twice");
             assert!(name.starts_with("oca_"), "{name}");
             assert_eq!(*kind == Kind::Counter, name.ends_with("_total"), "{name}");
-            assert!(*kind != Kind::Histogram || name.ends_with("_seconds"), "{name}");
+            let has_unit = name.ends_with("_seconds") || name.ends_with("_bits_per_second");
+            assert!(*kind != Kind::Histogram || has_unit, "{name}");
         }
     }
 

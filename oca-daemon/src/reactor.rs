@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::LogSender;
+use crate::block_waiters::BlockWaiters;
 use crate::demand::DemandTable;
 use crate::limits::SEAL_BUFFER_BYTES;
 use crate::read_queue::ReadQueue;
@@ -25,6 +26,8 @@ pub struct Reactor {
     pub log: LogSender,
     /// What the RAM tier is told.
     pub samples: SampleSender,
+    /// Who waits for blocks that are on their way into memory.
+    pub block_waiters: BlockWaiters,
     /// What was asked for since it was last handed over.
     pub demand: DemandTable,
     /// The time of this turn of the loop.
@@ -54,6 +57,7 @@ impl Reactor {
             seal_buffer: vec![0; SEAL_BUFFER_BYTES].into_boxed_slice(),
             log,
             samples,
+            block_waiters: BlockWaiters::default(),
             demand: DemandTable::default(),
             now,
             unix_nanos: 0,

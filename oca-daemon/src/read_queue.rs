@@ -153,6 +153,11 @@ impl ReadQueue {
         }
     }
 
+    /// Forgets those who have given up waiting for a read, where they have become many.
+    pub fn tidy_readers(&mut self, waits: impl Fn(ConnectionId, PieceRead) -> bool) {
+        self.reads.tidy(waits);
+    }
+
     /// Whether the kernel may still write to buffers.
     pub fn has_reads_in_flight(&self) -> bool {
         !self.reads.is_empty()

@@ -18,7 +18,7 @@ mod target;
 mod properties;
 
 pub use content::{ContentSkipper, Framing, Progress};
-pub use fields::{Fields, Single};
+pub use fields::{Fields, Single, Want};
 pub use target::{Location, Scheme, Target, TargetError};
 
 use crate::limits;

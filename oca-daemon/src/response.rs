@@ -149,6 +149,14 @@ impl Response {
         });
     }
 
+    /// Adds rendered field lines to a head that was written before, at its end: what is known only when the body is there.
+    pub fn add_to_head(head: &mut Vec<u8>, append_lines: impl FnOnce(&mut Vec<u8>)) {
+        // The empty line that ends it moves.
+        head.truncate(head.len().saturating_sub(2));
+        append_lines(head);
+        head.extend_from_slice(b"\r\n");
+    }
+
     /// Bytes that follow the head.
     pub fn body_bytes(&self) -> u64 {
         self.body.bytes()
@@ -235,6 +243,15 @@ mod tests {
         response.set_body(Body::Text("four".into()), true);
         assert_eq!((response.body_bytes(), &response.body), (0, &Body::Empty));
         assert!(head(&response).contains("\r\nContent-Length: 4\r\n"));
+    }
+
+    #[test]
+    fn what_is_added_to_a_head_stands_before_the_empty_line() {
+        let response = Response::new(Status::NO_CONTENT, Outcome::Options, Persistence::Close);
+        let mut out = Vec::new();
+        response.write_head(&mut out, &http_date(0));
+        Response::add_to_head(&mut out, |head| head.extend_from_slice(b"A: b\r\n"));
+        assert!(out.ends_with(b"\r\nServer: oca\r\nConnection: close\r\nA: b\r\n\r\n"));
     }
 
     #[test]

@@ -7,9 +7,11 @@
 
 mod cache_control;
 mod conditions;
+mod digests;
 mod errors;
 mod policy;
 mod ranges;
+mod server_timing;
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use conditions::{EntityTag, Validators, Verdict};
 use ranges::Selection;
 
 pub use policy::{Policy, PolicyError};
+pub use server_timing::{Source, append_line as append_server_timing};
 
 /// What is known of an object before a byte of it is read.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +152,7 @@ fn whole(
     let mut response = Response::new(Status::OK, outcome, request.persistence);
     response.add_field("Content-Type", object.safe_media_type().as_bytes());
     object.add_fields(&mut response, validators, policy);
+    digests::add(&mut response, object.sha256, &request.fields, !is_head);
     response.set_body(file(object.range_in_file), is_head);
     response
 }
@@ -176,11 +180,12 @@ fn partial(
         Body::Object(multipart.parts(ranges))
     };
     object.add_fields(&mut response, validators, policy);
+    digests::add(&mut response, object.sha256, &request.fields, false);
     response.set_body(body, false);
     response
 }
 
-/// 304 with the fields that RFC 9110 §15.4.5 asks for.
+/// 304 with the fields that RFC 9110 §15.4.5 asks for, and what is said of every hit.
 fn not_modified(
     request: &Request<'_>,
     object: &ObjectFacts<'_>,
@@ -189,8 +194,7 @@ fn not_modified(
 ) -> Response {
     let mut response = Response::new(Status::NOT_MODIFIED, Outcome::NotModified, request.persistence);
     response.add_field("ETag", validators.entity_tag.as_bytes());
-    response.add_rendered(policy.cache_control_line(object.media_type));
-    response.add_rendered(policy.cors_lines());
+    response.add_rendered(policy.not_modified_lines(object.media_type));
     response
 }
 
@@ -223,9 +227,7 @@ impl<'a> ObjectFacts<'a> {
     fn add_fields(&self, response: &mut Response, validators: &Validators, policy: &Policy) {
         response.add_field("ETag", validators.entity_tag.as_bytes());
         response.add_field("Last-Modified", &http_date(validators.last_modified));
-        response.add_rendered(b"Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n");
-        response.add_rendered(policy.cache_control_line(self.media_type));
-        response.add_rendered(policy.cors_lines());
+        response.add_rendered(policy.found_lines(self.media_type));
     }
 
     /// The media type, which came from a disk: whatever is written there, it cannot end a line.

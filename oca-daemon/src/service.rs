@@ -1,16 +1,20 @@
 //! What a worker needs to answer requests, and never changes while it runs.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cache_store::Store;
-use control_client::config::{AtCapacity, ServeConfig};
+use control_client::config::{AtCapacity, Cmsd, Pacing, ServeConfig};
 use rustls::ServerConfig;
 
+use crate::connection_bound::ConnectionBound;
 use crate::mailbox::Mailbox;
+use crate::media::PacingLimits;
 use crate::serve::Policy;
 use crate::stats::WorkerStats;
 use crate::tier::Residency;
+use crate::tls::kernel::KernelTls;
 
 /// One worker's view of the daemon.
 pub struct Service {
@@ -22,6 +26,8 @@ pub struct Service {
     pub residency: Option<Arc<Residency>>,
     /// What the configuration says about answers.
     pub policy: Policy,
+    /// What players get beside bytes.
+    pub players: PlayerService,
     /// How long each state may last.
     pub timeouts: Timeouts,
     /// What is counted.
@@ -30,10 +36,35 @@ pub struct Service {
     pub mailbox: Mailbox,
     /// For TLS listeners.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Connections that this worker may have.
-    pub connections_max: usize,
+    /// The kernel, where it may seal what is sent over TLS, and can.
+    pub kernel_tls: Option<KernelTls>,
+    /// How many connections there may be.
+    pub connection_bound: ConnectionBound,
     /// What happens beyond them.
     pub at_capacity: AtCapacity,
+    /// What a socket may hold unsent of bytes that were copied into it.
+    pub notsent_lowat_bytes: u32,
+}
+
+/// What players get beside bytes.
+pub struct PlayerService {
+    /// Within what limits responses are paced; `None`: they are not.
+    pub pacing: Option<PacingLimits>,
+    /// Who is told how the connection does.
+    pub cmsd: Cmsd,
+    /// The appliance's name in CMSD, in quotes.
+    pub member: Box<str>,
+    /// Whether players should be told to go elsewhere; the health thread says so.
+    pub duress: Arc<AtomicBool>,
+}
+
+impl PlayerService {
+    /// As configured, for an appliance of that name.
+    pub fn new(config: &ServeConfig, name: &str, duress: Arc<AtomicBool>) -> Self {
+        let limits = PacingLimits { min: config.pacing_min, max: config.pacing_max };
+        let pacing = (config.pacing == Pacing::Players).then_some(limits);
+        Self { pacing, cmsd: config.cmsd, member: format!("\"{name}\"").into(), duress }
+    }
 }
 
 /// How long a connection may stay in each of its states.

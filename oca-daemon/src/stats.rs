@@ -14,16 +14,21 @@ mod causes;
 mod histogram;
 mod totals;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use cache_store::VolumeIndex;
 use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use self::causes::causes;
-pub use self::causes::{AcceptPause, CloseCause, ReadEnd, TlsVersion, Transport};
+pub use self::causes::{AcceptPause, CloseCause, ReadEnd, RecordLayer, TlsVersion, Transport};
 pub use self::histogram::{BOUNDS_MICROS, Histogram, HistogramTotal};
+pub(crate) use self::totals::add_each;
 pub use self::totals::{Totals, VolumeTotals};
+use crate::media::PlayerStats;
 use crate::outcome::Outcome;
+use crate::tls::SealedBytes;
 
 /// The clock of heartbeats: `CLOCK_MONOTONIC` in milliseconds.
 pub fn monotonic_millis() -> u64 {
@@ -42,6 +47,8 @@ pub struct WorkerStats {
     open: [Counter; Transport::COUNT],
     handshakes: [Counter; TlsVersion::COUNT],
     handshakes_resumed: Counter,
+    record_layers: [Counter; RecordLayer::COUNT],
+    record_layer_bytes: [Counter; RecordLayer::COUNT],
 
     accept_pauses: [Counter; AcceptPause::COUNT],
     accept_paused_since_millis: AtomicU64,
@@ -55,10 +62,14 @@ pub struct WorkerStats {
     demand_uncounted: Counter,
     samples_dropped: Counter,
 
+    /// What players say of themselves.
+    pub players: PlayerStats,
+
     openings_in_flight: Counter,
     buffers_total_bytes: AtomicU64,
     buffers_in_use_bytes: AtomicU64,
     buffer_waits: Counter,
+    sealed_bytes: Arc<SealedBytes>,
     volumes: Box<[VolumeStats]>,
 }
 
@@ -82,6 +93,8 @@ impl WorkerStats {
             open: counters(),
             handshakes: counters(),
             handshakes_resumed: Counter::new(),
+            record_layers: counters(),
+            record_layer_bytes: counters(),
             accept_pauses: counters(),
             accept_paused_since_millis: AtomicU64::new(0),
             requests_in_flight: Counter::new(),
@@ -92,10 +105,12 @@ impl WorkerStats {
             duration: Histogram::new(),
             demand_uncounted: Counter::new(),
             samples_dropped: Counter::new(),
+            players: PlayerStats::new(),
             openings_in_flight: Counter::new(),
             buffers_total_bytes: AtomicU64::new(0),
             buffers_in_use_bytes: AtomicU64::new(0),
             buffer_waits: Counter::new(),
+            sealed_bytes: Arc::default(),
             volumes: (0..volume_count.max(1)).map(|_| VolumeStats::new()).collect(),
         }
     }
@@ -118,10 +133,25 @@ impl WorkerStats {
         self.open[transport as usize].subtract(1);
     }
 
+    /// Connections that are open now.
+    pub fn open_connections(&self) -> u64 {
+        self.open.iter().map(Counter::value).sum()
+    }
+
     /// A TLS handshake was completed.
     pub fn handshake_completed(&self, version: TlsVersion, resumed: bool) {
         self.handshakes[version as usize].add(1);
         self.handshakes_resumed.add(u64::from(resumed));
+    }
+
+    /// It was settled who seals what is sent over a TLS connection.
+    pub fn record_layer_chosen(&self, layer: RecordLayer) {
+        self.record_layers[layer as usize].add(1);
+    }
+
+    /// The kernel took these bytes of a response over TLS: records, or what it makes records of.
+    pub fn sent_over_tls(&self, layer: RecordLayer, bytes: u64) {
+        self.record_layer_bytes[layer as usize].add(bytes);
     }
 
     /// Accepting stopped. Answered by one [`accept_resumed`](Self::accept_resumed); a second pause in between
@@ -166,7 +196,7 @@ impl WorkerStats {
         self.samples_dropped.add(1);
     }
 
-    /// The kernel took these bytes for a client: heads and bodies, and with TLS the records.
+    /// The kernel took these bytes for a client: heads and bodies, and with TLS the records that the daemon has sealed.
     pub fn sent(&self, bytes: u64) {
         self.egress_bytes.add(bytes);
     }
@@ -196,6 +226,11 @@ impl WorkerStats {
         self.buffer_waits.add(1);
     }
 
+    /// Where the worker's TLS connections count what they have sealed and could not send.
+    pub fn sealed_bytes(&self) -> Arc<SealedBytes> {
+        Arc::clone(&self.sealed_bytes)
+    }
+
     /// A read was given to the kernel. Answered by one [`read_ended`](Self::read_ended), even after a
     /// timeout.
     pub fn read_began(&self, volume: u8) {
@@ -214,6 +249,11 @@ impl WorkerStats {
     /// A response gave up waiting for a read, which is still in flight.
     pub fn read_timed_out(&self, volume: u8) {
         self.volume(volume).timeouts.add(1);
+    }
+
+    /// Adds how long its reads of a volume took to `total`.
+    pub fn add_read_durations(&self, volume: VolumeIndex, total: &mut HistogramTotal) {
+        total.add(&self.volume(volume.0).duration);
     }
 
     /// When the worker last said that it is alive, by [`monotonic_millis`].
@@ -245,14 +285,14 @@ impl VolumeStats {
 }
 
 /// A number with one writer.
-struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Counter(AtomicU64::new(0))
     }
 
-    fn add(&self, amount: u64) {
+    pub(crate) fn add(&self, amount: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
     }
 
@@ -261,12 +301,12 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).saturating_sub(amount), Relaxed);
     }
 
-    fn value(&self) -> u64 {
+    pub(crate) fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-const fn counters<const COUNT: usize>() -> [Counter; COUNT] {
+pub(crate) const fn counters<const COUNT: usize>() -> [Counter; COUNT] {
     [const { Counter::new() }; COUNT]
 }
 

@@ -8,7 +8,9 @@
 //! 2. `residency`: the table that workers look into; `samples`: what they say of what they were asked for.
 //! 3. `steward`: the tier's thread, which decides (`admission`, with `recent`), has blocks loaded (`loader`, a thread for each
 //!    volume) and keeps account of them (`holdings`).
-//! 4. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
+//! 4. What it heeds beside: `lookout`, with `pressure` (memory is short), `failed_memory` and `loader_queue` with its `pace` (the disks
+//!    are busy); `second_chance`, whose blocks make room where whole bundles have to.
+//! 5. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
 //!
 //! Workers read the table and push samples. They never map, lock, unmap, open or close, and hold a block only for the length of
 //! one send, so that a slow client keeps nothing in memory and a bundle that leaves has not to wait for one.
@@ -17,14 +19,20 @@ mod admission;
 mod block;
 mod budget;
 mod counters;
+mod failed_memory;
 pub mod faults;
 mod holdings;
 mod host;
 mod loader;
+mod loader_queue;
+mod lookout;
+mod pace;
+mod pressure;
 mod recent;
 mod residency;
 mod resident_file;
 mod samples;
+mod second_chance;
 mod steward;
 
 #[cfg(test)]
@@ -42,11 +50,16 @@ pub use block::{BLOCK_BYTES, Block, BlockKey, Unreadable};
 pub use budget::{Budget, Cut, CutBy, HostLimits};
 pub use counters::{Departure, LoadEnd, Refusal, TierCounters, TierTotals};
 pub use residency::Residency;
+pub use resident_file::Damage;
 pub use samples::{Sample, SampleSender};
 
-use crate::limits::TIER_SAMPLES_PER_WORKER;
+use crate::health::MemoryWatch;
+use crate::limits::{TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER};
+use crate::stats::WorkerStats;
 use loader::Loader;
-use steward::{Event, LoaderQueue, Steward};
+use loader_queue::LoaderQueue;
+use lookout::Lookout;
+use steward::{Event, Steward};
 
 /// The tier as the rest of the daemon sees it.
 pub struct Tier {
@@ -70,25 +83,29 @@ impl Tier {
     pub fn start(
         store: &Arc<Store>,
         volume_count: usize,
-        worker_count: usize,
+        workers: &[Arc<WorkerStats>],
         budget: Budget,
+        memory: MemoryWatch,
     ) -> io::Result<(Self, Vec<SampleSender>)> {
         let (residency, counters) = (Arc::new(Residency::new()), Arc::new(TierCounters::default()));
         if budget.bytes == 0 {
-            let senders = (0..worker_count).map(|_| SampleSender::off()).collect();
+            let senders = workers.iter().map(|_| SampleSender::off()).collect();
             return Ok((Self { budget, residency, counters, threads: None }, senders));
         }
         faults::install()?;
         let (events, from_events) = mpsc::channel();
+        // A volume that hangs must not hold the whole of a small tier.
+        let blocks = (budget.bytes / BLOCK_BYTES) as usize;
+        let loads_max = (blocks / (4 * volume_count.max(1))).clamp(1, TIER_LOADS_MAX);
         let mut loaders = Vec::new();
         for volume in 0..volume_count {
             let (jobs, from_jobs) = mpsc::channel();
             let loader = Loader::new(Arc::clone(store), events.clone());
             thread::Builder::new().name(format!("loader-{volume}")).spawn(move || loader.run(&from_jobs))?;
-            loaders.push(LoaderQueue { jobs, loads: 0 });
+            loaders.push(LoaderQueue::new(jobs, loads_max));
         }
         let (senders, samples) =
-            (0..worker_count).map(|_| SampleSender::pair(TIER_SAMPLES_PER_WORKER)).unzip();
+            workers.iter().map(|_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, events.clone())).unzip();
         let steward = Steward::new(
             Arc::clone(store),
             Arc::clone(&counters),
@@ -96,6 +113,7 @@ impl Tier {
             Arc::clone(&residency),
             samples,
             loaders,
+            Lookout::new(memory, workers.into(), volume_count),
         );
         let (end, ended) = mpsc::channel();
         thread::Builder::new().name("tier".into()).spawn(move || {

@@ -3,17 +3,20 @@
 //! # Reading order
 //!
 //! 1. `session`: one connection's TLS, without its socket; `handshake`, until rustls gives the keys away; `traffic`, with them.
-//! 2. `sealer` and `opener`: one record each way; `traffic_key` and `record`: what both versions' records look like.
+//! 2. `sealer` and `opener`: one record each way, and `pending`, what a socket did not take; `traffic_key` and `record`: what both versions' records look like.
 //! 3. `control`: what a client may say beside data.
-//! 4. `tickets`: how a session is resumed, on any worker and after a restart.
+//! 4. `kernel`: the kernel seals what is sent, where it can; `session/kernel`: a session of which it does.
+//! 5. `tickets`: how a session is resumed, on any worker and after a restart.
 //!
 //! This file has the certificates and the settings, which are made once and shared by all workers.
 //! Certificates are looked up at every handshake in a table that a reload replaces whole: by the name that
-//! the client asks for (SNI), else the first one configured. A reload that fails leaves the table as it was.
+//! the client asks for (SNI), else the first one configured; with keys of several kinds, the first that the client understands. A reload that fails leaves the table as it was.
 
 pub mod control;
 pub mod handshake;
+pub mod kernel;
 pub mod opener;
+pub mod pending;
 pub mod record;
 pub mod sealer;
 pub mod session;
@@ -35,8 +38,11 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ServerConfig, version};
+use rustls::{ServerConfig, SignatureScheme, version};
 
+use crate::limits::REFUSED_EARLY_DATA_BYTES;
+
+pub use pending::SealedBytes;
 pub use record::RECORD_BYTES_MAX;
 pub use session::{Session, SessionError};
 pub use tickets::{KeyFileError, TicketKeys};
@@ -115,8 +121,10 @@ pub struct CertificateExpiry {
 struct Table {
     /// In the order of the configuration.
     expiries: Vec<CertificateExpiry>,
-    default: Arc<CertifiedKey>,
-    by_name: HashMap<String, Arc<CertifiedKey>>,
+    /// All of them, likewise.
+    all: Vec<Arc<CertifiedKey>>,
+    /// Those for a name, likewise: one with a key of RSA beside one with a key of ECDSA.
+    by_name: HashMap<String, Vec<Arc<CertifiedKey>>>,
 }
 
 impl Certificates {
@@ -146,17 +154,22 @@ impl Certificates {
             .map_err(TlsError::Settings)?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
-        settings.alpn_protocols = vec![b"http/1.1".to_vec()];
-        settings.ticketer = tickets;
-        // A session is in its ticket, or it is not resumed.
-        settings.session_storage = Arc::new(NoServerSessionStorage {});
-        // The record layer is ours.
-        settings.enable_secret_extraction = true;
-        // Early data can be replayed, and a segment's first byte gains nothing from it that a warm connection
-        // does not have.
-        settings.max_early_data_size = 0;
+        settle(&mut settings, tickets);
         Ok(Arc::new(settings))
     }
+}
+
+/// What holds for all handshakes, whatever the certificates.
+pub(crate) fn settle(settings: &mut ServerConfig, tickets: Arc<TicketKeys>) {
+    settings.alpn_protocols = vec![b"http/1.1".to_vec()];
+    settings.ticketer = tickets;
+    // A session is in its ticket, or it is not resumed.
+    settings.session_storage = Arc::new(NoServerSessionStorage {});
+    // The record layer is ours.
+    settings.enable_secret_extraction = true;
+    // Early data can be replayed, and a segment's first byte gains nothing from it that a warm connection does not have. rustls
+    // takes none, and offers none, where sessions are in tickets; this is how much of it is passed by when it is refused.
+    settings.max_early_data_size = REFUSED_EARLY_DATA_BYTES;
 }
 
 impl fmt::Debug for Certificates {
@@ -169,35 +182,42 @@ impl fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.table.load().find(hello.server_name()))
+        Some(self.table.load().find(hello.server_name(), hello.signature_schemes()))
     }
 }
 
 impl Table {
     fn load(configured: &[CertificateConfig], provider: &CryptoProvider) -> Result<Self, TlsError> {
-        let mut default = None;
-        let mut by_name = HashMap::new();
+        let mut all = Vec::new();
+        let mut by_name = HashMap::<String, Vec<Arc<CertifiedKey>>>::new();
         let mut expiries = Vec::new();
         for certificate in configured {
             let key = Arc::new(load_one(certificate, provider)?);
             for name in names(&key) {
-                by_name.entry(name.to_ascii_lowercase()).or_insert_with(|| key.clone());
+                by_name.entry(name.to_ascii_lowercase()).or_default().push(key.clone());
             }
             let expires = key.cert.iter().filter_map(expiry).min();
             expiries.push(CertificateExpiry { chain: certificate.chain.clone(), expires });
-            default.get_or_insert(key);
+            all.push(key);
         }
-        Ok(Self { default: default.ok_or(TlsError::None)?, by_name, expiries })
+        if all.is_empty() {
+            return Err(TlsError::None);
+        }
+        Ok(Self { all, by_name, expiries })
     }
 
-    /// The certificate for a name: exact, else by a wildcard for its first label (RFC 6125 6.4.3), else the default.
-    fn find(&self, name: Option<&str>) -> Arc<CertifiedKey> {
+    /// The certificate for a name: exact, else by a wildcard for its first label (RFC 6125 6.4.3), else any. Of several, the first
+    /// whose signatures the client understands.
+    fn find(&self, name: Option<&str>, schemes: &[SignatureScheme]) -> Arc<CertifiedKey> {
         let found = name.and_then(|name| {
             let name = name.to_ascii_lowercase();
             let wildcard = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
             self.by_name.get(&name).or_else(|| self.by_name.get(&wildcard?))
         });
-        found.unwrap_or(&self.default).clone()
+        let certificates = found.unwrap_or(&self.all);
+        let understood =
+            certificates.iter().find(|certificate| certificate.key.choose_scheme(schemes).is_some());
+        understood.unwrap_or(&certificates[0]).clone()
     }
 }
 
@@ -238,15 +258,49 @@ mod tests {
     use super::*;
 
     fn certificate(folder: &std::path::Path, name: &str, not_after: (i32, u8, u8)) -> CertificateConfig {
-        let mut parameters = rcgen::CertificateParams::new(vec![format!("{name}.test")]).unwrap();
+        certificate_of(folder, name, &rcgen::PKCS_ECDSA_P256_SHA256, not_after)
+    }
+
+    /// A certificate for its own name, and for one that all have but `other`.
+    fn certificate_of(
+        folder: &std::path::Path,
+        name: &str,
+        kind: &'static rcgen::SignatureAlgorithm,
+        not_after: (i32, u8, u8),
+    ) -> CertificateConfig {
+        let names = [format!("{name}.test"), "both.test".to_owned()];
+        let names = names[..if name == "other" { 1 } else { 2 }].to_vec();
+        let mut parameters = rcgen::CertificateParams::new(names).unwrap();
         let (year, month, day) = not_after;
         parameters.not_after = rcgen::date_time_ymd(year, month, day);
-        let key = rcgen::KeyPair::generate().unwrap();
+        let key = rcgen::KeyPair::generate_for(kind).unwrap();
         let certificate = parameters.self_signed(&key).unwrap();
         let (chain_file, key_file) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
         std::fs::write(&chain_file, certificate.pem()).unwrap();
         std::fs::write(&key_file, key.serialize_pem()).unwrap();
         CertificateConfig { chain: chain_file, key: key_file }
+    }
+
+    #[test]
+    fn of_several_certificates_for_a_name_the_first_that_the_client_understands_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |name: &str, kind| certificate_of(folder.path(), name, kind, (2051, 1, 1));
+        let ecdsa = made("ecdsa", &rcgen::PKCS_ECDSA_P256_SHA256);
+        let ed25519 = made("ed25519", &rcgen::PKCS_ED25519);
+        let other = certificate(folder.path(), "other", (2051, 1, 1));
+        let certificates = Certificates::load(&[ecdsa, ed25519, other]).unwrap();
+        let table = certificates.table.load();
+        let chosen = |name, schemes: &[SignatureScheme]| {
+            let found = table.find(name, schemes);
+            table.all.iter().position(|key| Arc::ptr_eq(key, &found)).unwrap()
+        };
+        let (p256, edwards) = (SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ED25519);
+        for name in [Some("both.test"), Some("unknown.test"), None] {
+            assert_eq!(chosen(name, &[p256, edwards]), 0);
+            assert_eq!(chosen(name, &[edwards]), 1);
+            assert_eq!(chosen(name, &[SignatureScheme::RSA_PKCS1_SHA1]), 0, "then the handshake says why");
+        }
+        assert_eq!(chosen(Some("other.test"), &[edwards]), 2);
     }
 
     #[test]

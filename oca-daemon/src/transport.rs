@@ -13,9 +13,10 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 use rustls::ServerConfig;
 
 use crate::limits::{INBOX_BYTES_MAX, SEAL_BUFFER_BYTES};
-use crate::stats::TlsVersion;
+use crate::stats::{RecordLayer, TlsVersion};
 use crate::tier::faults;
-use crate::tls::{RECORD_BYTES_MAX, Session, SessionError};
+use crate::tls::kernel::KernelTls;
+use crate::tls::{RECORD_BYTES_MAX, SealedBytes, Session, SessionError};
 
 /// How a connection's bytes travel.
 pub enum Transport {
@@ -28,8 +29,18 @@ pub enum Transport {
 /// TLS on a socket.
 pub struct TlsTransport {
     session: Session,
-    /// How much is sealed before it is sent: about what the socket takes at once, so that little is left over.
-    batch_bytes: usize,
+    batch: Batch,
+    /// Who seals responses, once that is settled.
+    layer: Option<RecordLayer>,
+}
+
+/// How much is sealed before it is sent: about what the socket takes at once, so that little is left over. What is left is
+/// copied, and kept for as long as the client is slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Batch {
+    bytes: usize,
+    /// Whether a socket has taken less than all of it.
+    has_met_its_bound: bool,
 }
 
 /// A record, and a key update before it.
@@ -37,6 +48,25 @@ const BATCH_BYTES_MIN: usize = 2 * RECORD_BYTES_MAX;
 
 /// A chunk of 64 KiB and a head: all of a small response.
 const BATCH_BYTES_FIRST: usize = 5 * RECORD_BYTES_MAX;
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { bytes: BATCH_BYTES_FIRST, has_met_its_bound: false }
+    }
+}
+
+impl Batch {
+    /// The socket has taken all of it, and has room.
+    fn grow(&mut self) {
+        let more_bytes = if self.has_met_its_bound { RECORD_BYTES_MAX } else { self.bytes };
+        self.bytes = (self.bytes + more_bytes).min(SEAL_BUFFER_BYTES);
+    }
+
+    /// The socket has taken so much, and not all.
+    fn shrink(&mut self, sent_bytes: usize) {
+        *self = Self { bytes: sent_bytes.clamp(BATCH_BYTES_MIN, SEAL_BUFFER_BYTES), has_met_its_bound: true };
+    }
+}
 
 /// What a send or a flush did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +77,11 @@ pub struct Sent {
     pub wire_bytes: u64,
     /// The socket's buffer is full: come back when it is writable.
     pub blocked: bool,
+}
+
+impl Sent {
+    /// The socket's buffer was full.
+    pub const NOTHING: Self = Self { taken_bytes: 0, wire_bytes: 0, blocked: true };
 }
 
 /// Whether more may come.
@@ -69,9 +104,10 @@ pub enum ReceiveError {
 
 impl Transport {
     /// The transport of a connection that was accepted on a TLS listener.
-    pub fn tls(settings: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        let session = Session::new(settings)?;
-        Ok(Transport::Tls(Box::new(TlsTransport { session, batch_bytes: BATCH_BYTES_FIRST })))
+    /// What it has sealed and could not send is counted in `sealed_bytes`, which is the worker's.
+    pub fn tls(settings: Arc<ServerConfig>, sealed_bytes: Arc<SealedBytes>) -> Result<Self, rustls::Error> {
+        let session = Session::new(settings, sealed_bytes)?;
+        Ok(Transport::Tls(Box::new(TlsTransport { session, batch: Batch::default(), layer: None })))
     }
 
     /// Takes bytes from the socket in, and adds the client's plaintext to `inbox`. `Ended` when the client
@@ -95,6 +131,51 @@ impl Transport {
         Some((tls.session.version()?, tls.session.is_resumed()))
     }
 
+    /// Settles, before the first response, who seals: `kernel`, where there is one and it will. `Some` when that is settled now.
+    pub fn choose_record_layer(
+        &mut self,
+        kernel: Option<KernelTls>,
+        socket: BorrowedFd<'_>,
+    ) -> Option<RecordLayer> {
+        match self {
+            Transport::Tls(tls) if tls.layer.is_none() => {
+                tls.layer = tls.session.choose_record_layer(kernel, socket);
+                tls.layer
+            }
+            _ => None,
+        }
+    }
+
+    /// Who seals responses; `None` on cleartext, and before the first.
+    pub fn record_layer(&self) -> Option<RecordLayer> {
+        let Transport::Tls(tls) = self else { return None };
+        tls.layer
+    }
+
+    /// Whether the socket takes bytes as they are, from files too: on cleartext, and where the kernel seals.
+    pub fn takes_files(&self) -> bool {
+        match self {
+            Transport::Cleartext => true,
+            Transport::Tls(tls) => tls.session.is_sealed_by_kernel(),
+        }
+    }
+
+    /// Sends what must go before bytes that the caller gives to the socket; false when its buffer is full. Only where it
+    /// [takes files](Self::takes_files), and answered by [`took`](Self::took).
+    pub fn make_way(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        match self {
+            Transport::Cleartext => Ok(true),
+            Transport::Tls(tls) => tls.session.make_way(socket),
+        }
+    }
+
+    /// The socket has taken so many bytes from the caller.
+    pub fn took(&mut self, bytes: usize) {
+        if let Transport::Tls(tls) = self {
+            tls.session.on_kernel_took(bytes);
+        }
+    }
+
     /// Whether the connection should end soon, because its key has sealed nearly all that it may and there is no other.
     pub fn is_wearing_out(&self) -> bool {
         matches!(self, Transport::Tls(tls) if tls.session.is_wearing_out())
@@ -114,19 +195,28 @@ impl Transport {
         seal_buffer: &mut [u8],
     ) -> io::Result<Sent> {
         match self {
-            Transport::Cleartext => {
+            Transport::Tls(tls) if !tls.session.is_sealed_by_kernel() => {
+                tls.send(socket, slices, seal_buffer)
+            }
+            _ => {
+                if !self.make_way(socket)? {
+                    return Ok(Sent::NOTHING);
+                }
                 let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
                 let taken_bytes = send_now(socket, slices)?;
+                self.took(taken_bytes);
                 Ok(Sent { taken_bytes, wire_bytes: taken_bytes as u64, blocked: taken_bytes < wanted })
             }
-            Transport::Tls(tls) => tls.send(socket, slices, seal_buffer),
         }
     }
 
     /// Sends what is pending.
     pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<Sent> {
         match self {
-            Transport::Cleartext => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
+            Transport::Cleartext => Ok(Sent { blocked: false, ..Sent::NOTHING }),
+            Transport::Tls(tls) if tls.session.is_sealed_by_kernel() => {
+                Ok(Sent { blocked: !tls.session.flush_to_kernel(socket)?, ..Sent::NOTHING })
+            }
             Transport::Tls(tls) => tls.send(socket, &[], &mut []),
         }
     }
@@ -149,7 +239,8 @@ impl TlsTransport {
     ) -> io::Result<Sent> {
         let wanted_bytes: usize = slices.iter().map(|slice| slice.len()).sum();
         let pending_bytes = self.session.pending().len();
-        let room_bytes = self.batch_bytes.saturating_sub(pending_bytes).min(seal_buffer.len());
+        let batch_bytes = if self.session.is_much_pending() { BATCH_BYTES_MIN } else { self.batch.bytes };
+        let room_bytes = batch_bytes.saturating_sub(pending_bytes).min(seal_buffer.len());
         let room = &mut seal_buffer[..room_bytes];
         let (taken_bytes, sealed_bytes) = if wanted_bytes == 0 {
             (0, 0)
@@ -166,12 +257,12 @@ impl TlsTransport {
         self.session.sent(sent_bytes.min(pending_bytes));
         self.session.keep(&sealed[sent_bytes.saturating_sub(pending_bytes)..]);
         let blocked = if sent_bytes < pending_bytes + sealed_bytes {
-            self.batch_bytes = sent_bytes.clamp(BATCH_BYTES_MIN, SEAL_BUFFER_BYTES);
+            self.batch.shrink(sent_bytes);
             true
         } else if taken_bytes == wanted_bytes {
             false
         } else if has_room(socket) {
-            self.batch_bytes = (2 * self.batch_bytes).min(SEAL_BUFFER_BYTES);
+            self.batch.grow();
             false
         } else {
             // Sealing more would only make something to keep.
@@ -196,5 +287,50 @@ fn send_now(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize>
     match sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags) {
         Err(Errno::AGAIN) => Ok(0),
         result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::limits::SEALED_BYTES_MAX;
+    use crate::tls::session::tests::established;
+
+    fn sends_at_once(sealed_bytes: &Arc<SealedBytes>) -> usize {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let session = established(Arc::clone(sealed_bytes));
+        let mut tls = TlsTransport { session, batch: Batch::default(), layer: None };
+        let mut buffer = vec![0; SEAL_BUFFER_BYTES];
+        tls.send(ours.as_fd(), &[IoSlice::new(&[7; 1 << 20])], &mut buffer).unwrap().taken_bytes
+    }
+
+    #[test]
+    fn where_a_worker_keeps_much_that_is_sealed_no_more_than_two_records_are() {
+        let sealed_bytes = Arc::default();
+        assert!(sends_at_once(&sealed_bytes) > BATCH_BYTES_MIN);
+        let mut others = established(Arc::clone(&sealed_bytes));
+        others.keep(&vec![0; SEALED_BYTES_MAX as usize]);
+        assert!((1..BATCH_BYTES_MIN).contains(&sends_at_once(&sealed_bytes)));
+        drop(others);
+        assert!(sends_at_once(&sealed_bytes) > BATCH_BYTES_MIN);
+        assert_eq!(sealed_bytes.bytes(), 0);
+    }
+
+    #[test]
+    fn a_batch_doubles_until_a_socket_does_not_take_it_and_then_follows_that_socket() {
+        let mut batch = Batch::default();
+        batch.grow();
+        assert_eq!(batch.bytes, (2 * BATCH_BYTES_FIRST).min(SEAL_BUFFER_BYTES));
+        batch.shrink(50_000);
+        assert_eq!(batch.bytes, 50_000);
+        batch.grow();
+        assert_eq!(batch.bytes, 50_000 + RECORD_BYTES_MAX);
+        (0..100).for_each(|_| batch.grow());
+        assert_eq!(batch.bytes, SEAL_BUFFER_BYTES);
+        batch.shrink(0);
+        assert_eq!(batch.bytes, BATCH_BYTES_MIN);
     }
 }

@@ -183,6 +183,22 @@ fn an_answer_that_ends_the_connection_is_followed_by_a_farewell() {
 }
 
 #[test]
+fn a_client_that_says_farewell_within_a_request_is_told_farewell() {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, certificate) = start(folder.path(), b"bytes", 400 * DAY);
+    for version in [&TLS12, &TLS13] {
+        let mut stream = connect(&client(version, &certificate), daemon.https());
+        get(&mut stream);
+        stream.write_all(b"GET /title").unwrap();
+        stream.conn.send_close_notify();
+        stream.flush().unwrap();
+        // Without a farewell this is an error, and with a reset another.
+        assert_eq!(stream.read(&mut [0; 100]).unwrap(), 0);
+    }
+    eventually("both are counted", || daemon.metric("oca_requests_total", "aborted_client_gone") == 2);
+}
+
+#[test]
 fn a_certificate_that_expires_within_two_weeks_is_told_and_turns_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let (daemon, _) = start(folder.path(), b"bytes", 10 * DAY);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problems;
 use super::{listeners, optional};
 use crate::limits;
-use crate::units::{ByteCount, display_duration, duration};
+use crate::units::{BitRate, ByteCount, display_duration, duration};
 
 pub use ram_tier::RamTier;
 pub use workers::Workers;
@@ -66,6 +66,36 @@ pub struct ServeConfig {
     /// `Cache-Control: max-age` of playlists and MPDs; whole seconds.
     #[serde(with = "duration")]
     pub playlist_max_age: Duration,
+    /// Whose responses are paced.
+    pub pacing: Pacing,
+    /// No response is paced slower than this.
+    pub pacing_min: BitRate,
+    /// None is paced faster, unless its player needs it.
+    pub pacing_max: BitRate,
+    /// Who is told how the connection does (CMSD).
+    pub cmsd: Cmsd,
+}
+
+/// Whose responses are paced (`SO_MAX_PACING_RATE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pacing {
+    /// Those of players that say what they need (CMCD).
+    Players,
+    /// None.
+    Off,
+}
+
+/// Who is told how the connection and the appliance do (`CMSD-Dynamic`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cmsd {
+    /// Players that send CMCD.
+    Players,
+    /// Everybody.
+    All,
+    /// Nobody.
+    Off,
 }
 
 /// What a client meets when as many connections are open as may be.
@@ -99,6 +129,10 @@ impl Default for ServeConfig {
             allow_origin: Some("*".to_owned()),
             segment_max_age: Duration::from_secs(365 * 86_400),
             playlist_max_age: Duration::from_secs(60),
+            pacing: Pacing::Players,
+            pacing_min: BitRate::new(2_000_000),
+            pacing_max: BitRate::new(1_000_000_000),
+            cmsd: Cmsd::Players,
         }
     }
 }
@@ -141,6 +175,7 @@ impl ServeConfig {
             "the default is 128 KiB",
         );
         self.check_origin(problems);
+        self.check_pacing(problems);
     }
 
     fn check_timeouts(&self, problems: &mut Problems) {
@@ -172,6 +207,22 @@ impl ServeConfig {
         problems.check_whole_seconds("serve.retry_after", self.retry_after, &limits::RETRY_AFTER);
         problems.check_whole_seconds("serve.segment_max_age", self.segment_max_age, &limits::MAX_AGE);
         problems.check_whole_seconds("serve.playlist_max_age", self.playlist_max_age, &limits::MAX_AGE);
+    }
+
+    fn check_pacing(&self, problems: &mut Problems) {
+        for (key, rate, default) in [
+            ("serve.pacing_min", self.pacing_min, "the default is 2 Mbit/s"),
+            ("serve.pacing_max", self.pacing_max, "the default is 1 Gbit/s"),
+        ] {
+            problems.check_range(key, rate, &limits::PACING_RATE, default);
+        }
+        if self.pacing_min > self.pacing_max {
+            problems.add(
+                "serve.pacing_min",
+                format!("{} is more than serve.pacing_max, {}", self.pacing_min, self.pacing_max),
+                "lower the one or raise the other; serve.pacing = \"off\" paces nobody",
+            );
+        }
     }
 
     fn check_origin(&self, problems: &mut Problems) {

@@ -17,11 +17,27 @@ pub struct TlsConfig {
     /// `""`, keeps them nowhere.
     #[serde(with = "optional")]
     pub ticket_keys: Option<PathBuf>,
+    /// Whether the kernel seals what is sent.
+    pub kernel: TlsKernel,
+}
+
+/// Whether the kernel seals what is sent over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsKernel {
+    /// Where it can; else the daemon does.
+    Auto,
+    /// The daemon always does.
+    Off,
 }
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { certificates: Vec::new(), ticket_keys: Some(PathBuf::from("/var/lib/oca-daemon/ticket-keys")) }
+        Self {
+            certificates: Vec::new(),
+            ticket_keys: Some(PathBuf::from("/var/lib/oca-daemon/ticket-keys")),
+            kernel: TlsKernel::Auto,
+        }
     }
 }
 
@@ -42,6 +58,17 @@ impl TlsConfig {
             problems.check_path("tls.ticket_keys", ticket_keys);
         }
         for (index, certificate) in self.certificates.iter().enumerate() {
+            if self
+                .ticket_keys
+                .as_ref()
+                .is_some_and(|file| [&certificate.chain, &certificate.key].contains(&file))
+            {
+                problems.add(
+                    "tls.ticket_keys",
+                    format!("is also a file of tls.certificates[{index}]"),
+                    "name a file of its own: the daemon writes it",
+                );
+            }
             problems.check_path(&format!("tls.certificates[{index}].chain"), &certificate.chain);
             problems.check_path(&format!("tls.certificates[{index}].key"), &certificate.key);
         }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use control_client::admin::Failure;
 use control_client::content::BundlePath;
@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use super::answer::json;
 use super::{Api, Problem, Shared};
-use crate::content_steering::{Base, ContentSteering, DASH_BASE, HLS_BASE, content_steering};
 use crate::fleet::Fleet;
 use crate::steering::Question;
 
@@ -26,20 +25,6 @@ pub(super) struct SteerQuery {
     path: String,
     /// Whether to say why each appliance is where it is: `1`, `true`, or nothing. Only for operators.
     explain: Option<String>,
-}
-
-/// Which player asks for what. Players add parameters of their own, which are passed over.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct PlayerQuery {
-    /// The client's address; left out: whoever asks, or whom a proxy on this machine names last in X-Forwarded-For.
-    client: Option<String>,
-    /// The directory that the title's media are below.
-    path: String,
-    /// The media manifest's own pathway; left out: "." for HLS, "origin" for DASH.
-    base: Option<String>,
-    /// The scheme of the media manifest's URLs, http or https, where only appliances with the same are wanted.
-    scheme: Option<String>,
 }
 
 /// Appliances for one client and one directory, the best first.
@@ -65,64 +50,10 @@ pub(super) async fn steer(
     }
     let client = client(query.client.as_deref(), peer, &headers)?;
     let answer = answer(&api, client, &query.path, explain, Fleet::steer)?;
-    Ok(for_browsers(json(&answer)?))
+    json(&answer)
 }
 
-/// The same as an HLS content steering document.
-#[utoipa::path(
-    get, path = "/v1/steer/hls", tag = "anyone", params(PlayerQuery),
-    responses(
-        (status = 200, description = "The steering manifest.", body = ContentSteering),
-        (status = 400, description = "The question cannot be one.", body = Failure),
-    )
-)]
-pub(super) async fn steer_hls(
-    State(api): Shared,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    query: Result<Query<PlayerQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Problem> {
-    player(&api, peer, &headers, query, HLS_BASE)
-}
-
-/// The same as a DASH content steering document.
-#[utoipa::path(
-    get, path = "/v1/steer/dash", tag = "anyone", params(PlayerQuery),
-    responses(
-        (status = 200, description = "The steering manifest.", body = ContentSteering),
-        (status = 400, description = "The question cannot be one.", body = Failure),
-    )
-)]
-pub(super) async fn steer_dash(
-    State(api): Shared,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    query: Result<Query<PlayerQuery>, axum::extract::rejection::QueryRejection>,
-) -> Result<Response, Problem> {
-    player(&api, peer, &headers, query, DASH_BASE)
-}
-
-fn player(
-    api: &Api,
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    query: Result<Query<PlayerQuery>, axum::extract::rejection::QueryRejection>,
-    base: &str,
-) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(|error| Problem::refused(error.body_text()))?;
-    let base =
-        Base::new(query.base.as_deref().unwrap_or(base), query.scheme.as_deref()).ok_or_else(|| {
-            Problem::refused(
-                "base is a pathway of letters, digits, \".\", \"-\" and \"_\"; scheme is http or https",
-            )
-        })?;
-    let client = client(query.client.as_deref(), peer, headers)?;
-    // A player goes from one representation of the title to another.
-    let answer = answer(api, client, &query.path, false, Fleet::steer_below)?;
-    Ok(for_browsers(json(&content_steering(&answer, base, None))?))
-}
-
-fn answer(
+pub(super) fn answer(
     api: &Api,
     client: IpAddr,
     path: &str,
@@ -142,7 +73,7 @@ fn answer(
 }
 
 /// Only a proxy on this machine is believed about whom it asks for.
-fn client(told: Option<&str>, peer: SocketAddr, headers: &HeaderMap) -> Result<IpAddr, Problem> {
+pub(super) fn client(told: Option<&str>, peer: SocketAddr, headers: &HeaderMap) -> Result<IpAddr, Problem> {
     if let Some(told) = told {
         return told.parse().map_err(|_| Problem::refused(format!("client: {told:?} is no address")));
     }
@@ -153,14 +84,10 @@ fn client(told: Option<&str>, peer: SocketAddr, headers: &HeaderMap) -> Result<I
     Ok(forwarded.unwrap_or(peer.ip()))
 }
 
-/// Players in browsers come from other origins.
-fn for_browsers(mut response: Response) -> Response {
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    response
-}
-
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]

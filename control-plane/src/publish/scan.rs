@@ -10,7 +10,7 @@ use control_client::content::{BundlePath, ObjectName, Sha256};
 use control_client::descriptor::DescribedObject;
 use control_client::media_type::media_type;
 
-use super::PublishError;
+use super::{MediaManifests, PublishError};
 use crate::limits;
 
 /// What a tree consists of.
@@ -29,6 +29,8 @@ pub struct ScannedDirectory {
     pub path: BundlePath,
     /// Its files, sorted by the bytes of their names.
     pub objects: Vec<DescribedObject>,
+    /// Those of them that are media manifests.
+    pub media_manifests: MediaManifests,
 }
 
 /// Reads every file below a directory, and digests it.
@@ -68,9 +70,10 @@ pub fn scan(root: &Path, as_path: &BundlePath) -> Result<Scanned, PublishError> 
                 most: limits::TITLE_BUNDLES_MAX,
             });
         }
+        let path = BundlePath::parse(&path).map_err(|error| PublishError::Path(directory.clone(), error))?;
         objects.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-        let path = BundlePath::parse(&path).map_err(|error| PublishError::Path(directory, error))?;
-        scanned.directories.push(ScannedDirectory { path, objects });
+        let media_manifests = MediaManifests::of(&directory, &path, &objects)?;
+        scanned.directories.push(ScannedDirectory { path, objects, media_manifests });
     }
     scanned.directories.sort_unstable_by(|left, right| left.path.cmp(&right.path));
     Ok(scanned)
@@ -101,7 +104,7 @@ fn describe(path: &Path, name: ObjectName) -> Result<DescribedObject, PublishErr
 }
 
 /// Follows no link that was put there since the directory was read.
-fn open(path: &Path) -> io::Result<File> {
+pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

@@ -93,12 +93,23 @@ impl FaultyVolume {
         self.faults.lock().active.push((fault, names));
     }
 
+    /// From now on the kernel keeps pages of files that are opened for buffered reading, so that they can be mapped: until then
+    /// every read is told to the disk.
+    pub fn cache_pages(&self) {
+        self.faults.lock().caches_pages = true;
+    }
+
     /// Nothing goes wrong any more, and what hangs is answered.
     pub fn heal(&self) {
         let mut state = self.faults.lock();
         state.active.clear();
         state.healed += 1;
         self.faults.changed.notify_all();
+    }
+
+    /// Nothing more goes wrong, and what hangs goes on hanging.
+    pub fn relent(&self) {
+        self.faults.lock().active.clear();
     }
 
     /// Requests that hang now.
@@ -141,6 +152,7 @@ struct FaultState {
     active: Vec<(Fault, &'static str)>,
     healed: u64,
     hung: usize,
+    caches_pages: bool,
 }
 
 impl FaultState {
@@ -153,6 +165,10 @@ impl FaultState {
 impl Faults {
     fn has(&self, name: &str, wanted: Fault) -> bool {
         self.lock().find(name, |fault| (fault == wanted).then_some(())).is_some()
+    }
+
+    fn caches_pages(&self) -> bool {
+        self.lock().caches_pages
     }
 
     /// Runs `answer` at once, or, where an active fault of the file has such requests hang, on a thread of

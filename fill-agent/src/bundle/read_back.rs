@@ -12,7 +12,10 @@ use cache_store::{ALIGNMENT, ChunkChecksums, Layout};
 use control_client::units::ByteRange;
 
 use crate::disk::{DiskError, DiskFile, DiskThread};
-use crate::limits::{BLOCK_BYTES, READ_BACK_BYTES_PER_SECOND_MIN, READ_BACK_FACTOR, VERIFY_READS};
+use crate::limits::{
+    BLOCK_BYTES, READ_BACK_BYTES_PER_SECOND_MIN, READ_BACK_FACTOR, VERIFY_READS, VERIFY_READS_BESIDE_WRITES,
+};
+use crate::pieces::pieces;
 use crate::shared_pace::SharedPace;
 
 /// What the disk holds.
@@ -54,7 +57,7 @@ pub(super) async fn read_back(
     let mut reads = VecDeque::new();
     let (mut asked, mut seen, mut due) = (0, 0, Instant::now());
     while seen < data_bytes {
-        while asked < data_bytes && reads.len() < VERIFY_READS {
+        while asked < data_bytes && reads.len() < reads_at_once(disk) {
             let length = (data_bytes - asked).min(BLOCK_BYTES as u64);
             let block = match disk.blocks().try_take() {
                 Some(block) => block,
@@ -67,15 +70,21 @@ pub(super) async fn read_back(
         }
         let Some((length, read)) = reads.pop_front() else { break };
         let block = read.block().await?;
-        objects.update(seen, &block.bytes()[..length]);
+        for piece in pieces(&block.bytes()[..length]) {
+            objects.update(seen, piece);
+            seen += piece.len() as u64;
+        }
         drop(block);
-        seen += length as u64;
         due += time_for(length as u64, pace.rate().bytes_per_second());
         // Who is late by the scheduler's doing may catch up, and not by more than a moment.
         due = due.max(Instant::now().checked_sub(LATE_MAX).unwrap_or(due));
         tokio::time::sleep_until(due.into()).await;
     }
     Ok(ReadBack { objects: objects.finish() })
+}
+
+fn reads_at_once(disk: &DiskThread) -> usize {
+    if disk.is_writing() { VERIFY_READS_BESIDE_WRITES } else { VERIFY_READS }
 }
 
 fn time_for(bytes: u64, bytes_per_second: u64) -> Duration {
@@ -229,6 +238,27 @@ mod tests {
                 assert_eq!(found.chunk_checksums(&layout), None);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_read_back_with_few_reads_at_once_while_the_volume_is_written() {
+        let patience = Duration::from_secs(20);
+        let disk = DiskThread::start(0, 2 * VERIFY_READS, patience).unwrap();
+        // Nobody writes to the one pipe and nobody reads from the other, so what is asked of them stays under way.
+        let ((reader, _writer), (_reader, writer)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let (silent, full) = (DiskFile::of(&reader).unwrap(), DiskFile::of(&writer).unwrap());
+        let (layout, _) = region(&[2 * VERIFY_READS * BLOCK_BYTES]);
+        let pace = SharedPace::new(BitRate::new(8_000_000_000), 1, 1 << 20);
+        let free = || disk.blocks().free();
+        let mut reading = Box::pin(read_back(&disk, &silent, &layout, &pace, &[]));
+        assert!(futures_util::FutureExt::now_or_never(&mut reading).is_none());
+        assert_eq!(free(), VERIFY_READS, "so many are under way where nothing is written");
+        let block = disk.block().await.unwrap();
+        let _write = disk.write(&full, block, BLOCK_BYTES, 0);
+        let mut beside = Box::pin(read_back(&disk, &silent, &layout, &pace, &[]));
+        let before = free();
+        assert!(futures_util::FutureExt::now_or_never(&mut beside).is_none());
+        assert_eq!(before - free(), VERIFY_READS_BESIDE_WRITES);
     }
 
     #[tokio::test]

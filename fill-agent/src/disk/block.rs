@@ -50,6 +50,12 @@ impl BlockPool {
         Arc::clone(&self.places).try_acquire_owned().ok().map(|place| self.block(place))
     }
 
+    /// How many could be taken now.
+    #[cfg(test)]
+    pub fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
     fn block(&self, place: OwnedSemaphorePermit) -> Block {
         let memory = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
         Block {

@@ -24,6 +24,12 @@ pub(super) enum Kind {
     Read { block: Block, length: usize, offset: u64 },
 }
 
+impl Kind {
+    pub(super) fn is_write(&self) -> bool {
+        matches!(self, Self::Write { .. })
+    }
+}
+
 /// Starts a disk thread, and waits until it has its ring.
 pub(super) fn start(
     name: String,
@@ -69,11 +75,12 @@ async fn work(mut operations: mpsc::UnboundedReceiver<Operation>, vigil: &Arc<Vi
 }
 
 async fn carry_out(operation: Operation, vigil: Arc<Vigil>) {
+    let is_write = operation.kind.is_write();
     let answer = match operation.file.0.try_clone() {
         Ok(file) => on_ring(tokio_uring::fs::File::from_std(file), operation.kind).await,
         Err(error) => Err(error),
     };
-    vigil.end();
+    vigil.end(is_write);
     let _ = operation.done.send(answer);
 }
 

@@ -1,13 +1,16 @@
 //! Puts an object's bytes, as they come, into blocks and on their way to the disk, and digests them: once, for what the disk
 //! gives back later is compared by checksum with what was digested here.
 
+use std::collections::VecDeque;
+
 use aws_lc_rs::digest::{self, Context};
 use cache_store::{ALIGNMENT, ChunkChecksums};
 use control_client::content::Sha256;
 use control_client::units::ByteRange;
 
 use crate::disk::{Block, DiskError, DiskFile, DiskThread, Pending};
-use crate::limits::BLOCK_BYTES;
+use crate::limits::{BLOCK_BYTES, WRITES_PER_FETCH};
+use crate::pieces::pieces;
 
 /// Takes one object. Its range in the file starts at a multiple of 4 KiB, and so does the next object's.
 pub struct ObjectWriter<'a> {
@@ -19,8 +22,8 @@ pub struct ObjectWriter<'a> {
     received: u64,
     /// The block that is being filled, and how far.
     block: Option<(Block, usize)>,
-    /// The block before it, on its way to the disk. One is enough to keep the disk busy beside the other objects.
-    writing: Option<Pending>,
+    /// The blocks before it, on their way to the disk, the oldest first.
+    writing: VecDeque<Pending>,
 }
 
 /// What an object was when it came.
@@ -36,7 +39,7 @@ impl<'a> ObjectWriter<'a> {
     /// Nothing received yet.
     pub fn new(disk: &'a DiskThread, file: &'a DiskFile, range: ByteRange) -> Self {
         let (digest, checksums) = (Context::new(&digest::SHA256), ChunkChecksums::of_part(range.start));
-        Self { disk, file, range, digest, checksums, received: 0, block: None, writing: None }
+        Self { disk, file, range, digest, checksums, received: 0, block: None, writing: VecDeque::new() }
     }
 
     /// How many bytes of the object have come.
@@ -45,7 +48,14 @@ impl<'a> ObjectWriter<'a> {
     }
 
     /// Takes the next bytes. The caller has seen to it that they are not more than the object has.
-    pub async fn append(&mut self, mut bytes: &[u8]) -> Result<(), DiskError> {
+    pub async fn append(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        for piece in pieces(bytes) {
+            self.append_piece(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn append_piece(&mut self, mut bytes: &[u8]) -> Result<(), DiskError> {
         self.digest.update(bytes);
         self.checksums.update(bytes);
         while !bytes.is_empty() {
@@ -65,18 +75,21 @@ impl<'a> ObjectWriter<'a> {
         Ok(())
     }
 
-    /// Forgets what has come: the object begins anew.
-    pub fn restart(&mut self) {
+    /// Forgets what has come: the object begins anew. What is on its way to the disk is waited for, so that it does not overtake
+    /// what is written there next.
+    pub async fn restart(&mut self) -> Result<(), DiskError> {
+        self.all_written().await?;
         self.digest = Context::new(&digest::SHA256);
         self.checksums = ChunkChecksums::of_part(self.range.start);
         self.received = 0;
         self.block = None;
+        Ok(())
     }
 
     /// Waits until the disk has taken all of it, and gives what came.
     pub async fn finish(mut self) -> Result<Received, DiskError> {
         self.flush().await?;
-        self.written().await?;
+        self.all_written().await?;
         let digest = self.digest.finish();
         Ok(Received {
             sha256: Sha256::new(*digest.as_ref().first_chunk().expect("a SHA-256 has 32 bytes")),
@@ -86,36 +99,46 @@ impl<'a> ObjectWriter<'a> {
 
     /// Gives it up, and waits for what is on its way to the disk: whoever writes the object next must not be overtaken by it.
     pub async fn abandon(mut self) -> Result<(), DiskError> {
-        self.written().await
+        self.all_written().await
     }
 
     async fn next_block(&mut self) -> Result<Block, DiskError> {
-        if let Some(block) = self.disk.blocks().try_take() {
-            return Ok(block);
+        loop {
+            if let Some(block) = self.disk.blocks().try_take() {
+                return Ok(block);
+            }
+            // Who waits for a block while it has another may wait for somebody who does the same.
+            match self.writing.pop_front() {
+                Some(oldest) => drop(oldest.block().await?),
+                None => return self.disk.block().await,
+            }
         }
-        // Who waits for a block while it has another may wait for somebody who does the same.
-        self.written().await?;
-        self.disk.block().await
     }
 
     /// Sends the block to the disk, filled up with zeroes to a multiple of 4 KiB.
     async fn flush(&mut self) -> Result<(), DiskError> {
         let Some((mut block, filled)) = self.block.take() else { return Ok(()) };
-        self.written().await?;
+        while self.writing.len() >= WRITES_PER_FETCH
+            && let Some(oldest) = self.writing.pop_front()
+        {
+            drop(oldest.block().await?);
+        }
         let length = filled.next_multiple_of(ALIGNMENT as usize);
         let padding = &mut block.bytes_mut()[filled..length];
         padding.fill(0);
         self.checksums.update(padding);
         let offset = self.range.start + self.received - filled as u64;
-        self.writing = Some(self.disk.write(self.file, block, length, offset));
+        self.writing.push_back(self.disk.write(self.file, block, length, offset));
         Ok(())
     }
 
-    async fn written(&mut self) -> Result<(), DiskError> {
-        match self.writing.take() {
-            Some(pending) => pending.block().await.map(drop),
-            None => Ok(()),
+    /// Waits for all of them, whatever becomes of the first; the first error.
+    async fn all_written(&mut self) -> Result<(), DiskError> {
+        let mut written = Ok(());
+        while let Some(oldest) = self.writing.pop_front() {
+            written = written.and(oldest.block().await.map(drop));
         }
+        written
     }
 }
 
@@ -136,7 +159,7 @@ mod tests {
         let range = ByteRange { start: 8192, end: 8192 + content.len() as u64 };
         let mut writer = ObjectWriter::new(&disk, &file, range);
         writer.append(b"of another try").await.unwrap();
-        writer.restart();
+        writer.restart().await.unwrap();
         for piece in content.chunks(300_001) {
             writer.append(piece).await.unwrap();
         }
@@ -150,6 +173,31 @@ mod tests {
         let mut checksums = ChunkChecksums::of_part(8192);
         checksums.update(&found[8192..]);
         assert_eq!(received.checksums, checksums.finish(), "with the zeroes after it");
+        assert!(disk.stop(Duration::from_secs(10)));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_begins_anew_waits_for_what_is_on_its_way_to_the_disk() {
+        // A pipe takes a block's first bytes, and the rest when somebody reads.
+        let (mut reader, pipe) = std::io::pipe().unwrap();
+        let disk = DiskThread::start(0, 1 + WRITES_PER_FETCH, crate::limits::DISK_TIMEOUT).unwrap();
+        let file = DiskFile::of(pipe).unwrap();
+        let bytes = (WRITES_PER_FETCH * BLOCK_BYTES) as u64;
+        let mut writer = ObjectWriter::new(&disk, &file, ByteRange { start: 0, end: bytes });
+        for _ in 0..WRITES_PER_FETCH {
+            writer.append(&[7; BLOCK_BYTES]).await.unwrap();
+        }
+        assert_eq!(writer.writing.len(), WRITES_PER_FETCH, "it did not wait for them so far");
+        let reading = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            let mut taken = vec![0; bytes as usize];
+            reader.read_exact(&mut taken).unwrap();
+        });
+        assert!(disk.is_writing());
+        writer.restart().await.unwrap();
+        assert!(!disk.is_writing() && writer.received() == 0);
+        reading.join().unwrap();
+        drop(writer);
         assert!(disk.stop(Duration::from_secs(10)));
     }
 

@@ -35,15 +35,14 @@ impl<'a> Receiving<'a> {
     }
 
     /// Begins anew, from the first byte.
-    pub(super) fn restart(&mut self) -> Result<(), Fault> {
+    pub(super) async fn restart(&mut self) -> Result<(), Failed> {
         self.restarts += 1;
         if self.restarts > OBJECT_RESTARTS_MAX {
             let broken = self.broken.take().filter(|_| !self.has_changed);
-            return Err(broken.unwrap_or(Fault::Changed));
+            return Err(Failed::Source(broken.unwrap_or(Fault::Changed)));
         }
         self.tally.waste(self.writer.received());
-        self.writer.restart();
-        Ok(())
+        self.writer.restart().await.map_err(Failed::Disk)
     }
 
     /// Takes the body, and no byte more than the object has. Whether the connection can be used again.

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::Record;
+use super::player::append_cmcd;
 
 /// Makes lines, and remembers the text of the current second.
 pub(super) struct LineFormat {
@@ -61,6 +62,9 @@ impl LineFormat {
         }
         out.extend_from_slice(b",\"duration_micros\":");
         append_decimal(out, micros(record.duration));
+        if let Some(cmcd) = &record.cmcd {
+            append_cmcd(out, cmcd);
+        }
         out.extend_from_slice(b"}\n");
     }
 
@@ -110,7 +114,7 @@ fn append_text_or_null(out: &mut Vec<u8>, text: &'static str) {
 }
 
 /// Appends the content of a JSON string.
-fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub(super) fn append_escaped(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(plain) = rest.iter().position(|&byte| !is_plain(byte)) {
         out.extend_from_slice(&rest[..plain]);
@@ -131,7 +135,7 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, 0x20..=0x7e) && byte != b'"' && byte != b'\\'
 }
 
-fn append_decimal(out: &mut Vec<u8>, value: u64) {
+pub(super) fn append_decimal(out: &mut Vec<u8>, value: u64) {
     let mut digits = [0; 20]; // u64::MAX has 20
     let mut start = digits.len();
     let mut rest = value;
@@ -206,6 +210,7 @@ mod tests {
             version: "HTTP/1.1",
             target: LoggedTarget::new(target),
             range: Some(ByteRange { start: 100, end: 300 }),
+            cmcd: None,
             status: 206,
             outcome: Outcome::HitDisk,
             body_bytes: 200,

@@ -208,6 +208,9 @@ impl Connection {
         if reactor.demand.count(&exchange.asked, object_bytes) == Counted::TableFull {
             service.stats.demand_uncounted();
         }
+        if let Some(cmcd) = &exchange.record.cmcd {
+            service.stats.players.said(cmcd);
+        }
         if reactor.log.is_on() {
             let status = if exchange.has_answered() { exchange.record.status } else { 0 };
             reactor.log.push(Record { status, outcome, duration, ..exchange.record });

@@ -75,6 +75,7 @@ impl Connection {
                 (response, range)
             }
         };
+        self.set_pace(response.body_bytes(), service);
         let step = self.respond(response, Some(bundle), reactor, service);
         if let Some(exchange) = &mut self.exchange {
             exchange.record.range = range;
@@ -198,6 +199,7 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
         exchange.head.clear();
         response.write_head(&mut exchange.head, reactor.date());
+        exchange.head_is_complete = false;
         exchange.record.status = response.status.code();
         exchange.record.outcome = response.outcome;
         exchange.persistence = response.persistence;
@@ -225,6 +227,7 @@ impl Connection {
         exchange.record.method = request.method.as_str();
         exchange.record.version = request.version.as_str();
         exchange.record.target = LoggedTarget::new(request.target.as_bytes());
+        exchange.note_player(request);
     }
 
     /// Whose demand the request is; it counts when the exchange ends. A peer that fills from here is no viewer.

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use cache_store::OpenBundle;
 
+use super::awaiting::AwaitedBlock;
 use crate::access_log::Record;
 use crate::body::ResponseBody;
 use crate::demand::Asked;
@@ -26,6 +27,8 @@ pub struct Exchange {
     pub persistence: Persistence,
     /// The response's head.
     pub head: Vec<u8>,
+    /// Whether nothing more is added to the head.
+    pub head_is_complete: bool,
     /// How much of the head is sent.
     pub head_sent_bytes: usize,
     /// The response's body.
@@ -38,6 +41,8 @@ pub struct Exchange {
     pub is_viewer: bool,
     /// The block that the tier was last told of.
     pub sampled: Option<BlockKey>,
+    /// The block that is waited for, and those that are waited for no more.
+    pub awaited: AwaitedBlock,
     /// Where the body is read from, if it is an object's; keeps the file open until the response is done.
     pub bundle: Option<Arc<OpenBundle>>,
 }
@@ -51,12 +56,14 @@ impl Exchange {
             asked: Asked::Nothing,
             persistence: Persistence::Close,
             head: Vec::new(),
+            head_is_complete: false,
             head_sent_bytes: 0,
             body: ResponseBody::default(),
             ram_bytes: 0,
             was_read: false,
             is_viewer: true,
             sampled: None,
+            awaited: AwaitedBlock::default(),
             bundle: None,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cache_store::VolumeIndex;
 use control_client::units::ByteRange;
 
+use super::awaiting::Whereabouts;
 use super::{Connection, State};
 use crate::body::{PieceBuffers, PieceRead};
 use crate::disk_reads::ReadError;
@@ -26,20 +27,26 @@ impl Connection {
         let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
         while exchange.body.pieces_ahead() < pieces_max {
             let Some(range) = exchange.body.next_range() else { return };
-            let is_resident = exchange.looks_at_block(range.start, reactor, service);
             let block_end = (range.start / BLOCK_BYTES + 1) * BLOCK_BYTES;
-            if is_resident {
-                exchange.body.queue_resident(block_end);
-                continue;
-            }
-            let Some(bundle) = &exchange.bundle else { return };
             // No further than the block: the next one may be in memory.
             let range = ByteRange { end: range.end.min(block_end), ..range };
-            exchange.was_read = true;
+            match exchange.look_at_block(self.id, range, reactor, service) {
+                Whereabouts::Resident => {
+                    exchange.body.queue_resident(block_end);
+                    continue;
+                }
+                Whereabouts::Awaited => {
+                    exchange.was_read = true;
+                    return;
+                }
+                Whereabouts::Absent => {}
+            }
+            let Some(bundle) = &exchange.bundle else { return };
             let wanted = PieceRead::of(range, reactor.reads.ticket(), self.piece_chunks);
             let mut piece = match reactor.reads.look_up(self.id, wanted, bundle) {
                 Found::Absent(piece) => piece,
                 Found::There(piece, buffers) => {
+                    exchange.was_read = true;
                     exchange.body.begin(piece);
                     if let Err(unwanted) = exchange.body.complete(piece, buffers) {
                         reactor.reads.take_back(unwanted);
@@ -47,6 +54,7 @@ impl Connection {
                     continue;
                 }
                 Found::OnItsWay(piece) => {
+                    exchange.was_read = true;
                     exchange.body.begin(piece);
                     continue;
                 }
@@ -63,6 +71,7 @@ impl Connection {
             }
             // A turn is for one piece.
             self.place = Place::None;
+            exchange.was_read = true;
             exchange.body.begin(piece);
             reactor.reads.start(self.id, piece, bundle.clone(), reactor.now, &mut reactor.ring);
             service.stats.read_began(volume.0);
@@ -110,6 +119,11 @@ impl Connection {
         }
     }
 
+    /// Whether it waits for the piece.
+    pub fn awaits(&self, piece: PieceRead) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.body.awaits(piece))
+    }
+
     fn on_read_error(&mut self, error: &ReadError, reactor: &mut Reactor, service: &Service) {
         let (refused, aborted) = match error {
             ReadError::Failed(_) => (Outcome::RefusedReadError, Outcome::AbortedReadError),
@@ -120,9 +134,13 @@ impl Connection {
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
     }
 
-    /// What comes next was not there in time. A read, if one is in flight, stays so and finds nobody.
+    /// What comes next was not there in time, unless it has come into memory meanwhile. A read, if one is in flight, stays so and
+    /// finds nobody.
     pub(super) fn on_disk_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
-        let Some(exchange) = &self.exchange else { return };
+        let Some(exchange) = &mut self.exchange else { return };
+        if exchange.lose_patience() {
+            return self.advance(reactor, service);
+        }
         let (refused, aborted) = if exchange.body.is_being_read() {
             if let Some(bundle) = exchange.bundle.as_ref().map(|open| open.bundle()) {
                 service.stats.read_timed_out(bundle.volume().0);
@@ -132,6 +150,11 @@ impl Connection {
         } else {
             (Outcome::RefusedBuffers, Outcome::AbortedBuffers)
         };
+        exchange.body.rewind(&mut reactor.reads.buffers);
+        if exchange.is_next_resident(service) {
+            self.place = Place::None;
+            return self.advance(reactor, service);
+        }
         self.give_up(refused, aborted, CloseCause::ContentFailed, reactor, service);
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{Connection, Exchange, State, Step};
+use super::{Connection, Exchange, State, Step, TransportKind};
 use crate::access_log::{LoggedTarget, Record};
 use crate::limits::{CLOSING_BYTES_MAX, EMPTY_LINES_BEFORE_REQUEST};
 use crate::outcome::Outcome;
@@ -83,7 +83,13 @@ impl Connection {
                 }
             }
             Err(ReceiveError::TooMany) => {
-                self.abort(Outcome::ClientErrorContentTooLarge, CloseCause::RequestRefused, reactor, service);
+                let (outcome, cause) = (Outcome::ClientErrorContentTooLarge, CloseCause::RequestRefused);
+                if self.exchange.as_ref().is_some_and(|exchange| exchange.has_answered()) {
+                    self.abort(outcome, cause, reactor, service);
+                } else {
+                    self.end_exchange(outcome, reactor, service);
+                    self.close_gracefully(cause, reactor, service);
+                }
             }
         }
     }
@@ -162,6 +168,9 @@ impl Connection {
     /// The first byte of a request has arrived, or the connection is answered without one.
     pub(super) fn begin_exchange(&mut self, reactor: &Reactor, service: &Service) {
         service.stats.began();
+        if let Some(layer) = self.transport.choose_record_layer(service.kernel_tls, self.socket.as_fd()) {
+            service.stats.record_layer_chosen(layer);
+        }
         let tls = self.transport.handshake().map(|(version, _)| version);
         let record = Record::begin(reactor.unix_nanos, self.peer, service.worker, tls);
         self.exchange = Some(Box::new(Exchange::begin(reactor.now, record)));
@@ -215,7 +224,16 @@ impl Connection {
 
     fn await_rest_of_request(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
         if self.peer_has_ended {
-            self.abort(Outcome::AbortedClientGone, CloseCause::PeerClosed, reactor, service);
+            match self.kind {
+                TransportKind::Cleartext => {
+                    self.abort(Outcome::AbortedClientGone, CloseCause::PeerClosed, reactor, service);
+                }
+                // A farewell is answered with one (RFC 8446 §6.1).
+                TransportKind::Tls => {
+                    self.end_exchange(Outcome::AbortedClientGone, reactor, service);
+                    self.close_gracefully(CloseCause::PeerClosed, reactor, service);
+                }
+            }
             return Step::Wait;
         }
         let began = self.exchange.as_ref().map_or(reactor.now, |exchange| exchange.began);

@@ -1,10 +1,11 @@
-//! What is in memory is sent: in cleartext by `sendfile` from the locked pages, without a copy; over TLS sealed from their
+//! What is in memory is sent: in cleartext, and where the kernel seals, by `sendfile` from the locked pages; else sealed from their
 //! mapping. The block is borrowed for the one send; should it have left memory meanwhile, the rest is read from disk.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
-use cache_store::QuarantineReason;
+use cache_store::{Bundle, QuarantineReason};
 use control_client::units::ByteRange;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
@@ -16,17 +17,17 @@ use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::stats::CloseCause;
-use crate::tier::{Block, BlockKey, Sample, Unreadable};
-use crate::transport::{Sent, Transport};
+use crate::tier::{Block, BlockKey, Damage};
+use crate::transport::Sent;
 
 /// Why bytes in memory could not be sent.
 enum ResidentError {
     /// The socket has failed, or the record layer.
     Send(io::Error),
-    /// The file is not what it was when its bytes were verified.
-    Damaged(QuarantineReason),
-    /// The memory or the file system gave an error.
-    Failed(io::Error),
+    /// What is in memory is not to be sent any more. None of it was: the disk has it, or says what is wrong.
+    Unsent(Damage),
+    /// The same, found after records were made of it: they cannot be taken back out of the record layer.
+    Sealed(Damage),
 }
 
 impl Connection {
@@ -37,6 +38,9 @@ impl Connection {
         reactor: &mut Reactor,
         service: &Service,
     ) -> Step {
+        if self.transport.takes_files() && range.len() > u64::from(service.notsent_lowat_bytes) {
+            self.let_socket_hold_pages(true, service);
+        }
         let (Some(exchange), Some(residency)) = (&mut self.exchange, &service.residency) else {
             return Step::Wait;
         };
@@ -47,23 +51,31 @@ impl Connection {
             (self.socket.as_fd(), &mut self.transport, &mut reactor.seal_buffer);
         let turn_bytes_left = TURN_BYTES_MAX.saturating_sub(self.turn_bytes);
         let range = ByteRange { end: range.end.min(range.start + turn_bytes_left), ..range };
-        let sent = residency.with(key, |block| match transport {
-            Transport::Cleartext if unsent_head.is_empty() => send_file(socket, block, range),
-            // The body follows in the next step, and leaves with it.
-            Transport::Cleartext => send_head(socket, unsent_head),
-            Transport::Tls(_) => {
-                let send = |bytes: &[u8]| {
+        let sent = residency.with(key, |block| {
+            // Whoever writes to the file or cuts it is noticed before the bytes leave.
+            if let Some(damage) = block.damage() {
+                return Err(ResidentError::Unsent(damage));
+            }
+            if !transport.takes_files() {
+                return send_sealed(block, range, |bytes| {
                     let slices = [IoSlice::new(unsent_head), IoSlice::new(bytes)];
                     transport.send(socket, &slices, seal_buffer)
-                };
-                match block.read(range, send) {
-                    Ok(sent) => sent.map_err(ResidentError::Send),
-                    Err(Unreadable) => Err(ResidentError::Damaged(QuarantineReason::Truncated)),
-                }
+                });
             }
+            if !transport.make_way(socket).map_err(ResidentError::Send)? {
+                return Ok(Sent::NOTHING);
+            }
+            let sent = send_head_and_file(socket, unsent_head, block, range)?;
+            transport.took(sent.taken_bytes);
+            Ok(sent)
         });
         match sent {
             None => {
+                exchange.body.rewind(&mut reactor.reads.buffers);
+                Step::Again
+            }
+            Some(Err(ResidentError::Unsent(damage))) => {
+                report(bundle.bundle(), damage, service);
                 exchange.body.rewind(&mut reactor.reads.buffers);
                 Step::Again
             }
@@ -72,50 +84,63 @@ impl Connection {
                 exchange.ram_bytes += (sent.taken_bytes - of_head) as u64;
                 self.on_sent(sent, reactor, service)
             }
-            Some(Err(error)) => {
-                self.on_resident_error(error, reactor, service);
+            Some(Err(ResidentError::Sealed(damage))) => {
+                report(bundle.bundle(), damage, service);
+                // Nothing more can be sent, neither of the response nor of anything else.
+                let outcome = match damage {
+                    Damage::CutShort | Damage::Changed => Outcome::AbortedCorrupt,
+                    Damage::Failed => Outcome::AbortedReadError,
+                };
+                self.abort(outcome, CloseCause::ContentFailed, reactor, service);
+                Step::Wait
+            }
+            Some(Err(ResidentError::Send(error))) => {
+                self.on_send_failed(&error, service, reactor);
                 Step::Wait
             }
         }
     }
+}
 
-    /// Nothing more of the response can be sent, nor anything else: what was sealed of a broken block may be on its way out of
-    /// the record layer.
-    fn on_resident_error(&mut self, error: ResidentError, reactor: &mut Reactor, service: &Service) {
-        let bundle = self.exchange.as_ref().and_then(|exchange| exchange.bundle.as_ref());
-        let outcome = match (error, bundle.map(|open| open.bundle())) {
-            (ResidentError::Send(error), _) => return self.on_send_failed(&error, service, reactor),
-            (_, None) => return self.on_broken(service, reactor),
-            (ResidentError::Damaged(reason), Some(bundle)) => {
-                let path = bundle.key().path.as_str();
-                tracing::warn!(path, ?reason, "a file in memory was changed; the response is aborted");
-                service.store.report_corrupt(bundle, reason);
-                Outcome::AbortedCorrupt
-            }
-            (ResidentError::Failed(error), Some(bundle)) => {
-                tracing::warn!(path = bundle.key().path.as_str(), %error, "a block in memory could not be sent");
-                service.store.report_read_error(bundle, &error);
-                Outcome::AbortedReadError
-            }
-        };
-        self.abort(outcome, CloseCause::ContentFailed, reactor, service);
+/// Tells the store of a file that cannot be whole any more. Of any other, nothing is known to be wrong: what is read of it from
+/// now on is compared with its checksums.
+fn report(bundle: &Arc<Bundle>, damage: Damage, service: &Service) {
+    let path = bundle.key().path.as_str();
+    tracing::warn!(path, %damage, "a file is not sent from memory any more");
+    if damage == Damage::CutShort {
+        service.store.report_corrupt(bundle, QuarantineReason::Truncated);
     }
 }
 
 impl Exchange {
-    /// Whether the block at `offset` of the bundle's file is in memory. Tells the tier that it was asked for, once in a row.
-    pub(super) fn looks_at_block(&mut self, offset: u64, reactor: &mut Reactor, service: &Service) -> bool {
+    /// Whether what is to be read next is in memory.
+    pub(super) fn is_next_resident(&mut self, service: &Service) -> bool {
         let (Some(residency), Some(open)) = (&service.residency, &self.bundle) else { return false };
-        let key = BlockKey::at(open.bundle(), offset);
-        let is_resident = residency.has(key);
-        if self.is_viewer && self.sampled != Some(key) {
-            self.sampled = Some(key);
-            if !reactor.samples.push(Sample::new(open.bundle(), offset, is_resident)) {
-                service.stats.sample_dropped();
-            }
-        }
-        is_resident
+        let next = self.body.next_range();
+        next.is_some_and(|range| residency.has(BlockKey::at(open.bundle(), range.start)))
     }
+}
+
+/// The head, if it is not sent, and of the body what the socket takes.
+fn send_head_and_file(
+    socket: BorrowedFd<'_>,
+    head: &[u8],
+    block: &Block,
+    range: ByteRange,
+) -> Result<Sent, ResidentError> {
+    if head.is_empty() {
+        return send_file(socket, block, range);
+    }
+    let of_head = send_head(socket, head)?;
+    if of_head.taken_bytes < head.len() {
+        return Ok(of_head);
+    }
+    // What is wrong with the file shows itself again, when it is alone.
+    Ok(send_file(socket, block, range).map_or(of_head, |of_file| Sent {
+        taken_bytes: of_head.taken_bytes + of_file.taken_bytes,
+        wire_bytes: of_head.wire_bytes + of_file.wire_bytes,
+        blocked: of_file.blocked,
+    }))
 }
 
 /// The head of a response whose body follows at once.
@@ -129,20 +154,40 @@ fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> Result<Sent, ResidentError>
     }
 }
 
-/// From locked pages, which are there: no disk is waited for. `sendfile` takes what the file has now, locked or not, so the
-/// file is looked at first: whoever writes to it or cuts it is noticed before the bytes leave.
+/// From locked pages, which are there: no disk is waited for. `sendfile` takes what the file has now, locked or not.
 fn send_file(socket: BorrowedFd<'_>, block: &Block, range: ByteRange) -> Result<Sent, ResidentError> {
-    if let Some(reason) = block.damage() {
-        return Err(ResidentError::Damaged(reason));
-    }
     let (mut offset, length) = (range.start, range.len() as usize);
     match sendfile(socket, block.file(), Some(&mut offset), length) {
-        Ok(0) => Err(ResidentError::Damaged(QuarantineReason::Truncated)),
+        Ok(0) => {
+            block.mark_broken();
+            Err(ResidentError::Unsent(block.damage().unwrap_or(Damage::Failed)))
+        }
         Ok(sent) => Ok(Sent { taken_bytes: sent, wire_bytes: sent as u64, blocked: sent < length }),
         Err(Errno::AGAIN) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: true }),
         Err(Errno::INTR) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
         Err(error) if is_of_the_network(error) => Err(ResidentError::Send(error.into())),
-        Err(error) => Err(ResidentError::Failed(error.into())),
+        // The memory's, the file system's, or ours.
+        Err(error) => {
+            tracing::warn!(%error, "a block in memory could not be sent");
+            block.mark_broken();
+            Err(ResidentError::Unsent(block.damage().unwrap_or(Damage::Failed)))
+        }
+    }
+}
+
+/// What was made of the mapping leaves only if the mapping was intact still: `send` asks that.
+fn send_sealed(
+    block: &Block,
+    range: ByteRange,
+    send: impl FnOnce(&[u8]) -> io::Result<Sent>,
+) -> Result<Sent, ResidentError> {
+    let mut sent = None;
+    // Whether it was broken since is for the next send.
+    let _ = block.read(range, |bytes| sent = Some(send(bytes)));
+    match sent {
+        Some(Ok(sent)) => Ok(sent),
+        Some(Err(error)) => Err(block.damage().map_or(ResidentError::Send(error), ResidentError::Sealed)),
+        None => Err(ResidentError::Unsent(Damage::Failed)),
     }
 }
 
@@ -160,7 +205,5 @@ const fn is_of_the_network(error: Errno) -> bool {
             | Errno::NETRESET
             | Errno::NOTCONN
             | Errno::PERM
-            | Errno::NOBUFS
-            | Errno::NOMEM
     )
 }

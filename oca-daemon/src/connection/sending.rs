@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::{Connection, State, Step};
 use crate::body::SendSlices;
-use crate::limits::{PIECE_CHUNKS_MAX, TURN_BYTES_MAX};
+use crate::limits::{PIECE_CHUNKS_MAX, RESIDENT_UNSENT_BYTES, TIER_WAIT_MAX, TURN_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
+use crate::socket_options::set_notsent_lowat;
 use crate::stats::CloseCause;
 use crate::transport::Sent;
 
@@ -43,16 +44,22 @@ impl Connection {
                 return Step::Wait;
             }
             self.state = State::AwaitingDisk;
-            self.set_deadline(service.timeouts.disk, reactor, service);
+            let awaits_block = self.exchange.as_ref().is_some_and(|exchange| exchange.awaits_block());
+            let disk = service.timeouts.disk;
+            let patience = if awaits_block { TIER_WAIT_MAX.min(disk) } else { disk };
+            self.set_deadline(patience, reactor, service);
             return Step::Wait;
         }
 
+        exchange.complete_head(self.socket.as_fd(), service);
         if self.turn_bytes >= TURN_BYTES_MAX {
             return self.yield_turn(reactor, service);
         }
         if let Some(range) = exchange.body.resident() {
             return self.send_resident(range, reactor, service);
         }
+        self.let_socket_hold_pages(false, service);
+        let Some(exchange) = &mut self.exchange else { return Step::Wait };
         let mut slices = SendSlices::new();
         let unsent_head = &exchange.head[exchange.head_sent_bytes..];
         if !unsent_head.is_empty() {
@@ -129,6 +136,9 @@ impl Connection {
     /// The transport has taken bytes of the response.
     pub(super) fn on_sent(&mut self, sent: Sent, reactor: &mut Reactor, service: &Service) -> Step {
         service.stats.sent(sent.wire_bytes);
+        if let Some(layer) = self.transport.record_layer() {
+            service.stats.sent_over_tls(layer, sent.wire_bytes);
+        }
         self.note_sent(sent.taken_bytes, reactor);
         self.state = if self.head_is_sent() { State::SendingBody } else { State::SendingHead };
         if sent.blocked { self.await_room(sent.wire_bytes > 0, reactor, service) } else { self.keep_pace() }
@@ -142,15 +152,26 @@ impl Connection {
     }
 
     fn note_sent(&mut self, sent_bytes: usize, reactor: &mut Reactor) {
-        self.turn_bytes += sent_bytes as u64;
         let Some(exchange) = &mut self.exchange else { return };
         if sent_bytes > 0 && exchange.record.first_byte.is_none() {
             exchange.record.first_byte = Some(exchange.began.elapsed());
         }
         let of_head = sent_bytes.min(exchange.head.len() - exchange.head_sent_bytes);
         exchange.head_sent_bytes += of_head;
+        self.turn_bytes += (sent_bytes - of_head) as u64;
         exchange.record.body_bytes += (sent_bytes - of_head) as u64;
         exchange.body.advance(sent_bytes - of_head, &mut reactor.reads.buffers);
+    }
+
+    /// Whether the socket may hold much unsent: pages of the RAM tier, sent without a copy, cost it nothing, and each waking costs
+    /// processor time. What is copied into it waits in the kernel's memory, and is better kept short.
+    pub(super) fn let_socket_hold_pages(&mut self, holds_pages: bool, service: &Service) {
+        if self.holds_pages != holds_pages {
+            self.holds_pages = holds_pages;
+            let bytes = if holds_pages { RESIDENT_UNSENT_BYTES } else { service.notsent_lowat_bytes };
+            // Refused, it goes on with what it had.
+            let _ = set_notsent_lowat(&self.socket, bytes);
+        }
     }
 
     fn head_is_sent(&self) -> bool {

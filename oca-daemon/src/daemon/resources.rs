@@ -1,30 +1,48 @@
-//! What the process takes of the host at start: descriptors, and memory for the RAM tier.
+//! What the process takes of the host at start: descriptors, memory for the RAM tier, and the kernel for TLS.
 
-use control_client::config::{Config, RamTier};
+use control_client::config::{Config, RamTier, TlsConfig, TlsKernel};
 use control_client::units::ByteCount;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{OS_ERROR, StartError};
 use crate::appliance::Appliance;
+use crate::health::MemoryWatch;
 use crate::tier::{Budget, HostLimits, SampleSender, Tier};
+use crate::tls::kernel::KernelTls;
 
 /// Starts the RAM tier with what the host allows of what is configured.
-pub(super) fn start_tier(
-    appliance: &Appliance,
-    worker_count: usize,
-    files_max: u64,
-) -> Result<Vec<SampleSender>, StartError> {
+pub(super) fn start_tier(appliance: &Appliance, files_max: u64) -> Result<Vec<SampleSender>, StartError> {
     let config = &appliance.config;
-    let limits = HostLimits::read(config, worker_count, files_max);
+    let workers = &appliance.workers;
+    let limits = HostLimits::read(config, workers.len(), files_max);
     let budget = Budget::new(config.serve.ram_tier, &limits);
     tracing::info!(bytes = %ByteCount::new(budget.bytes), files = budget.files_max, "RAM tier");
     if let Some(cut) = budget.cut {
         tracing::warn!(bytes = %ByteCount::new(budget.bytes), "the RAM tier is smaller than it was to be: {cut}");
     }
-    let (tier, senders) = Tier::start(&appliance.store, config.store.volumes.len(), worker_count, budget)
-        .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
+    let (tier, senders) =
+        Tier::start(&appliance.store, config.store.volumes.len(), workers, budget, MemoryWatch::new())
+            .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
     appliance.set_tier(tier);
     Ok(senders)
+}
+
+/// The kernel, where it may seal what is sent over TLS, and can. Where it cannot, the daemon does: nothing is wrong with that.
+pub(super) fn probe_kernel_tls(config: &TlsConfig) -> Option<KernelTls> {
+    if config.kernel == TlsKernel::Off {
+        return None;
+    }
+    match KernelTls::probe() {
+        Ok(kernel) => {
+            let (suites, can_rekey) = (kernel.suite_count(), kernel.can_rekey());
+            tracing::info!(suites, can_rekey, "the kernel seals what is sent over TLS");
+            Some(kernel)
+        }
+        Err(reason) => {
+            tracing::info!(%reason, "the daemon seals what is sent over TLS");
+            None
+        }
+    }
 }
 
 /// Raises the soft limit to the hard one, and lowers `serve.connections` to what it can hold, so that clients

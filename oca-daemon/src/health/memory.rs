@@ -14,15 +14,28 @@ use super::process::bytes_after;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 
+impl Default for MemoryWatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Where to look, found once: a process does not change its group while it runs under systemd.
-pub(crate) struct MemoryWatch {
+pub struct MemoryWatch {
     groups: Vec<PathBuf>,
 }
 
 impl MemoryWatch {
-    pub(crate) fn new() -> Self {
+    /// Of the machine, and of the groups that this process belongs to.
+    pub fn new() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         MemoryWatch { groups: groups_of(&own) }
+    }
+
+    /// Of a group of this directory, for a test that plays the kernel.
+    #[cfg(test)]
+    pub(crate) fn of_group(group: &Path) -> Self {
+        MemoryWatch { groups: vec![group.to_owned()] }
     }
 
     /// Bytes that may still be taken. `u64::MAX` where nothing can be read: a missing figure must not turn a

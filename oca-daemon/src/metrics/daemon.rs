@@ -26,6 +26,15 @@ pub(super) const ROWS: &[Metric] = &[
         read: |scrape, samples| samples.one(scrape.totals.buffer_waits),
     },
     Metric {
+        name: "oca_tls_sealed_bytes",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Memory for TLS records that are sealed and wait for room in their sockets.",
+        action: "Above 64 MiB for each worker less is sealed at a time: very many clients stop reading, or the kernel is short \
+            of memory for sockets (net.ipv4.tcp_mem).",
+        read: |scrape, samples| samples.one(scrape.totals.sealed_bytes),
+    },
+    Metric {
         name: "oca_access_log_records_total",
         kind: Kind::Counter,
         labels: &["fate"],

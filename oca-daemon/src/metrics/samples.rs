@@ -9,9 +9,11 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric};
 use super::Kind;
 use crate::access_log::LogTotals;
 use crate::appliance::{Appliance, Judged};
+use crate::media::PaceCause;
+use crate::media::cmcd::Ignored;
 use crate::outcome::Outcome;
 use crate::stats::{AcceptPause, BOUNDS_MICROS, CloseCause, HistogramTotal, ReadEnd, Totals, VolumeTotals};
-use crate::tier::{LoadEnd, Refusal, Tier, TierTotals};
+use crate::tier::{Departure, LoadEnd, Refusal, Tier, TierTotals};
 
 /// Everything that a scrape reads, gathered once.
 pub(super) struct Scrape<'a> {
@@ -51,6 +53,26 @@ impl<'a> Scrape<'a> {
     /// The workers' reads of each volume.
     pub(super) fn reads(&self) -> impl Iterator<Item = (&str, &VolumeTotals)> {
         self.volumes.iter().map(|volume| volume.number.as_str()).zip(&self.totals.volumes)
+    }
+}
+
+/// What the numbers of a histogram are.
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    Microseconds,
+    Milliseconds,
+    /// Thousands of bits per second.
+    Kilobits,
+}
+
+impl Unit {
+    /// In Prometheus's base unit: seconds, bits per second.
+    fn in_base(self, value: u64) -> f64 {
+        match self {
+            Self::Microseconds => float(value) / 1e6,
+            Self::Milliseconds => float(value) / 1e3,
+            Self::Kilobits => float(value) * 1e3,
+        }
     }
 }
 
@@ -98,18 +120,23 @@ impl Samples {
 
     /// A histogram of seconds.
     pub(super) fn histogram(&mut self, labels: &[&str], total: &HistogramTotal) {
+        self.histogram_in(Unit::Microseconds, labels, total);
+    }
+
+    /// The same, whose numbers are in that unit.
+    pub(super) fn histogram_in(&mut self, unit: Unit, labels: &[&str], total: &HistogramTotal) {
         let mut cumulated = 0;
         let buckets = BOUNDS_MICROS.iter().zip(&total.buckets).map(|(&bound, &count)| {
             cumulated += count;
             let mut bucket = Bucket::default();
-            bucket.set_upper_bound(float(bound) / 1e6);
+            bucket.set_upper_bound(unit.in_base(bound));
             bucket.set_cumulative_count(cumulated);
             bucket
         });
         let mut histogram = Histogram::default();
         histogram.set_bucket(buckets.collect());
         histogram.set_sample_count(total.count());
-        histogram.set_sample_sum(float(total.sum_micros) / 1e6);
+        histogram.set_sample_sum(unit.in_base(total.sum_micros));
         let mut metric = self.labelled(labels);
         metric.set_histogram(histogram);
         self.metrics.push(metric);
@@ -141,10 +168,16 @@ pub(super) fn append_label_values(text: &mut String) {
     append_values(text, "cause", "oca_accept_pauses_total", &pauses);
     let ends: Vec<_> = ReadEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
     append_values(text, "end", "oca_volume_reads_total", &ends);
+    let ignored: Vec<_> = Ignored::ALL.iter().map(|reason| (reason.as_str(), reason.help())).collect();
+    append_values(text, "reason", "oca_cmcd_ignored_values_total", &ignored);
+    let paces: Vec<_> = PaceCause::ALL.iter().map(|cause| (cause.as_str(), cause.help())).collect();
+    append_values(text, "cause", "oca_paced_responses_total", &paces);
     let loads: Vec<_> = LoadEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
     append_values(text, "end", "oca_ram_tier_loads_total", &loads);
     let refusals: Vec<_> = Refusal::ALL.iter().map(|refusal| (refusal.as_str(), refusal.help())).collect();
     append_values(text, "reason", "oca_ram_tier_refusals_total", &refusals);
+    let departures: Vec<_> = Departure::ALL.iter().map(|cause| (cause.as_str(), cause.help())).collect();
+    append_values(text, "cause", "oca_ram_tier_departures_total", &departures);
 }
 
 fn append_values(text: &mut String, label: &str, metric: &str, values: &[(&str, &str)]) {

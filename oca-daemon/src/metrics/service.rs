@@ -8,7 +8,7 @@ use control_client::health::Verdict;
 use super::{Kind, Metric};
 use crate::outcome::Outcome;
 use crate::readiness;
-use crate::stats::{AcceptPause, CloseCause, TlsVersion, Transport, monotonic_millis};
+use crate::stats::{AcceptPause, CloseCause, RecordLayer, TlsVersion, Transport, monotonic_millis};
 
 pub(super) const ROWS: &[Metric] = &[
     // ---- is it well ----
@@ -206,6 +206,25 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Those of them that resumed a session.",
         action: "A falling share costs processor time: see whether the log warns of tls.ticket_keys.",
         read: |scrape, samples| samples.one(scrape.totals.handshakes_resumed),
+    },
+    Metric {
+        name: "oca_tls_connections_total",
+        kind: Kind::Counter,
+        labels: &["record_layer"],
+        help: "TLS connections with a request, by who seals what is sent: kernel, user (the daemon), or refused (the \
+            daemon, because the kernel would not).",
+        action: "user, where tls.kernel is \"auto\" and the module tls was to be loaded: `modprobe tls`, and restart \
+            the daemon. refused rises: see whether the kernel is short of memory.",
+        read: |scrape, samples| samples.put_each(RecordLayer::words(), &scrape.totals.record_layers),
+    },
+    Metric {
+        name: "oca_tls_sent_bytes_total",
+        kind: Kind::Counter,
+        labels: &["record_layer"],
+        help: "Bytes of responses over TLS that the kernel took, by who seals: as records from the daemon, as they \
+            are where the kernel makes records of them.",
+        action: "Its rate is what each of them carries.",
+        read: |scrape, samples| samples.put_each(RecordLayer::words(), &scrape.totals.record_layer_bytes),
     },
     Metric {
         name: "oca_certificate_expiry_timestamp_seconds",

@@ -60,8 +60,8 @@ pub(super) const ROWS: &[Metric] = &[
         name: "oca_ram_tier_departures_total",
         kind: Kind::Counter,
         labels: &["cause"],
-        help: "Blocks that left memory: displaced (others are asked for more), bundle_left (retired, purged, quarantined, volume isolated).",
-        action: "Nothing; for the long run.",
+        help: "Blocks that left memory, by cause; bundle_left: retired, purged, quarantined, volume isolated.",
+        action: "displaced, bundle_left: nothing. files, memory, file_broken: the table below says what to do, and the log which file.",
         read: |scrape, samples| samples.put_each(Departure::words(), &scrape.tier.departures),
     },
     Metric {

@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::line::is_token_byte;
 use super::{Cause, Framing, Persistence, Version, host};
 use crate::limits;
+use crate::media::cmcd::Lines;
 
 /// The fields that serving looks at. Values are as sent, without the spaces around them.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +31,12 @@ pub struct Fields<'a> {
     pub has_origin: bool,
     /// User-Agent is that of a fill agent: another appliance asks, and no viewer.
     pub is_fill: bool,
+    /// Want-Content-Digest (RFC 9530 §4), as far as it is about SHA-256.
+    pub want_content_digest: Want,
+    /// Want-Repr-Digest, likewise.
+    pub want_repr_digest: Want,
+    /// CMCD-Object, -Request, -Session and -Status (CTA-5004), whichever was sent.
+    pub cmcd: Lines<'a>,
     /// Access-Control-Request-Method was sent: with Origin and OPTIONS, a CORS preflight.
     pub has_requested_method: bool,
 }
@@ -44,6 +51,18 @@ pub enum Single<'a> {
     One(&'a [u8]),
     /// Sent on several lines: no value can be trusted.
     Several,
+}
+
+/// What a client says of one digest algorithm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// Nothing.
+    #[default]
+    Unsaid,
+    /// It wants it.
+    Wanted,
+    /// It says that it does not.
+    Unwanted,
 }
 
 /// What a field section says.
@@ -96,13 +115,24 @@ impl<'a> Collected<'a> {
             8 if is("if-range") => fields.if_range.add(value),
             10 if is("user-agent") => fields.is_fill = value.starts_with(FILL_AGENT_PREFIX.as_bytes()),
             10 if is("connection") => self.add_connection_options(value),
+            11 if is("cmcd-object") || is("cmcd-status") => self.add_cmcd(value),
+            12 if is("cmcd-request") || is("cmcd-session") => self.add_cmcd(value),
             13 if is("if-none-match") => fields.if_none_match.push(value),
             14 if is("content-length") => self.content_length.add(value),
+            16 if is("want-repr-digest") => fields.want_repr_digest = Want::of(value),
             17 if is("if-modified-since") => fields.if_modified_since.add(value),
             17 if is("transfer-encoding") => self.transfer_coding.add(value),
+            19 if is("want-content-digest") => fields.want_content_digest = Want::of(value),
             19 if is("if-unmodified-since") => fields.if_unmodified_since.add(value),
             29 if is("access-control-request-method") => fields.has_requested_method = true,
             _ => {}
+        }
+    }
+
+    /// One line of each is what players send; repeated ones beyond that are not looked at.
+    fn add_cmcd(&mut self, value: &'a [u8]) {
+        if self.fields.cmcd.len() < CMCD_LINES_MAX {
+            self.fields.cmcd.push(value);
         }
     }
 
@@ -181,6 +211,19 @@ impl<'a> Single<'a> {
     }
 }
 
+impl Want {
+    /// Reads a dictionary of algorithms and weights from 0, "not acceptable", to 10 (RFC 9530 §4). What is no weight is not looked
+    /// at, since all of it is a wish.
+    fn of(value: &[u8]) -> Self {
+        let is_sha256 = |member: &&[u8]| member.starts_with(b"sha-256=");
+        match list_members(value).filter(is_sha256).last().map(|member| &member[b"sha-256=".len()..]) {
+            Some(b"0") => Self::Unwanted,
+            Some(b"1" | b"2" | b"3" | b"4" | b"5" | b"6" | b"7" | b"8" | b"9" | b"10") => Self::Wanted,
+            _ => Self::Unsaid,
+        }
+    }
+}
+
 impl TransferCoding {
     fn add(&mut self, value: &[u8]) {
         self.is_sent = true;
@@ -216,6 +259,9 @@ fn parse_length(value: &[u8]) -> Option<u64> {
         Some(length.saturating_mul(10).saturating_add(digit))
     })
 }
+
+/// Lines of CMCD: one of each of its fields.
+const CMCD_LINES_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -339,6 +385,36 @@ mod tests {
         assert_eq!(collected.fields.if_none_match.as_slice(), [b"\"a\"", b"\"b\""]);
         assert_eq!(collected.fields.if_range, Single::Several);
         assert_eq!(collected.fields.if_modified_since, Single::Absent);
+    }
+
+    #[test]
+    fn a_digest_is_wanted_by_a_weight_and_unwanted_by_zero() {
+        for (value, expected) in [
+            ("sha-256=10", Want::Wanted),
+            ("sha-512=3, sha-256=1", Want::Wanted),
+            ("sha-256=1, sha-256=0", Want::Unwanted),
+            ("sha-256=0", Want::Unwanted),
+            ("sha-512=10", Want::Unsaid),
+            ("sha-256", Want::Unsaid),
+            ("sha-256=11", Want::Unsaid),
+            ("sha-256=\"1\"", Want::Unsaid),
+            ("", Want::Unsaid),
+        ] {
+            let collected = collected(&format!("want-repr-digest: {value}\nWANT-CONTENT-DIGEST: {value}"));
+            let fields = &collected.fields;
+            assert_eq!(
+                (fields.want_repr_digest, fields.want_content_digest),
+                (expected, expected),
+                "{value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_four_fields_of_cmcd_are_kept_and_no_more_lines_than_four() {
+        let collected =
+            collected("CMCD-Object: a\ncmcd-request: b\nCMCD-SESSION: c\nCmcd-Status: d\nCMCD-Status: e");
+        assert_eq!(collected.fields.cmcd.as_slice(), [b"a", b"b", b"c", b"d"]);
     }
 
     #[test]

@@ -8,11 +8,20 @@ use super::cache_control::is_immutable;
 /// The operator's choices, as the lines that go on the wire.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    immutable_line: Box<[u8]>,
-    mutable_line: Box<[u8]>,
+    immutable: ObjectLines,
+    mutable: ObjectLines,
     retry_after_line: Box<[u8]>,
     cors_lines: Box<[u8]>,
     preflight_lines: Box<[u8]>,
+}
+
+/// What is said of every object of a kind.
+#[derive(Clone, Debug)]
+struct ObjectLines {
+    /// With its bytes, or as if with them.
+    found: Box<[u8]>,
+    /// Where the client's copy is right.
+    not_modified: Box<[u8]>,
 }
 
 /// Why a [`Policy`] cannot be.
@@ -23,22 +32,25 @@ pub enum PolicyError {
 }
 
 /// What a page may read besides the fields that the Fetch standard always shows.
-const EXPOSED: &str = "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Retry-After, Server";
+const EXPOSED: &str = "Accept-Ranges, Cache-Status, CMSD-Dynamic, Content-Digest, Content-Length, Content-Range, Date, ETag, \
+    Repr-Digest, Retry-After, Server, Server-Timing";
 
 /// What a page may send. `*` would do for browsers; televisions of 2017 do not know it, so that the fields of
-/// players are named: conditions, ranges, and CMCD (CTA-5004).
+/// players are named: conditions, ranges, digests (RFC 9530), and CMCD (CTA-5004).
 const ALLOWED_FIELDS: &str = "*, Accept, Cache-Control, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, \
-    If-Unmodified-Since, Range, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status";
+    If-Unmodified-Since, Range, Want-Content-Digest, Want-Repr-Digest, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status";
 
 /// How long a browser may remember a preflight: a day, which browsers shorten as they like.
 const PREFLIGHT_SECONDS: u32 = 86_400;
 
 impl Policy {
-    /// From the configuration: `serve.allow_origin`, `segment_max_age`, `playlist_max_age`, `retry_after`.
+    /// `cache_name` is the appliance's, for Cache-Status; the rest is from the configuration: `serve.allow_origin`,
+    /// `segment_max_age`, `playlist_max_age`, `retry_after`.
     ///
     /// # Errors
     /// Where `allow_origin` is not empty, `*` or one origin such as `https://player.example`.
     pub fn new(
+        cache_name: &str,
         allow_origin: &str,
         segment_max_age: Duration,
         playlist_max_age: Duration,
@@ -51,25 +63,44 @@ impl Policy {
         // Rounded up: who comes back a moment early is refused again.
         let retry_seconds = retry_after.as_millis().div_ceil(1000);
         let cors = format!("Access-Control-Allow-Origin: {allow_origin}\r\n");
-        let exposed = format!("{cors}Access-Control-Expose-Headers: {EXPOSED}\r\n");
+        let exposed = format!(
+            "{cors}Access-Control-Expose-Headers: {EXPOSED}\r\nTiming-Allow-Origin: {allow_origin}\r\n"
+        );
         let preflight = format!(
             "{cors}Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Headers: {ALLOWED_FIELDS}\r\n\
              Access-Control-Max-Age: {PREFLIGHT_SECONDS}\r\n"
         );
         let lines = |text: String| text.into_bytes().into_boxed_slice();
-        let unless_silent = |text: String| lines(if allow_origin.is_empty() { String::new() } else { text });
+        let unless_silent = |text: String| if allow_origin.is_empty() { String::new() } else { text };
+        let exposed = unless_silent(exposed);
+        let hit = format!("Cache-Status: {};hit\r\n", structured_name(cache_name));
+        let of_object = |cache_control: String| {
+            let not_modified = format!("Cache-Control: {cache_control}\r\n{hit}{exposed}");
+            let found = format!("Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n{not_modified}");
+            ObjectLines { found: lines(found), not_modified: lines(not_modified) }
+        };
         Ok(Self {
-            immutable_line: lines(format!("Cache-Control: public, max-age={segment}, immutable\r\n")),
-            mutable_line: lines(format!("Cache-Control: public, max-age={playlist}\r\n")),
+            immutable: of_object(format!("public, max-age={segment}, immutable")),
+            mutable: of_object(format!("public, max-age={playlist}")),
             retry_after_line: lines(format!("Retry-After: {retry_seconds}\r\n")),
-            cors_lines: unless_silent(exposed),
-            preflight_lines: unless_silent(preflight),
+            cors_lines: lines(exposed),
+            preflight_lines: lines(unless_silent(preflight)),
         })
     }
 
-    /// Cache-Control for an object of that type.
-    pub(super) fn cache_control_line(&self, media_type: &str) -> &[u8] {
-        if is_immutable(media_type) { &self.immutable_line } else { &self.mutable_line }
+    /// What a 200 or 206 says of any object of that type: that it has ranges, how long it is fresh, where it came from, and who
+    /// may read it.
+    pub(super) fn found_lines(&self, media_type: &str) -> &[u8] {
+        &self.object_lines(media_type).found
+    }
+
+    /// What a 304 says.
+    pub(super) fn not_modified_lines(&self, media_type: &str) -> &[u8] {
+        &self.object_lines(media_type).not_modified
+    }
+
+    fn object_lines(&self, media_type: &str) -> &ObjectLines {
+        if is_immutable(media_type) { &self.immutable } else { &self.mutable }
     }
 
     /// Retry-After of a 503.
@@ -86,6 +117,13 @@ impl Policy {
     pub(super) fn preflight_lines(&self) -> &[u8] {
         &self.preflight_lines
     }
+}
+
+/// A cache's name as Cache-Status wants it (RFC 9211 §2): a token of structured fields where it is one, else a string.
+fn structured_name(name: &str) -> String {
+    let is_token = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_token { name.to_owned() } else { format!("{name:?}") }
 }
 
 impl fmt::Display for PolicyError {
@@ -107,6 +145,7 @@ mod tests {
 
     fn policy(allow_origin: &str) -> Result<Policy, PolicyError> {
         Policy::new(
+            "oca-17",
             allow_origin,
             Duration::from_secs(31_536_000),
             Duration::from_secs(60),
@@ -117,14 +156,14 @@ mod tests {
     #[test]
     fn segments_are_immutable_and_playlists_short_lived() {
         let policy = policy("*").unwrap();
-        assert_eq!(
-            policy.cache_control_line("video/mp4"),
-            b"Cache-Control: public, max-age=31536000, immutable\r\n"
-        );
-        assert_eq!(
-            policy.cache_control_line("application/dash+xml"),
-            b"Cache-Control: public, max-age=60\r\n"
-        );
+        let says = |lines: &[u8], line: &str| String::from_utf8_lossy(lines).contains(&format!("{line}\r\n"));
+        for (media_type, line) in [
+            ("video/mp4", "Cache-Control: public, max-age=31536000, immutable"),
+            ("application/dash+xml", "Cache-Control: public, max-age=60"),
+        ] {
+            assert!(says(policy.found_lines(media_type), line), "{media_type}");
+            assert!(says(policy.not_modified_lines(media_type), line), "{media_type}");
+        }
         assert_eq!(policy.retry_after_line(), b"Retry-After: 5\r\n");
     }
 
@@ -137,9 +176,19 @@ mod tests {
     #[test]
     fn one_origin_is_named_and_anything_that_is_not_one_is_refused() {
         let lines = policy("https://player.example").unwrap();
+        assert!(lines.cors_lines().ends_with(b"\r\nTiming-Allow-Origin: https://player.example\r\n"));
         assert!(lines.cors_lines().starts_with(b"Access-Control-Allow-Origin: https://player.example\r\n"));
         for wrong in ["*, a", "a b", "a\r\nX: y", "é"] {
             assert!(policy(wrong).unwrap_err().to_string().contains("serve.allow_origin"), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_a_token_where_it_can_be_one_and_else_a_string() {
+        assert_eq!(
+            (structured_name("oca-17"), structured_name("17-oca")),
+            ("oca-17".into(), "\"17-oca\"".into())
+        );
+        assert!(policy("").unwrap().found_lines("video/mp4").ends_with(b"\r\nCache-Status: oca-17;hit\r\n"));
     }
 }

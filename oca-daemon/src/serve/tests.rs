@@ -11,7 +11,7 @@ const NOW: u64 = 1_700_000_000;
 const TAG: &str = "\"000102030405060708090a0b0c0d0e0f\"";
 
 fn policy() -> Policy {
-    Policy::new("*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))
+    Policy::new("oca", "*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))
         .unwrap()
 }
 
@@ -67,8 +67,10 @@ fn an_object_is_sent_whole_with_all_that_is_known_of_it() {
         "HTTP/1.1 200 OK\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nServer: oca\r\nContent-Type: video/mp4\r\n\
          ETag: \"000102030405060708090a0b0c0d0e0f\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n\
-         Cache-Control: public, max-age=31536000, immutable\r\nAccess-Control-Allow-Origin: *\r\n\
-         Access-Control-Expose-Headers: Accept-Ranges, Content-Length, Content-Range, Date, ETag, Retry-After, Server\r\n\
+         Cache-Control: public, max-age=31536000, immutable\r\nCache-Status: oca;hit\r\n\
+         Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Cache-Status, CMSD-Dynamic, \
+         Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, Server, Server-Timing\r\n\
+         Timing-Allow-Origin: *\r\nRepr-Digest: sha-256=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=:\r\n\
          Content-Length: 1000\r\n\r\n"
     );
     assert_eq!(file_parts(&response), [(4096, 5096)]);
@@ -89,6 +91,47 @@ fn head_has_the_head_of_get_exactly() {
         assert_eq!(of_head.body, Body::Empty, "{lines:?}");
     }
     assert_eq!(answered("HEAD /a HTTP/1.1").outcome, Outcome::Head);
+}
+
+#[test]
+fn the_digest_of_the_object_is_told_with_a_part_of_it_too_and_that_of_the_content_only_with_the_whole() {
+    let digest = "Digest: sha-256=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=:";
+    let (repr, content) = (format!("\r\nRepr-{digest}\r\n"), format!("\r\nContent-{digest}\r\n"));
+    for (lines, has_repr, has_content) in [
+        ("GET /a HTTP/1.1", true, false),
+        ("GET /a HTTP/1.1\r\nWant-Content-Digest: sha-256=5", true, true),
+        ("GET /a HTTP/1.1\r\nWant-Repr-Digest: sha-256=0", false, false),
+        ("GET /a HTTP/1.1\r\nWant-Repr-Digest: sha-256=0\r\nWant-Content-Digest: sha-256=1", false, true),
+        ("GET /a HTTP/1.1\r\nRange: bytes=0-9\r\nWant-Content-Digest: sha-256=5", true, false),
+        ("GET /a HTTP/1.1\r\nRange: bytes=0-0,9-9\r\nWant-Content-Digest: sha-256=5", true, false),
+        ("HEAD /a HTTP/1.1\r\nWant-Content-Digest: sha-256=5", true, false),
+        ("GET /a HTTP/1.1\r\nIf-None-Match: *\r\nWant-Content-Digest: sha-256=5", false, false),
+        ("GET /a HTTP/1.1\r\nIf-Match: \"other\"\r\nWant-Content-Digest: sha-256=5", false, false),
+        ("GET /a HTTP/1.1\r\nRange: bytes=1000-", false, false),
+    ] {
+        let head = head(&answered(lines));
+        assert_eq!(
+            (head.contains(&repr), head.contains(&content)),
+            (has_repr, has_content),
+            "{lines:?}: {head}"
+        );
+    }
+}
+
+#[test]
+fn what_is_answered_from_the_store_is_a_hit_and_nothing_else_is() {
+    for (lines, is_hit) in [
+        ("GET /a HTTP/1.1", true),
+        ("HEAD /a HTTP/1.1", true),
+        ("GET /a HTTP/1.1\r\nRange: bytes=0-9", true),
+        ("GET /a HTTP/1.1\r\nIf-None-Match: *", true),
+        ("GET /a HTTP/1.1\r\nIf-Match: \"other\"", false),
+        ("GET /a HTTP/1.1\r\nRange: bytes=1000-", false),
+    ] {
+        assert_eq!(head(&answered(lines)).contains("\r\nCache-Status: oca;hit\r\n"), is_hit, "{lines:?}");
+    }
+    let text = "GET /absent HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(!head(&absent(&request(text), &policy())).contains("\r\nCache-Status:"));
 }
 
 #[test]
@@ -178,8 +221,9 @@ fn not_modified_says_what_a_cache_updates_and_has_no_length() {
         head(&answered("GET /a HTTP/1.1\r\nIf-None-Match: *")),
         "HTTP/1.1 304 Not Modified\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nServer: oca\r\n\
          ETag: \"000102030405060708090a0b0c0d0e0f\"\r\nCache-Control: public, max-age=31536000, immutable\r\n\
-         Access-Control-Allow-Origin: *\r\n\
-         Access-Control-Expose-Headers: Accept-Ranges, Content-Length, Content-Range, Date, ETag, Retry-After, Server\r\n\r\n"
+         Cache-Status: oca;hit\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Cache-Status, \
+         CMSD-Dynamic, Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, Server, Server-Timing\r\n\
+         Timing-Allow-Origin: *\r\n\r\n"
     );
 }
 

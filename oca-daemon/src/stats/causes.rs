@@ -53,6 +53,15 @@ causes! {
 }
 
 causes! {
+    /// Who seals what is sent over a TLS connection.
+    RecordLayer {
+        Kernel = "kernel": "The kernel: what is in memory goes by sendfile.",
+        User = "user": "The daemon.",
+        Refused = "refused": "The daemon, because the kernel, which can, would not.",
+    }
+}
+
+causes! {
     /// Why a connection ended.
     CloseCause {
         PeerClosed = "peer_closed": "The client closed it between two requests.",

@@ -1,6 +1,10 @@
 //! The sum over all workers, taken at scrape.
 
-use super::{AcceptPause, CloseCause, Counter, HistogramTotal, ReadEnd, TlsVersion, Transport, WorkerStats};
+use super::{
+    AcceptPause, CloseCause, Counter, HistogramTotal, ReadEnd, RecordLayer, TlsVersion, Transport,
+    WorkerStats,
+};
+use crate::media::PlayerTotals;
 use crate::outcome::Outcome;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -16,6 +20,10 @@ pub struct Totals {
     pub handshakes: [u64; TlsVersion::COUNT],
     /// Handshakes that resumed a session.
     pub handshakes_resumed: u64,
+    /// TLS connections with a request, by who seals what is sent.
+    pub record_layers: [u64; RecordLayer::COUNT],
+    /// Bytes of responses over TLS that the kernel took, by who seals.
+    pub record_layer_bytes: [u64; RecordLayer::COUNT],
     /// Times that accepting was paused, by cause.
     pub accept_pauses: [u64; AcceptPause::COUNT],
     /// Requests that began and have not ended.
@@ -34,6 +42,8 @@ pub struct Totals {
     pub demand_uncounted: u64,
     /// Samples that the RAM tier did not get.
     pub samples_dropped: u64,
+    /// What players say.
+    pub players: PlayerTotals,
     /// Requests that wait for a bundle to be opened.
     pub openings_in_flight: u64,
     /// Size of all pools of read buffers.
@@ -42,6 +52,8 @@ pub struct Totals {
     pub buffers_in_use_bytes: u64,
     /// Times that a response waited for a read buffer.
     pub buffer_waits: u64,
+    /// Memory for what is sealed and waits for room in sockets.
+    pub sealed_bytes: u64,
     /// Reads, by volume.
     pub volumes: Vec<VolumeTotals>,
 }
@@ -83,6 +95,8 @@ impl Totals {
             open: [0; _],
             handshakes: [0; _],
             handshakes_resumed: 0,
+            record_layers: [0; _],
+            record_layer_bytes: [0; _],
             accept_pauses: [0; _],
             requests_in_flight: 0,
             outcomes: [0; _],
@@ -92,10 +106,12 @@ impl Totals {
             duration: HistogramTotal::default(),
             demand_uncounted: 0,
             samples_dropped: 0,
+            players: PlayerTotals::default(),
             openings_in_flight: 0,
             buffers_total_bytes: 0,
             buffers_in_use_bytes: 0,
             buffer_waits: 0,
+            sealed_bytes: 0,
             volumes: Vec::new(),
         }
     }
@@ -106,6 +122,8 @@ impl Totals {
         add_each(&mut self.open, &worker.open);
         add_each(&mut self.handshakes, &worker.handshakes);
         self.handshakes_resumed += worker.handshakes_resumed.value();
+        add_each(&mut self.record_layers, &worker.record_layers);
+        add_each(&mut self.record_layer_bytes, &worker.record_layer_bytes);
         add_each(&mut self.accept_pauses, &worker.accept_pauses);
         self.requests_in_flight += worker.requests_in_flight.value();
         add_each(&mut self.outcomes, &worker.outcomes);
@@ -115,9 +133,11 @@ impl Totals {
         self.duration.add(&worker.duration);
         self.samples_dropped += worker.samples_dropped.value();
         self.demand_uncounted += worker.demand_uncounted.value();
+        self.players.add(&worker.players);
         self.openings_in_flight += worker.openings_in_flight.value();
         self.buffers_total_bytes += worker.buffers_total_bytes.load(Relaxed);
         self.buffers_in_use_bytes += worker.buffers_in_use_bytes.load(Relaxed);
+        self.sealed_bytes += worker.sealed_bytes.bytes();
         self.buffer_waits += worker.buffer_waits.value();
         let volume_count = self.volumes.len().max(worker.volumes.len());
         self.volumes.resize_with(volume_count, VolumeTotals::default);
@@ -131,7 +151,7 @@ impl Totals {
     }
 }
 
-fn add_each(totals: &mut [u64], counters: &[Counter]) {
+pub(crate) fn add_each(totals: &mut [u64], counters: &[Counter]) {
     for (total, counter) in totals.iter_mut().zip(counters) {
         *total += counter.value();
     }

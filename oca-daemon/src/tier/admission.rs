@@ -16,6 +16,7 @@ pub(super) struct Admission {
     recent: Recent,
     /// What the policy has put out. Locked for the length of a push: the listener runs within calls of this thread's.
     evicted: Arc<Mutex<Vec<BlockKey>>>,
+    bytes: u64,
     weight_min: u64,
 }
 
@@ -54,21 +55,29 @@ impl Admission {
             cache,
             recent: Recent::new(recent.clamp(RECENT_BLOCKS_MIN, RECENT_BLOCKS_MAX)),
             evicted,
+            bytes,
             // A block takes a mapping, however short it is: so both bounds are one.
             weight_min: bytes / blocks_max.max(1),
         }
     }
 
-    /// A block of `length_bytes` was asked for.
-    pub(super) fn ask(&mut self, key: BlockKey, position: u16, length_bytes: u64) -> Verdict {
+    /// A block of `length_bytes` was asked for. `is_welcome`: for the first time is enough, where nothing has to go for it.
+    pub(super) fn ask(
+        &mut self,
+        key: BlockKey,
+        position: u16,
+        length_bytes: u64,
+        is_welcome: bool,
+    ) -> Verdict {
         // Counted by the policy, whether it is there or not.
         if self.cache.get(&key).is_some() {
             return Verdict::Held;
         }
-        if !self.recent.note(key, position) {
+        let weight = length_bytes.max(self.weight_min);
+        let is_candidate = self.recent.note(key, position) || (is_welcome && self.has_room(weight));
+        if !is_candidate {
             return Verdict::Noted;
         }
-        let weight = length_bytes.max(self.weight_min);
         self.cache.insert(key, u32::try_from(weight).unwrap_or(u32::MAX));
         self.cache.run_pending_tasks();
         if self.cache.contains_key(&key) {
@@ -76,6 +85,21 @@ impl Admission {
         }
         self.recent.note(key, position);
         Verdict::Outweighed
+    }
+
+    fn has_room(&self, weight: u64) -> bool {
+        self.cache.run_pending_tasks();
+        self.cache.weighted_size() + weight <= self.bytes
+    }
+
+    /// A block was asked for while nothing can be loaded: counted, and nothing makes room for it. `true`: it would have been a
+    /// candidate, and its next request tries again.
+    pub(super) fn decline(&mut self, key: BlockKey, position: u16) -> bool {
+        let is_candidate = self.cache.get(&key).is_none() && self.recent.note(key, position);
+        if is_candidate {
+            self.recent.note(key, position);
+        }
+        is_candidate
     }
 
     /// A block that was in memory was asked for.
@@ -129,17 +153,17 @@ mod tests {
     }
 
     fn ask_twice(admission: &mut Admission, number: u64) -> Verdict {
-        assert_eq!(admission.ask(key(number), 0, 2 * MIB), Verdict::Noted);
-        admission.ask(key(number), 0, 2 * MIB)
+        assert_eq!(admission.ask(key(number), 0, 2 * MIB, false), Verdict::Noted);
+        admission.ask(key(number), 0, 2 * MIB, false)
     }
 
     #[test]
     fn a_block_is_admitted_when_it_is_asked_for_again() {
         let mut admission = Admission::new(16 * MIB, 100);
         assert_eq!(ask_twice(&mut admission, 1), Verdict::Admitted);
-        assert_eq!(admission.ask(key(1), 0, 2 * MIB), Verdict::Held);
+        assert_eq!(admission.ask(key(1), 0, 2 * MIB, false), Verdict::Held);
         admission.forget(key(1));
-        assert_eq!(admission.ask(key(1), 0, 2 * MIB), Verdict::Noted);
+        assert_eq!(admission.ask(key(1), 0, 2 * MIB, false), Verdict::Noted);
         assert!(admission.take_evicted().is_empty(), "what is forgotten was not evicted");
     }
 
@@ -151,7 +175,7 @@ mod tests {
         }
         for _ in 0..10 {
             for number in 0..8 {
-                assert_eq!(admission.ask(key(number), 0, 2 * MIB), Verdict::Held);
+                assert_eq!(admission.ask(key(number), 0, 2 * MIB, false), Verdict::Held);
             }
         }
         admission.settle();
@@ -167,11 +191,25 @@ mod tests {
         for number in 0..8 {
             ask_twice(&mut admission, number);
         }
-        let verdicts: Vec<_> = (0..12).map(|_| admission.ask(key(100), 0, 2 * MIB)).collect();
+        let verdicts: Vec<_> = (0..12).map(|_| admission.ask(key(100), 0, 2 * MIB, false)).collect();
         assert!(verdicts.contains(&Verdict::Admitted), "{verdicts:?}");
         assert_eq!(verdicts.last(), Some(&Verdict::Held));
         let evicted = admission.take_evicted();
         assert_eq!(evicted.iter().filter(|&&evicted| evicted != key(100)).count(), 1, "{evicted:?}");
+    }
+
+    #[test]
+    fn what_is_asked_for_once_fills_free_room_and_displaces_nothing() {
+        let mut admission = Admission::new(16 * MIB, 100);
+        for number in 0..8 {
+            assert_eq!(admission.ask(key(number), 0, 2 * MIB, true), Verdict::Admitted);
+        }
+        for number in 100..400 {
+            assert_eq!(admission.ask(key(number), 0, 2 * MIB, true), Verdict::Noted);
+        }
+        admission.settle();
+        assert!((0..8).all(|number| admission.cache.contains_key(&key(number))));
+        assert!(admission.take_evicted().is_empty());
     }
 
     #[test]

@@ -2,20 +2,20 @@
 //! A block: 2 MiB of one bundle's file, mapped and locked in memory, its checksums verified once it was locked.
 //!
 //! Locked pages are the page cache's own: they are not reclaimed and cannot fault, so the bytes that were verified are the
-//! bytes that are sent, unless somebody writes to the file or cuts it behind our back. [`Block::damage`] tells that before each
-//! `sendfile`, and [`faults`] for a read of the mapping.
+//! bytes that are sent, unless somebody writes to the file or cuts it behind our back, or the memory itself fails.
+//! [`Block::damage`] tells that before each send, [`faults`] after a read of the mapping, and `failed_memory` what neither can
+//! see. What is found broken is not in memory any more, for nobody: the disk has it, or says what is wrong.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use cache_store::{Bundle, OpenBundle, QuarantineReason};
+use cache_store::{Bundle, OpenBundle};
 use control_client::units::ByteRange;
 use memmap2::{MmapOptions, MmapRaw};
 
 use super::faults;
-use super::resident_file::ResidentFile;
+use super::resident_file::{Damage, ResidentFile};
 
 /// Bytes of a block: large enough that few mappings hold much memory, small enough that a segment or two fill one.
 pub const BLOCK_BYTES: u64 = 2 << 20;
@@ -28,7 +28,6 @@ pub struct BlockKey(u64);
 pub struct Block {
     mapping: MmapRaw,
     range: ByteRange,
-    is_broken: AtomicBool,
     file: Arc<ResidentFile>,
 }
 
@@ -58,7 +57,7 @@ impl BlockKey {
     }
 
     #[cfg(test)]
-    pub(super) fn numbered(number: u64) -> Self {
+    pub(crate) fn numbered(number: u64) -> Self {
         Self(number << INDEX_BITS)
     }
 
@@ -76,7 +75,7 @@ impl Block {
         let mut options = MmapOptions::new();
         let mapping = options.offset(range.start).len(length).map_raw_read_only(&file.as_fd())?;
         mapping.lock()?;
-        Ok(Self { mapping, range, is_broken: AtomicBool::new(false), file })
+        Ok(Self { mapping, range, file })
     }
 
     /// Compares all chunks with their checksums. `None`: they could not be read.
@@ -115,17 +114,22 @@ impl Block {
             unsafe { std::slice::from_raw_parts(self.mapping.as_ptr().add(start), range.len() as usize) };
         let start = self.mapping.as_ptr().expose_provenance();
         let read = || read(bytes);
-        let result = faults::reading(start, self.mapping.len(), &self.is_broken, &self.file, read);
+        let result = faults::reading(start, self.mapping.len(), &self.file, read);
         if self.is_broken() { Err(Unreadable) } else { Ok(result) }
     }
 
-    /// What is wrong, if it is not any more what was verified. Asks no disk.
-    pub fn damage(&self) -> Option<QuarantineReason> {
-        if self.is_broken() { Some(QuarantineReason::Truncated) } else { self.file.damage() }
+    /// What is wrong, if its file is not any more what was verified. Asks no disk.
+    pub fn damage(&self) -> Option<Damage> {
+        self.file.damage()
     }
 
-    /// Whether a part of it could not be read.
+    /// A part of it could not be sent: nothing more of its file is, until it was read anew.
+    pub fn mark_broken(&self) {
+        self.file.mark_broken();
+    }
+
+    /// Whether something was found to be wrong with its file.
     pub fn is_broken(&self) -> bool {
-        self.is_broken.load(Ordering::SeqCst)
+        self.file.is_broken()
     }
 }

@@ -53,7 +53,12 @@ pub enum CutBy {
     Memlock,
     /// `vm.max_map_count`.
     MapCount,
+    /// `RLIMIT_NOFILE`.
+    Files,
 }
+
+/// Blocks that are on their way out at once, at most: each for the length of a send.
+const LEAVING_BLOCKS_MAX: u64 = 64;
 
 /// Mappings that everything but the tier may take: libraries, stacks, arenas of the allocator, rings.
 const MAPS_OF_OUR_OWN: u64 = 4096;
@@ -73,12 +78,15 @@ impl Budget {
             (fits, CutBy::Memory),
             (limits.memlock_bytes.unwrap_or(u64::MAX), CutBy::Memlock),
             (maps.saturating_mul(BLOCK_BYTES), CutBy::MapCount),
+            (if limits.files_max == 0 { 0 } else { u64::MAX }, CutBy::Files),
         ];
-        let (bound, by) = bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("there are three");
+        let (bound, by) = bounds.into_iter().min_by_key(|(bound, _)| *bound).expect("there are four");
         let bytes = wanted_bytes.min(bound) / BLOCK_BYTES * BLOCK_BYTES;
-        let cut = (bound < wanted_bytes)
-            .then_some(Cut { wanted_bytes: wanted_bytes / BLOCK_BYTES * BLOCK_BYTES, by });
-        if bytes == 0 || limits.files_max == 0 {
+        // A tier was wanted: that there is none is not to be found out from a figure of zero.
+        let is_cut = bound < wanted_bytes || bytes == 0;
+        let cut =
+            is_cut.then_some(Cut { wanted_bytes: wanted_bytes.max(1).next_multiple_of(BLOCK_BYTES), by });
+        if bytes == 0 {
             return Self::none(cut);
         }
         Self { bytes, blocks_max: maps, files_max: limits.files_max, cut }
@@ -93,7 +101,7 @@ impl Budget {
         if self.bytes / BLOCK_BYTES < 2 {
             self.bytes
         } else {
-            self.bytes - (self.bytes / 16).max(BLOCK_BYTES)
+            self.bytes - (self.bytes / 64).clamp(BLOCK_BYTES, LEAVING_BLOCKS_MAX * BLOCK_BYTES)
         }
     }
 }
@@ -116,6 +124,11 @@ impl fmt::Display for Cut {
                 formatter,
                 "{wanted} were wanted, and vm.max_map_count allows fewer mappings; run `sysctl -w vm.max_map_count={}`",
                 (self.wanted_bytes.div_ceil(BLOCK_BYTES) + MAPS_OF_OUR_OWN).next_power_of_two()
+            ),
+            CutBy::Files => write!(
+                formatter,
+                "{wanted} were wanted, and RLIMIT_NOFILE leaves no descriptor for files in memory; raise LimitNOFILE of the \
+                 unit, or lower store.open_bundles"
             ),
         }
     }
@@ -172,7 +185,13 @@ mod tests {
             HostLimits { files_max: 0, ..host() },
             HostLimits { map_count_max: 0, ..host() },
         ] {
-            assert_eq!(Budget::new(RamTier::Auto, &limits).bytes, 0, "{limits:?}");
+            let budget = Budget::new(RamTier::Auto, &limits);
+            assert_eq!(budget.bytes, 0, "{limits:?}");
+            assert!(budget.cut.is_some(), "nobody is told why there is none: {limits:?}");
         }
+        let text = |limits| Budget::new(RamTier::Auto, &limits).cut.map(|cut| cut.to_string());
+        assert!(text(HostLimits { files_max: 0, ..host() }).unwrap().contains("LimitNOFILE"));
+        let small = HostLimits { available_bytes: GIB + BLOCK_BYTES, ..host() };
+        assert!(text(small).unwrap().contains("serve.ram_tier"), "half of one block is none");
     }
 }

@@ -8,12 +8,12 @@ causes! {
     /// How the loading of a block ended.
     LoadEnd {
         Loaded = "loaded": "The block is in memory, and its checksums are right.",
-        Unneeded = "unneeded": "Its bundle left, or others displaced it, before it was there.",
+        Unneeded = "unneeded": "Its bundle left, its file was changed, or others displaced it, before it was there.",
         ReadError = "read_error": "The device or file system gave an error.",
         Truncated = "truncated": "The file ended early.",
         Corrupt = "corrupt": "A checksum is wrong; the bundle is quarantined.",
         OpenRefused = "open_refused": "The file could not be opened once more; the log has the error.",
-        LockRefused = "lock_refused": "The kernel did not lock the memory; the log has the error.",
+        LockRefused = "lock_refused": "The kernel did not lock the memory, or it failed; the log has the error.",
     }
 }
 
@@ -22,10 +22,11 @@ causes! {
     Refusal {
         Outweighed = "outweighed": "What is in memory is asked for more often.",
         LoaderBusy = "loader_busy": "As many loads as may wait for its volume; the disk is busy or hangs.",
+        Yielding = "yielding": "Viewers' own reads of its volume take longer than before; loads rest between blocks.",
         Files = "files": "As many bundles as may have blocks in memory; raise LimitNOFILE of the unit.",
         Memory = "memory": "No memory was to spare, or blocks that were displaced are still being sent.",
         Closed = "closed": "Its bundle was not open any more; raise store.footer_cache or store.open_bundles.",
-        Paused = "paused": "The kernel had refused to lock memory shortly before.",
+        Paused = "paused": "The kernel had refused to lock memory of its volume, or to send from it, shortly before.",
     }
 }
 
@@ -34,6 +35,9 @@ causes! {
     Departure {
         Displaced = "displaced": "Others are asked for more often.",
         BundleLeft = "bundle_left": "Its bundle left service.",
+        Files = "files": "Another bundle needed its descriptor, and its bundle was asked for least; raise LimitNOFILE of the unit.",
+        Memory = "memory": "The machine was short of memory; lower serve.ram_tier.",
+        FileBroken = "file_broken": "Its file was changed behind the daemon's back, or its memory failed; the log says which.",
     }
 }
 

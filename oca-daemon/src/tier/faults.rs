@@ -2,7 +2,7 @@
 //! What happens when a page of a mapping cannot be read: the kernel sends `SIGBUS` to the thread that touched it.
 //!
 //! Whoever is about to read a mapping says so (`reading`). If a page of it then goes away (the file was cut short, the
-//! memory has failed), the handler marks the mapping as broken, lays zeroes over it, and the read goes on. The mark is set before
+//! memory has failed), the handler marks the file as broken, lays zeroes over the mapping, and the read goes on. The mark is set before
 //! the zeroes are there, so that whoever saw zeroes, on any thread, finds the mark when it looks: before a byte leaves. A
 //! `SIGBUS` for any other reason kills the process, as it should.
 
@@ -11,7 +11,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
@@ -21,7 +21,6 @@ use super::resident_file::ResidentFile;
 struct Region {
     start: usize,
     length_bytes: usize,
-    is_broken: *const AtomicBool,
     file: *const ResidentFile,
 }
 
@@ -58,12 +57,11 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `read`, which may touch the mapping of `file` at `start`; should a page of it be gone, `is_broken` is set, and zeroes are
-/// read. Not to be nested.
+/// Runs `read`, which may touch the mapping of `file` at `start`; should a page of it be gone, the file is marked as broken, and
+/// zeroes are read. Not to be nested.
 pub(super) fn reading<R>(
     start: usize,
     length_bytes: usize,
-    is_broken: &AtomicBool,
     file: &ResidentFile,
     read: impl FnOnce() -> R,
 ) -> R {
@@ -75,7 +73,7 @@ pub(super) fn reading<R>(
             REGION.set(ptr::null());
         }
     }
-    let region = Region { start, length_bytes, is_broken, file };
+    let region = Region { start, length_bytes, file };
     debug_assert!(REGION.get().is_null());
     REGION.set(&raw const region);
     let _clear = Clear;
@@ -87,32 +85,34 @@ pub(super) fn reading<R>(
 /// asked after the bytes were used and before anything made of them leaves.
 ///
 /// A file that was cut in the middle of a page, or cut and lengthened again, gives zeroes without a signal; so it is asked about,
-/// too. The kernel sets the length before it clears a page, so that whoever saw zeroes sees that.
+/// too. ext4 sets the length before it clears the rest of a page, so that whoever saw zeroes sees that. XFS clears first: what is
+/// sealed within those microseconds, of less than one page, is not noticed. Nothing asked later could call it back.
 pub fn is_intact() -> bool {
     compiler_fence(Ordering::SeqCst);
     let region = REGION.get();
     if region.is_null() {
         return true;
     }
-    // SAFETY: set only while the region, the mark and the file live, in `reading` on this very thread.
-    let (is_broken, file) = unsafe { (&*(*region).is_broken, &*(*region).file) };
-    if !is_broken.load(Ordering::SeqCst) && file.damage().is_some() {
-        is_broken.store(true, Ordering::SeqCst);
-    }
-    !is_broken.load(Ordering::SeqCst)
+    // SAFETY: set only while the region and the file live, in `reading` on this very thread.
+    let file = unsafe { &*(*region).file };
+    file.damage().is_none()
 }
 
 /// Async-signal-safe: it reads a thread-local without destructor, stores to an atomic, and makes one system call.
 extern "C" fn on_bus_error(_signal: i32, information: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel gives a valid `siginfo_t`, whose address is the one that was touched.
     let (address, code) = unsafe { ((*information).si_addr().addr(), (*information).si_code) };
+    // Told ahead of any use of the memory, to a thread that has touched nothing: there is nothing to be tried again.
+    if code == libc::BUS_MCEERR_AO {
+        return;
+    }
     let region = REGION.get();
     if code > 0 && !region.is_null() {
         // SAFETY: as in `is_intact`: the thread that is interrupted here is inside `reading`.
-        let Region { start, length_bytes, is_broken, .. } = unsafe { &*region };
+        let Region { start, length_bytes, file } = unsafe { &*region };
         if address.wrapping_sub(*start) < *length_bytes {
             // SAFETY: as above.
-            unsafe { (**is_broken).store(true, Ordering::SeqCst) };
+            unsafe { (**file).mark_broken() };
             let fixed = MapFlags::PRIVATE | MapFlags::FIXED | MapFlags::NORESERVE;
             let place = ptr::with_exposed_provenance_mut(*start);
             // SAFETY: replaces the pages of that mapping, which belongs to the block that is being read, by readable ones at the
@@ -132,5 +132,29 @@ extern "C" fn on_bus_error(_signal: i32, information: *mut libc::siginfo_t, _con
         if code <= 0 {
             libc::raise(libc::SIGBUS);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An error in memory that nobody has touched is told to any thread: the handler is needed after it.
+    #[test]
+    fn a_warning_of_failed_memory_leaves_the_handler_where_it_is() {
+        install().unwrap();
+        // SAFETY: all zeroes is a `siginfo_t`; the kernel lets a process queue any signal for its own threads.
+        let current = unsafe {
+            let mut information: libc::siginfo_t = MaybeUninit::zeroed().assume_init();
+            information.si_signo = libc::SIGBUS;
+            information.si_code = libc::BUS_MCEERR_AO;
+            let (process, thread) = (libc::getpid(), libc::gettid());
+            let number = libc::SYS_rt_tgsigqueueinfo;
+            assert_eq!(libc::syscall(number, process, thread, libc::SIGBUS, &raw const information), 0);
+            let mut current = MaybeUninit::<libc::sigaction>::zeroed();
+            assert_eq!(libc::sigaction(libc::SIGBUS, ptr::null(), current.as_mut_ptr()), 0);
+            current.assume_init()
+        };
+        assert_eq!(current.sa_sigaction, on_bus_error as *const () as usize);
     }
 }

@@ -8,16 +8,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cache_store::{Bundle, QuarantineReason, VolumeIndex};
+use cache_store::{Bundle, VolumeIndex};
 
 use super::block::{Block, BlockKey};
 use super::residency::Residency;
-use super::resident_file::ResidentFile;
+use super::resident_file::{Damage, ResidentFile};
+use super::second_chance::SecondChance;
 
 pub(super) struct Holdings {
     residency: Arc<Residency>,
     /// By the bundle's instance.
     bundles: HashMap<u64, HeldBundle>,
+    least_asked: SecondChance,
     loading: HashMap<BlockKey, u64>,
     leaving: Vec<(BlockKey, Arc<Block>)>,
     /// Bundles that may have no block any more.
@@ -60,6 +62,7 @@ impl Holdings {
         Self {
             residency,
             bundles: HashMap::new(),
+            least_asked: SecondChance::default(),
             loading: HashMap::new(),
             leaving: Vec::new(),
             emptied: Vec::new(),
@@ -97,6 +100,7 @@ impl Holdings {
             resident: Vec::new(),
             passing: 0,
         });
+        self.least_asked.add(key.instance());
         held.passing += 1;
         self.bytes.loading += length_bytes;
         self.loading.insert(key, length_bytes);
@@ -133,10 +137,35 @@ impl Holdings {
         Some(EndedLoad { volume, serves })
     }
 
-    /// The bundles whose files were changed behind our back.
-    pub(super) fn damaged(&self) -> Vec<(Arc<Bundle>, QuarantineReason)> {
-        let files = self.bundles.values().filter_map(|held| Some((&held.bundle, held.file.as_ref()?)));
-        files.filter_map(|(bundle, file)| Some((Arc::clone(bundle), file.damage()?))).collect()
+    /// A block was asked for.
+    pub(super) fn touch(&mut self, key: BlockKey) {
+        self.least_asked.touch(key.instance());
+    }
+
+    /// Looks at the next bundle: its blocks in the table, if it was not asked for since it was last looked at.
+    pub(super) fn next_unasked(&mut self) -> Option<Vec<BlockKey>> {
+        let bundle = self.least_asked.advance()?;
+        self.bundles.get(&bundle).map(|held| held.resident.clone())
+    }
+
+    /// The bundles with blocks in the table of whose files nothing is to be sent any more, and those blocks.
+    pub(super) fn damaged(&self) -> Vec<(Arc<Bundle>, Damage, Vec<BlockKey>)> {
+        let resident = self.bundles.values().filter(|held| !held.resident.is_empty());
+        let damaged = resident.filter_map(|held| {
+            Some((Arc::clone(&held.bundle), held.file.as_ref()?.damage()?, held.resident.clone()))
+        });
+        damaged.collect()
+    }
+
+    /// Whether the bundle's blocks are on their way out because its file is not what it was.
+    pub(super) fn is_broken(&self, key: BlockKey) -> bool {
+        let file = self.bundles.get(&key.instance()).and_then(|held| held.file.as_ref());
+        file.is_some_and(|file| file.is_broken())
+    }
+
+    /// Nothing more is sent from any file.
+    pub(super) fn break_all(&self) {
+        self.bundles.values().filter_map(|held| held.file.as_ref()).for_each(|file| file.mark_broken());
     }
 
     /// Takes a block out of the table; `false`: it was not there.
@@ -182,6 +211,7 @@ impl Holdings {
             if self.bundles.get(&instance).is_some_and(is_empty)
                 && let Some(held) = self.bundles.remove(&instance)
             {
+                self.least_asked.remove(instance);
                 files.extend(held.file.map(|file| (held.bundle.volume(), file)));
             }
         }

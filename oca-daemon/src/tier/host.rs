@@ -9,10 +9,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::budget::HostLimits;
 use crate::health::MemoryWatch;
+use crate::limits::{self, SEALED_BYTES_MAX};
 use crate::mapping::Mapping;
 
-/// What the daemon needs beside its buffers and caches: code, connections, rings, queues, tables.
+/// What the daemon needs beside its buffers, caches and sockets: code, rings, queues, tables.
 const NEEDED_BYTES: u64 = 256 << 20;
+
+/// What the kernel holds for a connection whose client is behind: what was sent and is not acknowledged yet, records included.
+const CONNECTION_BYTES: u64 = 128 << 10;
+
+/// Of what is available, connections are given no more than a part: on a small machine there are never as many as are allowed.
+const CONNECTIONS_PART: u64 = 8;
 
 /// What Linux has allowed unless somebody changed it.
 const MAP_COUNT_USUAL: u64 = 65_530;
@@ -21,11 +28,17 @@ impl HostLimits {
     /// Looks at the host. Raises the soft limit of locked memory to the hard one.
     pub fn read(config: &Config, worker_count: usize, files_max: u64) -> Self {
         let read_buffers = config.serve.read_buffers.bytes().saturating_mul(worker_count as u64);
+        let available_bytes = MemoryWatch::new().available_bytes();
+        let each = CONNECTION_BYTES + limits::CONNECTION_BYTES;
+        let connections = u64::from(config.serve.connections)
+            .saturating_mul(each)
+            .saturating_add(SEALED_BYTES_MAX.saturating_mul(worker_count as u64));
         let map_count = fs::read_to_string("/proc/sys/vm/max_map_count");
         Self {
-            available_bytes: MemoryWatch::new().available_bytes(),
+            available_bytes,
             needed_bytes: read_buffers
                 .saturating_add(config.store.footer_cache.bytes())
+                .saturating_add(connections.min(available_bytes / CONNECTIONS_PART))
                 .saturating_add(NEEDED_BYTES),
             memlock_bytes: memlock_bytes(),
             map_count_max: map_count

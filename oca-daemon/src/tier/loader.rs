@@ -1,7 +1,7 @@
 //! A loader: one thread for each volume that reads, maps, locks and verifies blocks, and closes files. All that may wait for a disk
 //! happens here, so that a volume that hangs holds up no other's blocks, no worker, and not the tier.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Weak};
@@ -13,7 +13,7 @@ use rustix::io::{Errno, pread};
 
 use super::block::{Block, BlockKey};
 use super::counters::LoadEnd;
-use super::resident_file::ResidentFile;
+use super::resident_file::{Damage, ResidentFile};
 use super::steward::Event;
 
 /// What a loader is asked for.
@@ -30,11 +30,13 @@ pub(super) struct Loader {
     events: Sender<Event>,
     /// The files that are open, by their bundle's instance, so that each is open once.
     files: HashMap<u64, Weak<ResidentFile>>,
+    /// So many files are looked through for those that are closed.
+    files_tidied: usize,
     buffer: Vec<u8>,
 }
 
 /// Why there is no block.
-enum Failure {
+pub(super) enum Failure {
     Unneeded,
     Read(io::Error),
     Damaged(QuarantineReason),
@@ -42,17 +44,37 @@ enum Failure {
     Lock(io::Error),
 }
 
+/// Blocks that a disk is asked for while another one is loaded.
+const AHEAD_MAX: usize = 4;
+
 /// Bytes of one read: they stay in the processor's cache, since only the page cache is wanted.
 const READ_BYTES: usize = 256 << 10;
 
+/// However few files are open, so many names of closed ones are kept.
+const FILES_TIDIED_MIN: usize = 64;
+
 impl Loader {
     pub(super) fn new(store: Arc<Store>, events: Sender<Event>) -> Self {
-        Self { store, events, files: HashMap::new(), buffer: vec![0; READ_BYTES] }
+        Self {
+            store,
+            events,
+            files: HashMap::new(),
+            files_tidied: FILES_TIDIED_MIN,
+            buffer: vec![0; READ_BYTES],
+        }
     }
 
     /// Works until nobody can ask for anything any more.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
-        for job in jobs {
+        let mut ahead = VecDeque::with_capacity(AHEAD_MAX);
+        while let Some(job) = ahead.pop_front().or_else(|| jobs.recv().ok()) {
+            // What comes next is under way while this is waited for, checked and locked.
+            while ahead.len() < AHEAD_MAX
+                && let Ok(next) = jobs.try_recv()
+            {
+                self.prefetch(&next);
+                ahead.push_back(next);
+            }
             match job {
                 Job::Load(key, bundle) => {
                     let result = self.load(key, &bundle).map_err(|failure| self.report(&bundle, &failure));
@@ -61,9 +83,17 @@ impl Loader {
                 }
                 Job::Close(file) => {
                     drop(file);
-                    self.files.retain(|_, file| file.strong_count() > 0);
                 }
             }
+        }
+    }
+
+    /// Has the disk begin with it. What is wrong shows itself when it is loaded.
+    fn prefetch(&mut self, job: &Job) {
+        if let Job::Load(key, bundle) = job
+            && let Ok(file) = self.file(bundle)
+        {
+            will_need(&file, key.range(bundle.data_bytes()));
         }
     }
 
@@ -72,34 +102,50 @@ impl Loader {
             return Err(Failure::Unneeded);
         }
         let range = key.range(bundle.data_bytes());
-        let file = self.file(bundle).map_err(Failure::Open)?;
+        let file = self.file(bundle)?;
         self.read(&file, range)?;
         let locked = Block::lock(Arc::clone(&file), range);
         let verified = locked.as_ref().map(|block| block.verify(bundle)).unwrap_or_default();
         match (locked, verified, file.damage()) {
-            (_, _, Some(reason)) => Err(Failure::Damaged(reason)),
-            (Err(error), _, None) => Err(Failure::Lock(error)),
+            (_, _, Some(Damage::CutShort)) => Err(Failure::Damaged(QuarantineReason::Truncated)),
+            (Err(error), _, _) => Err(Failure::Lock(error)),
+            (Ok(_), Some(false), _) => Err(Failure::Damaged(QuarantineReason::Data)),
             (Ok(block), Some(true), None) => Ok(Arc::new(block)),
-            (Ok(_), Some(false), None) => Err(Failure::Damaged(QuarantineReason::Data)),
-            (Ok(_), None, None) => Err(Failure::Read(Errno::IO.into())),
+            // Right when they were looked at; whether they are now has to be looked at again.
+            (Ok(_), _, Some(Damage::Changed)) => Err(Failure::Unneeded),
+            (Ok(_), _, Some(Damage::Failed)) | (Ok(_), None, None) => {
+                Err(Failure::Lock(Errno::HWPOISON.into()))
+            }
         }
     }
 
-    fn file(&mut self, bundle: &OpenBundle) -> io::Result<Arc<ResidentFile>> {
+    pub(super) fn file(&mut self, bundle: &OpenBundle) -> Result<Arc<ResidentFile>, Failure> {
         let instance = bundle.bundle().instance();
-        if let Some(file) = self.files.get(&instance).and_then(Weak::upgrade) {
-            return Ok(file);
+        match self.files.get(&instance).and_then(Weak::upgrade) {
+            // Opened anew when the last block of it is gone.
+            Some(file) if file.is_broken() => return Err(Failure::Unneeded),
+            Some(file) => return Ok(file),
+            None => {}
         }
-        let file = Arc::new(ResidentFile::open(bundle)?);
+        let file = Arc::new(ResidentFile::open(bundle).map_err(Failure::Open)?);
         self.files.insert(instance, Arc::downgrade(&file));
+        if self.files.len() >= self.files_tidied {
+            self.files.retain(|_, file| file.strong_count() > 0);
+            self.files_tidied = (2 * self.files.len()).max(FILES_TIDIED_MIN);
+        }
         Ok(file)
+    }
+
+    #[cfg(test)]
+    pub(super) fn file_count(&self) -> usize {
+        self.files.len()
     }
 
     /// Reads the range into the page cache. Locking would do that too; but a disk that fails then shows itself as a `SIGBUS` or
     /// not at all, and one that hangs may hang while the process's memory map is locked, which would hold up everybody.
     fn read(&mut self, file: &ResidentFile, range: ByteRange) -> Result<(), Failure> {
         // All of it is under way while the first part is waited for.
-        let _ = fadvise(file, range.start, std::num::NonZeroU64::new(range.len()), Advice::WillNeed);
+        will_need(file, range);
         let mut offset = range.start;
         while offset < range.end {
             let length = (range.end - offset).min(READ_BYTES as u64) as usize;
@@ -143,4 +189,9 @@ impl Loader {
             }
         }
     }
+}
+
+/// Refused, the reads themselves ask for it.
+fn will_need(file: &ResidentFile, range: ByteRange) {
+    let _ = fadvise(file, range.start, std::num::NonZeroU64::new(range.len()), Advice::WillNeed);
 }

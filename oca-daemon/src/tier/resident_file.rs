@@ -1,11 +1,13 @@
 //! The file of a bundle that has blocks in memory, opened once more: the workers' descriptor is `O_DIRECT`, and a `sendfile`
 //! from that would pass the page cache by.
 
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use cache_store::{Bundle, FileHold, OpenBundle, QuarantineReason};
+use cache_store::{Bundle, FileHold, OpenBundle};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags, fadvise, fstat, open, statx};
 
 /// An open file. Closing it may wait for its disk, if its name is gone: only loaders drop the last reference.
@@ -14,6 +16,19 @@ pub(super) struct ResidentFile {
     file: OwnedFd,
     hold: FileHold,
     stamp: Stamp,
+    /// Nothing more is sent from it.
+    is_broken: AtomicBool,
+}
+
+/// Why a file is not sent from memory any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// It is shorter than it was: what its footer says cannot be there.
+    CutShort,
+    /// Somebody has written to it, or set its time: its bytes have to be compared with their checksums again.
+    Changed,
+    /// It is what it was, but a part of its memory could not be read, or not be sent.
+    Failed,
 }
 
 /// What changes when somebody writes to a file or cuts it.
@@ -36,18 +51,28 @@ impl ResidentFile {
         // What lies beyond a block is not to be read into the page cache with it, least of all by a worker's sendfile.
         fadvise(&file, 0, None, Advice::Random)?;
         let stamp = Stamp::of(file.as_fd())?;
-        Ok(Self { file, hold, stamp })
+        Ok(Self { file, hold, stamp, is_broken: AtomicBool::new(false) })
     }
 
-    /// What is wrong, if somebody has written to the file or cut it since it was opened. Nobody of ours does; what is in memory is
-    /// then not what was verified. Asks no disk.
-    pub(super) fn damage(&self) -> Option<QuarantineReason> {
-        match Stamp::of(self.as_fd()) {
-            Ok(stamp) if stamp == self.stamp => None,
-            Ok(stamp) if stamp.size_bytes < self.stamp.size_bytes => Some(QuarantineReason::Truncated),
-            Ok(_) => Some(QuarantineReason::Data),
-            Err(_) => Some(QuarantineReason::Unreadable),
-        }
+    /// What is wrong, if anything was found to be, or if somebody has written to the file or cut it since it was opened. Nobody of
+    /// ours does; what is in memory is then not what was verified. Asks no disk. The file is broken once this was told.
+    pub(super) fn damage(&self) -> Option<Damage> {
+        let damage = match Stamp::of(self.as_fd()) {
+            Ok(stamp) if stamp == self.stamp => return self.is_broken().then_some(Damage::Failed),
+            Ok(stamp) if stamp.size_bytes < self.stamp.size_bytes => Damage::CutShort,
+            Ok(_) | Err(_) => Damage::Changed,
+        };
+        self.mark_broken();
+        Some(damage)
+    }
+
+    /// Nothing more is sent from the file: its blocks count as absent. Async-signal-safe.
+    pub(super) fn mark_broken(&self) {
+        self.is_broken.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::SeqCst)
     }
 
     /// Whose file it is.
@@ -62,6 +87,16 @@ impl Stamp {
         let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
         let stat = statx(file, c"", flags, StatxFlags::SIZE | StatxFlags::MTIME)?;
         Ok(Self { size_bytes: stat.stx_size, modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec) })
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::CutShort => "cut short",
+            Self::Changed => "changed",
+            Self::Failed => "its memory cannot be read or sent",
+        })
     }
 }
 

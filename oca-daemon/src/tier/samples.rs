@@ -1,11 +1,16 @@
 //! What workers tell the tier: which blocks were asked for. A bounded ring for each worker, which nobody else sends to; what does
 //! not fit is dropped and counted. A sample costs a worker a few stores.
+//!
+//! Who waits for a block sends the same as a question, which wakes the tier and is answered by a message.
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use cache_store::Bundle;
 
 use super::block::{BLOCK_BYTES, BlockKey};
+use super::steward::Event;
+use crate::mailbox::Mailbox;
 
 /// One request for bytes of one block.
 pub struct Sample {
@@ -18,10 +23,18 @@ pub struct Sample {
     pub bundle: Option<Arc<Bundle>>,
 }
 
+/// A question after a block that is not in memory, whose asker waits for [`Message::BlockSettled`](crate::mailbox::Message).
+pub(super) struct Question {
+    pub(super) sample: Sample,
+    /// So much of the block is wanted that reading all of it is no waste.
+    pub(super) is_of_much: bool,
+    pub(super) asker: Mailbox,
+}
+
 /// The worker's end.
 pub struct SampleSender {
     /// `None`: there is no tier.
-    ring: Option<rtrb::Producer<Sample>>,
+    ends: Option<(rtrb::Producer<Sample>, Sender<Event>)>,
 }
 
 /// The tier's end.
@@ -44,16 +57,26 @@ impl Sample {
 impl SampleSender {
     /// A sender to nobody.
     pub fn off() -> Self {
-        Self { ring: None }
+        Self { ends: None }
     }
 
-    pub(super) fn pair(capacity: usize) -> (Self, Samples) {
+    pub(super) fn pair(capacity: usize, questions: Sender<Event>) -> (Self, Samples) {
         let (producer, consumer) = rtrb::RingBuffer::new(capacity);
-        (Self { ring: Some(producer) }, consumer)
+        (Self { ends: Some((producer, questions)) }, consumer)
     }
 
     /// Hands a sample over; `false`: it was dropped, because the tier is behind. Never waits.
     pub fn push(&mut self, sample: Sample) -> bool {
-        self.ring.as_mut().is_none_or(|ring| ring.push(sample).is_ok())
+        self.ends.as_mut().is_none_or(|(ring, _)| ring.push(sample).is_ok())
+    }
+
+    /// Asks for a block of which `wanted_bytes` are wanted; `false`: nobody will answer. One question for each block that a
+    /// worker waits for.
+    pub fn ask(&self, sample: Sample, wanted_bytes: u64, asker: Mailbox) -> bool {
+        let question = Question { sample, is_of_much: wanted_bytes >= MUCH_BYTES, asker };
+        self.ends.as_ref().is_some_and(|(_, events)| events.send(Event::Asked(question)).is_ok())
     }
 }
+
+/// Of a block, what makes reading all of it no waste.
+const MUCH_BYTES: u64 = BLOCK_BYTES / 8;

@@ -1,30 +1,47 @@
 //! The tier's thread: it looks at what was asked for, decides what is to be in memory, has it loaded, lets it be found, and takes
 //! out what others displace and what has left service. It waits for no disk.
 
+mod leaving;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
 
 use cache_store::{Bundle, Store, VolumeIndex};
 
 use super::admission::{Admission, Verdict};
 use super::block::{Block, BlockKey};
 use super::budget::Budget;
-use super::counters::{Departure, LoadEnd, Refusal, TierCounters, count};
+use super::counters::{LoadEnd, Refusal, TierCounters, count};
 use super::holdings::Holdings;
-use super::loader::Job;
+use super::loader_queue::LoaderQueue;
+use super::lookout::Lookout;
 use super::residency::Residency;
-use super::samples::{Sample, Samples};
-use crate::health::{MEMORY_AVAILABLE_LOW_BYTES, MemoryWatch};
-use crate::limits::{TIER_LOADS_MAX, TIER_LOCK_PAUSE, TIER_TURN};
+use super::samples::{Question, Sample, Samples};
+use crate::limits::{TIER_FIRST_LOADS_MAX, TIER_LOCK_PAUSE, TIER_TURN};
+use crate::mailbox::{Mailbox, Message};
 
 /// What happens to the tier from outside.
 pub(super) enum Event {
     /// A loader has done a load.
     Loaded(BlockKey, Result<Arc<Block>, LoadEnd>),
+    /// A worker waits for a block.
+    Asked(Question),
     /// The daemon ends.
     Stop,
+}
+
+/// How a block was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// By somebody who reads it himself, or has it.
+    Passing,
+    /// By somebody who waits for it.
+    Awaited,
+    /// The same, and there is leisure to load it though nobody asked for it before, where there is room.
+    Welcome,
 }
 
 pub(super) struct Steward {
@@ -35,19 +52,12 @@ pub(super) struct Steward {
     holdings: Holdings,
     samples: Vec<Samples>,
     loaders: Vec<LoaderQueue>,
-    loads_max: usize,
+    lookout: Lookout,
+    /// Who waits for which block that is being loaded: each worker once.
+    askers: HashMap<BlockKey, Vec<Mailbox>>,
+    residency: Arc<Residency>,
     /// What the store had counted when blocks were last looked at.
     left_service: u64,
-    memory: MemoryWatch,
-    looked_around: Instant,
-    is_memory_short: bool,
-    paused_until: Option<Instant>,
-}
-
-/// A loader as the steward sees it.
-pub(super) struct LoaderQueue {
-    pub(super) jobs: Sender<Job>,
-    pub(super) loads: usize,
 }
 
 impl Steward {
@@ -58,22 +68,19 @@ impl Steward {
         residency: Arc<Residency>,
         samples: Vec<Samples>,
         loaders: Vec<LoaderQueue>,
+        lookout: Lookout,
     ) -> Self {
-        let blocks = (budget.bytes / super::BLOCK_BYTES) as usize;
         Self {
             store,
             counters,
             admission: Admission::new(budget.policy_bytes(), budget.blocks_max),
-            holdings: Holdings::new(residency),
+            holdings: Holdings::new(Arc::clone(&residency)),
+            askers: HashMap::new(),
+            residency,
             samples,
-            // A volume that hangs must not hold the whole of a small tier.
-            loads_max: (blocks / (4 * loaders.len().max(1))).clamp(1, TIER_LOADS_MAX),
             loaders,
+            lookout,
             left_service: 0,
-            memory: MemoryWatch::new(),
-            looked_around: Instant::now(),
-            is_memory_short: false,
-            paused_until: None,
             budget,
         }
     }
@@ -83,6 +90,7 @@ impl Steward {
         loop {
             match events.recv_timeout(TIER_TURN) {
                 Ok(Event::Loaded(key, result)) => self.take_in(key, result),
+                Ok(Event::Asked(question)) => self.take_question(question),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -91,6 +99,7 @@ impl Steward {
             self.put_out_departed();
             self.put_out_displaced();
             self.sweep();
+            self.open_volumes();
         }
         for key in self.holdings.blocks_where(|_| true) {
             self.holdings.put_out(key);
@@ -104,17 +113,54 @@ impl Steward {
             for _ in 0..self.samples[worker].slots() {
                 let Ok(sample) = self.samples[worker].pop() else { break };
                 count(&self.counters.samples, 1);
-                self.take_sample(sample);
+                self.take_sample(sample, Wish::Passing);
             }
         }
         self.admission.settle();
     }
 
-    fn take_sample(&mut self, Sample { key, position, bundle }: Sample) {
+    /// Answered at once, unless the block is on its way.
+    fn take_question(&mut self, Question { sample, is_of_much, asker }: Question) {
+        let key = sample.key;
+        let has_leisure = sample
+            .bundle
+            .as_ref()
+            .is_some_and(|bundle| self.loaders[bundle.volume().as_usize()].loads() < TIER_FIRST_LOADS_MAX);
+        count(&self.counters.samples, 1);
+        self.take_sample(sample, if is_of_much && has_leisure { Wish::Welcome } else { Wish::Awaited });
+        if self.holdings.is_loading(key) {
+            self.askers.entry(key).or_default().push(asker);
+        } else {
+            asker.send(Message::BlockSettled(key));
+        }
+    }
+
+    /// Lets workers ask for blocks of those volumes whose loaders are not behind.
+    fn open_volumes(&self) {
+        let now = Instant::now();
+        let is_short = self.lookout.is_memory_short(now);
+        for (volume, loader) in (0..).map(VolumeIndex).zip(&self.loaders) {
+            self.residency.set_open(volume, !is_short && loader.may_load_awaited(now).is_ok());
+        }
+    }
+
+    fn take_sample(&mut self, Sample { key, position, bundle }: Sample, wish: Wish) {
+        self.holdings.touch(key);
         // It was in memory when it was asked for; should it have left since, the next request says more.
         let Some(bundle) = bundle else { return self.admission.touch(key) };
+        if bundle.is_leaving() || !self.store.is_in_use(bundle.volume()) {
+            return;
+        }
+        // Asked before anything makes room for it.
+        if let Err(refusal) = self.may_load(key, &bundle, wish) {
+            if self.admission.decline(key, position) {
+                self.refuse(refusal);
+                self.make_room_for(refusal);
+            }
+            return;
+        }
         let length_bytes = key.range(bundle.record().data_bytes).len();
-        match self.admission.ask(key, position, length_bytes) {
+        match self.admission.ask(key, position, length_bytes, wish == Wish::Welcome) {
             Verdict::Held | Verdict::Noted => {}
             Verdict::Outweighed => self.refuse(Refusal::Outweighed),
             Verdict::Admitted => {
@@ -127,22 +173,32 @@ impl Steward {
         }
     }
 
-    /// Has a block loaded.
-    fn order(&mut self, key: BlockKey, bundle: &Arc<Bundle>, length_bytes: u64) -> Result<(), Refusal> {
-        if self.holdings.is_loading(key) {
-            return Ok(());
+    /// Whether a block could be loaded now, if there was room for its bytes.
+    fn may_load(&self, key: BlockKey, bundle: &Bundle, wish: Wish) -> Result<(), Refusal> {
+        let now = Instant::now();
+        if self.lookout.is_memory_short(now) {
+            return Err(Refusal::Memory);
         }
-        if self.loaders[bundle.volume().as_usize()].loads >= self.loads_max {
-            return Err(Refusal::LoaderBusy);
-        }
-        if self.paused_until.is_some_and(|until| Instant::now() < until) {
+        if self.holdings.is_broken(key) {
             return Err(Refusal::Paused);
         }
         if !self.holdings.has_bundle(key) && self.holdings.bundle_count() as u64 >= self.budget.files_max {
             return Err(Refusal::Files);
         }
-        if self.is_memory_short {
-            return Err(Refusal::Memory);
+        if bundle.opened().is_none() {
+            return Err(Refusal::Closed);
+        }
+        let loader = &self.loaders[bundle.volume().as_usize()];
+        match wish {
+            Wish::Passing => loader.may_load(now),
+            Wish::Awaited | Wish::Welcome => loader.may_load_awaited(now),
+        }
+    }
+
+    /// Has a block loaded.
+    fn order(&mut self, key: BlockKey, bundle: &Arc<Bundle>, length_bytes: u64) -> Result<(), Refusal> {
+        if self.holdings.is_loading(key) {
+            return Ok(());
         }
         let open = bundle.opened().ok_or(Refusal::Closed)?;
         let bytes_max = self.budget.bytes - length_bytes;
@@ -152,10 +208,9 @@ impl Steward {
                 return Err(Refusal::Memory);
             }
         }
-        let loader = &mut self.loaders[bundle.volume().as_usize()];
-        loader.jobs.send(Job::Load(key, open)).map_err(|_| Refusal::LoaderBusy)?;
-        loader.loads += 1;
+        self.loaders[bundle.volume().as_usize()].load(key, open, Instant::now())?;
         self.holdings.begin_load(key, bundle, length_bytes);
+        self.residency.set_loading(key, true);
         Ok(())
     }
 
@@ -165,45 +220,23 @@ impl Steward {
         let length_bytes = result.as_ref().map_or(0, |block| block.range().len());
         let is_usable = result.as_ref().is_ok_and(|block| self.store.is_in_use(block.bundle().volume()));
         let is_wanted = is_usable && self.admission.holds(key);
-        let Some(ended) = self.holdings.end_load(key, result.ok(), is_wanted) else { return };
-        self.loaders[ended.volume.as_usize()].loads -= 1;
+        let ended = self.holdings.end_load(key, result.ok(), is_wanted);
+        // Not before it can be found.
+        self.residency.set_loading(key, false);
+        let Some(ended) = ended else { return };
+        let (loader, now) = (&mut self.loaders[ended.volume.as_usize()], Instant::now());
+        loader.loaded(now);
         let end = if ended.serves { LoadEnd::Loaded } else { end_without };
         count(&self.counters.loads[end as usize], 1);
         match end {
             LoadEnd::Loaded => count(&self.counters.loaded_bytes, length_bytes),
             _ => self.admission.forget(key),
         }
+        for asker in self.askers.remove(&key).unwrap_or_default() {
+            asker.send(Message::BlockSettled(key));
+        }
         if end == LoadEnd::LockRefused {
-            self.paused_until = Some(Instant::now() + TIER_LOCK_PAUSE);
-        }
-    }
-
-    /// Takes out the blocks of bundles that have left, or whose volume has.
-    fn put_out_departed(&mut self) {
-        // Asked before the blocks are looked at: what leaves meanwhile is seen the next time.
-        let left_service = self.store.left_service_count();
-        if left_service == self.left_service {
-            return;
-        }
-        self.left_service = left_service;
-        let store = &self.store;
-        let departed =
-            self.holdings.blocks_where(|bundle| bundle.is_leaving() || !store.is_in_use(bundle.volume()));
-        for key in departed {
-            self.admission.forget(key);
-            self.put_out(key, Departure::BundleLeft);
-        }
-    }
-
-    fn put_out_displaced(&mut self) {
-        for key in self.admission.take_evicted() {
-            self.put_out(key, Departure::Displaced);
-        }
-    }
-
-    fn put_out(&mut self, key: BlockKey, cause: Departure) {
-        if self.holdings.put_out(key) {
-            count(&self.counters.departures[cause as usize], 1);
+            loader.pause(TIER_LOCK_PAUSE, now);
         }
     }
 
@@ -211,26 +244,29 @@ impl Steward {
         count(&self.counters.refusals[refusal as usize], 1);
     }
 
-    /// Once a second. Locked memory is never given back under pressure, so no more is taken when there is some. And files are looked
-    /// at: what is sent from memory is not verified again, so that damage to a file would not be noticed by sending it.
+    /// Looks at the machine, the disks and the files: what is sent from memory is not verified again, so that damage would not be
+    /// noticed by sending it.
     fn look_around(&mut self) {
-        if self.looked_around.elapsed() < Duration::from_secs(1) {
-            return;
+        let sight = self.lookout.look(Instant::now(), self.holdings.bytes().loading > 0);
+        self.give_back(sight.short_bytes);
+        for (loader, reads) in self.loaders.iter_mut().zip(sight.reads) {
+            loader.note_reads(reads.count(), reads.sum_micros);
         }
-        self.looked_around = Instant::now();
-        self.is_memory_short = self.memory.available_bytes() < MEMORY_AVAILABLE_LOW_BYTES;
-        for (bundle, reason) in self.holdings.damaged() {
-            if !bundle.is_leaving() {
-                tracing::warn!(path = bundle.key().path.as_str(), %reason, "a file of which blocks are in memory was changed");
-                self.store.report_corrupt(&bundle, reason);
-            }
+        if sight.has_memory_failed {
+            tracing::error!(
+                "memory of this machine has failed; all blocks are read and verified anew. Replace the memory"
+            );
+            self.holdings.break_all();
+        }
+        if sight.looks_at_files {
+            self.put_out_damaged(sight.has_memory_failed);
         }
     }
 
     /// Unmaps what nobody uses any more, has files closed, and says what is held.
     fn sweep(&mut self) {
         for (volume, file) in self.holdings.sweep() {
-            self.close(volume, file);
+            self.loaders[volume.as_usize()].close(file);
         }
         let held = self.holdings.bytes();
         self.counters.resident_bytes.store(held.resident, Relaxed);
@@ -238,10 +274,5 @@ impl Steward {
         self.counters.leaving_bytes.store(held.leaving, Relaxed);
         self.counters.blocks.store(self.holdings.block_count() as u64, Relaxed);
         self.counters.files.store(self.holdings.bundle_count() as u64, Relaxed);
-    }
-
-    fn close(&self, volume: VolumeIndex, file: Arc<super::resident_file::ResidentFile>) {
-        // A loader ends after us.
-        let _ = self.loaders[volume.as_usize()].jobs.send(Job::Close(file));
     }
 }

@@ -1,138 +1,21 @@
 //! The tier over a real store: whatever comes and goes, what is found in memory is what the index serves.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+mod leaving;
+mod site;
 
-use cache_store::{
-    Bundle, BundleWriter, OpenBundle, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
-};
-use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
-use control_client::units::{ByteCount, ByteRange};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread;
+
+use cache_store::Bundle;
+use control_client::units::ByteRange;
 use proptest::prelude::*;
 
 use super::*;
+use site::{LENGTH, Site, contents, path};
 
 const MIB: u64 = 1 << 20;
 const TITLES: usize = 4;
-
-struct Site {
-    store: Arc<Store>,
-    tier: Tier,
-    samples: SampleSender,
-    volume: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Site {
-    fn new(budget_bytes: u64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let volume = folder.path().join("volume");
-        Volume::init(&volume).unwrap();
-        let store = Store::open(StoreOptions {
-            volumes: vec![VolumeOptions { path: volume.clone(), mount_required: false }],
-            footer_cache: ByteCount::mib(16),
-            open_bundles: 16,
-            open_queue: 16,
-            volume_errors: 8,
-        })
-        .unwrap();
-        let budget = Budget { bytes: budget_bytes, blocks_max: 1000, files_max: 16, cut: None };
-        let (tier, mut senders) = Tier::start(&store, 1, 1, budget).unwrap();
-        Self { store, tier, samples: senders.remove(0), volume, _folder: folder }
-    }
-
-    fn publish(&self, title: usize, generation: u64) {
-        let volume = Arc::new(Volume::open(&self.volume, false).unwrap());
-        let object = PlannedObject {
-            name: ObjectName::parse("1.m4s").unwrap(),
-            length: LENGTH as u64,
-            media_type: "video/iso.segment".into(),
-            last_modified: 1_700_000_000,
-            sha256: None,
-        };
-        let key = BundleKey { path: path(title), generation: Generation::new(generation) };
-        let mut writer = BundleWriter::create(&volume, key, Sha256::new([0; 32]), vec![object]).unwrap();
-        writer.write(&contents(title, generation)).unwrap();
-        writer.end_object().unwrap();
-        let published = writer.finish().unwrap();
-        self.store.adopt(self.volume.to_str().unwrap(), &published.id.file_name()).unwrap();
-    }
-
-    fn lookup(&self, title: usize) -> Option<Arc<Bundle>> {
-        self.store.lookup(path(title).as_str())
-    }
-
-    fn open(&self, bundle: &Arc<Bundle>) -> Arc<OpenBundle> {
-        let (sender, receiver) = mpsc::channel();
-        self.store.open_bundle(bundle, Box::new(move |opened| sender.send(opened).unwrap())).unwrap();
-        receiver.recv().unwrap().unwrap()
-    }
-
-    /// Asks as a worker does.
-    fn ask(&mut self, title: usize) {
-        let Some(bundle) = self.lookup(title) else { return };
-        let open = self.open(&bundle);
-        let offset = open.object("1.m4s").unwrap().range.start;
-        let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
-        assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
-    }
-
-    fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
-        self.publish(title, 1);
-        let bundle = self.lookup(title).unwrap();
-        self.ask(title);
-        self.ask(title);
-        self.wait_until("it is in memory", |totals| totals.blocks == 1);
-        bundle
-    }
-
-    /// Its file, to damage it behind the store's back.
-    fn file_of(&self, bundle: &Bundle) -> File {
-        let file = self.volume.join(bundle.id().file_path());
-        File::options().write(true).open(file).unwrap()
-    }
-
-    /// What is in memory of a bundle, if anything is: has to be its bytes.
-    fn check(&self, bundle: &Arc<Bundle>, title: usize) -> bool {
-        let residency = self.tier.residency().unwrap();
-        let found = residency.with(BlockKey::at(bundle, 0), |block| {
-            assert_eq!(block.bundle().instance(), bundle.instance());
-            let generation = bundle.key().generation.number();
-            block.read(block.range(), |bytes| bytes[..LENGTH] == contents(title, generation)).unwrap()
-        });
-        assert_ne!(found, Some(false), "wrong bytes in memory");
-        found.is_some()
-    }
-
-    fn wait_until(&self, what: &str, is_so: impl Fn(&TierTotals) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !is_so(&self.tier.totals()) {
-            assert!(Instant::now() < deadline, "{what}: {:?}", self.tier.totals());
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        self.tier.stop();
-        self.store.close();
-    }
-}
-
-const LENGTH: usize = 300_000;
-
-fn path(title: usize) -> BundlePath {
-    BundlePath::parse(&format!("/title{title}")).unwrap()
-}
-
-fn contents(title: usize, generation: u64) -> Vec<u8> {
-    (0..LENGTH).map(|place| (place as u64 / 100 + 7 * generation + 31 * title as u64) as u8).collect()
-}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -235,18 +118,9 @@ fn a_block_whose_file_is_cut_short_is_not_to_be_read_any_more() {
             let result = block.read(part(block), |bytes| is_intact = touch(bytes));
             assert_eq!((is_intact, result), (false, Err(Unreadable)), "cut to {length}");
             assert!(block.is_broken() && faults::is_intact());
+            assert!(!residency.has(BlockKey::at(&bundle, 0)), "nobody else is to find it");
         });
     }
-}
-
-/// Of a size that stays the same, so that only its time tells.
-#[test]
-fn a_bundle_whose_file_is_written_to_leaves_memory_and_is_quarantined() {
-    let mut site = Site::new(16 * MIB);
-    let bundle = site.publish_and_load(0);
-    site.file_of(&bundle).write_all_at(b"x", 1000).unwrap();
-    site.wait_until("it has left memory", |totals| totals.files == 0);
-    assert!(bundle.is_leaving() && site.lookup(0).is_none());
 }
 
 /// One worker's samples, of blocks that are and of blocks that are not there, for as long as anybody asks.

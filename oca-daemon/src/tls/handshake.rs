@@ -10,7 +10,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
 
-use super::record::HEADER_BYTES;
+use super::record::{Alert, ContentType, HEADER_BYTES, RecordHeader};
+use super::tickets;
 use super::traffic::Traffic;
 use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_RECORDS_MAX};
 use crate::stats::TlsVersion;
@@ -24,6 +25,8 @@ pub struct Handshake {
     seen_bytes: usize,
     /// How many records these are.
     seen_records: u32,
+    /// Nothing was sealed for the client yet, so that an alert may be sent as it is.
+    speaks_plainly: bool,
 }
 
 /// How far a handshake has come.
@@ -58,7 +61,12 @@ impl Handshake {
     /// Waits for a client's hello.
     pub fn new(settings: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         let connection = UnbufferedServerConnection::new(settings)?;
-        Ok(Self { connection, arrived: Vec::new(), seen_bytes: 0, seen_records: 0 })
+        Ok(Self { connection, arrived: Vec::new(), seen_bytes: 0, seen_records: 0, speaks_plainly: true })
+    }
+
+    /// Memory for what rustls has not used up.
+    pub fn held_bytes(&self) -> usize {
+        self.arrived.capacity()
     }
 
     /// Takes in what the client has sent, and adds what it is to be sent to `outgoing`: on an error, the alert that says why.
@@ -67,6 +75,7 @@ impl Handshake {
         bytes: &[u8],
         outgoing: &mut Vec<u8>,
     ) -> Result<(Option<Box<Self>>, Progress), rustls::Error> {
+        self.arrived.reserve_exact(bytes.len());
         self.arrived.extend_from_slice(bytes);
         loop {
             match self.step(outgoing) {
@@ -76,22 +85,46 @@ impl Handshake {
                     if self.arrived.len() > HANDSHAKE_BYTES_MAX
                         || self.seen_records == HANDSHAKE_RECORDS_MAX =>
                 {
-                    return Err(rustls::Error::General("the handshake is too long".into()));
+                    let error = rustls::Error::General("the handshake is too long".into());
+                    self.tell(&error, outgoing);
+                    return Err(error);
                 }
                 Ok(Step::More) => return Ok((Some(self), Progress::More)),
                 Ok(Step::Closed) => return Ok((Some(self), Progress::Closed)),
                 Ok(Step::Ready) => return Ok((None, Progress::Done(self.establish()?))),
                 Err(error) => {
                     // Its alert, and nothing more: rustls must not look at the same bytes again.
+                    let before = outgoing.len();
                     while self.connection.wants_write() && matches!(self.step(outgoing), Ok(Step::Again)) {}
+                    if outgoing.len() == before {
+                        self.tell(&error, outgoing);
+                    }
                     return Err(error);
                 }
             }
         }
     }
 
+    /// An alert for an error that rustls sends none for, or that is our own (RFC 8446 §6.2). Once something was sealed nobody can:
+    /// the key is rustls's.
+    fn tell(&self, error: &rustls::Error, outgoing: &mut Vec<u8>) {
+        let alert = match error {
+            // It has given up.
+            rustls::Error::AlertReceived(_) => return,
+            rustls::Error::PeerMisbehaved(_) => Alert::UnexpectedMessage,
+            _ => Alert::DecodeError,
+        };
+        if self.speaks_plainly {
+            let content = alert.bytes();
+            outgoing.extend(RecordHeader::bytes(ContentType::Alert, content.len()));
+            outgoing.extend(content);
+        }
+    }
+
     /// One turn of rustls.
     fn step(&mut self, outgoing: &mut Vec<u8>) -> Result<Step, rustls::Error> {
+        tickets::begin_turn();
+        let before = outgoing.len();
         let UnbufferedStatus { discard, state } =
             self.connection.process_tls_records(&mut self.arrived[..self.seen_bytes]);
         let is_done = matches!(state, Ok(ConnectionState::WriteTraffic(_)));
@@ -109,6 +142,8 @@ impl Handshake {
             // Early data is switched off, and other data comes only after the handshake.
             Ok(_) => Err(rustls::Error::General("data came during the handshake".into())),
         };
+        let is_plain = |kind: &u8| *kind == ContentType::Handshake as u8 || *kind == ContentType::Alert as u8;
+        self.speaks_plainly &= outgoing.get(before).is_none_or(is_plain);
         self.arrived.drain(..discard);
         self.seen_bytes -= discard;
         if discard > 0 {

@@ -45,6 +45,11 @@ impl Sealer {
         Self { key, sequence, records_max }
     }
 
+    /// The number of the next record.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     /// How many records it may seal yet.
     pub fn records_left(&self) -> u64 {
         self.records_max.saturating_sub(self.sequence)

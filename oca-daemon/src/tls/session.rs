@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustls::ServerConfig;
 
 use super::handshake::{Handshake, Progress};
+use super::pending::{Pending, SealedBytes};
 use super::record::{Alert, HEADER_BYTES, RecordHeader};
 use super::sealer::SealError;
 use super::traffic::{Opened, Traffic};
@@ -22,9 +23,7 @@ pub struct Session {
     stage: Stage,
     /// The start of a record that is not here whole.
     arrived: Vec<u8>,
-    /// Sealed, and not taken by the socket yet, from `pending_start` on.
-    pending: Vec<u8>,
-    pending_start: usize,
+    pending: Pending,
     is_resumed: bool,
     /// Nothing is read after the client's farewell, nor after a failure.
     has_ended: bool,
@@ -64,13 +63,12 @@ impl fmt::Display for SessionError {
 }
 
 impl Session {
-    /// Waits for a client's hello.
-    pub fn new(settings: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+    /// Waits for a client's hello. What is sealed and waits is counted in `sealed_bytes`, which the worker's sessions share.
+    pub fn new(settings: Arc<ServerConfig>, sealed_bytes: Arc<SealedBytes>) -> Result<Self, rustls::Error> {
         Ok(Self {
             stage: Stage::Handshaking(Box::new(Handshake::new(settings)?)),
             arrived: Vec::new(),
-            pending: Vec::new(),
-            pending_start: 0,
+            pending: Pending::new(sealed_bytes),
             is_resumed: false,
             has_ended: false,
             has_said_last: false,
@@ -101,6 +99,15 @@ impl Session {
         matches!(&self.stage, Stage::Established(traffic) if traffic.is_wearing_out())
     }
 
+    /// Memory for what has not come whole: parts of a handshake, or of a record.
+    pub fn held_bytes(&self) -> usize {
+        let of_handshake = match &self.stage {
+            Stage::Handshaking(handshake) => handshake.held_bytes(),
+            Stage::Established(_) | Stage::Failed => 0,
+        };
+        self.arrived.capacity() + of_handshake
+    }
+
     // ---- receiving ----
 
     /// Takes bytes from the socket in, and adds the client's plaintext to `inbox`.
@@ -123,8 +130,8 @@ impl Session {
         bytes: &[u8],
         inbox: &mut Vec<u8>,
     ) -> Result<Received, SessionError> {
-        let (handshake, progress) =
-            handshake.receive(bytes, &mut self.pending).map_err(SessionError::Handshake)?;
+        let received = self.pending.add(|outgoing| handshake.receive(bytes, outgoing));
+        let (handshake, progress) = received.map_err(SessionError::Handshake)?;
         if let Some(handshake) = handshake {
             self.stage = Stage::Handshaking(handshake);
         }
@@ -148,7 +155,7 @@ impl Session {
         if let Err(SessionError::Peer(alert)) = &result
             && !self.has_said_last
         {
-            traffic.seal_alert(*alert, &mut self.pending);
+            self.pending.add(|outgoing| traffic.seal_alert(*alert, outgoing));
         }
         if result.is_err() {
             self.has_said_last = true;
@@ -176,9 +183,8 @@ impl Session {
                         if inbox.len() + body.len() > INBOX_BYTES_MAX {
                             return Err(SessionError::TooMany);
                         }
-                        let opened = traffic
-                            .open(header, body, inbox, &mut self.pending)
-                            .map_err(SessionError::Peer)?;
+                        let open = |outgoing: &mut Vec<u8>| traffic.open(header, body, inbox, outgoing);
+                        let opened = self.pending.add(open).map_err(SessionError::Peer)?;
                         if self.arrived.is_empty() {
                             bytes = &bytes[record_bytes..];
                         } else {
@@ -220,23 +226,22 @@ impl Session {
 
     /// What is sealed and was not sent yet.
     pub fn pending(&self) -> &[u8] {
-        &self.pending[self.pending_start..]
+        self.pending.bytes()
     }
 
     /// So much of what is pending is sent.
     pub fn sent(&mut self, sent_bytes: usize) {
-        self.pending_start += sent_bytes;
-        if self.pending_start >= self.pending.len() {
-            (self.pending, self.pending_start) = (Vec::new(), 0);
-        }
+        self.pending.sent(sent_bytes);
     }
 
     /// Keeps sealed bytes that the socket did not take.
     pub fn keep(&mut self, sealed: &[u8]) {
-        // A socket that never takes all of it must not make it grow by all that it ever took.
-        self.pending.drain(..self.pending_start);
-        self.pending_start = 0;
-        self.pending.extend_from_slice(sealed);
+        self.pending.keep(sealed);
+    }
+
+    /// Whether the worker's connections hold so much that is sealed that this one should seal no more than it must.
+    pub fn is_much_pending(&self) -> bool {
+        self.pending.total().is_much()
     }
 
     /// Queues the farewell that tells a complete response from a cut one (RFC 8446 §6.1). Before the handshake is done there is
@@ -245,10 +250,11 @@ impl Session {
         if let Stage::Established(traffic) = &mut self.stage
             && !std::mem::replace(&mut self.has_said_last, true)
         {
-            traffic.seal_alert(Alert::CloseNotify, &mut self.pending);
+            self.pending.add(|outgoing| traffic.seal_alert(Alert::CloseNotify, outgoing));
         }
     }
 }
 
+mod kernel;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,21 +2,25 @@
 //!
 //! The daemon remembers nothing of a session: a ticket holds it, sealed with a key of ours. All workers share the keys, and a
 //! file keeps them, so that tickets are good on every worker and after a restart. A new key seals every six hours; the one before
-//! it opens for as long again, and is then forgotten: whoever takes the machine later cannot open what was recorded before. In TLS
-//! 1.2 that holds for sessions that ended: a session that is resumed gets a new ticket with its old secret.
+//! it opens for as long again, and is then forgotten: whoever takes the machine later cannot open what was recorded before. So that
+//! this holds for TLS 1.2 too, where a session keeps its secret when it is resumed, one that is resumed gets no new ticket there:
+//! it ends with the key of its first.
 
 mod key_file;
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::rand;
 use rustls::server::ProducesTickets;
+use zeroize::Zeroizing;
 
-use crate::limits::{TICKET_BYTES_MAX, TICKET_ROTATION};
+use crate::limits::{TICKET_BYTES_MAX, TICKET_KEYS_RETRY, TICKET_ROTATION};
 use key_file::StoredKey;
 
 pub use key_file::KeyFileError;
@@ -35,6 +39,19 @@ pub struct TicketKeys {
     file: Option<PathBuf>,
     /// The newest, which seals, first.
     keys: ArcSwap<Vec<Arc<TicketKey>>>,
+    /// When the file could not be written that should hold them, in seconds since 1970; 0: it holds them.
+    failed_to_write: AtomicU64,
+}
+
+thread_local! {
+    /// Whether a ticket was opened in this turn of rustls.
+    static HAS_OPENED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A turn of rustls begins, on this thread. A session of TLS 1.2 is resumed within one, from its ticket to the next; in 1.3 a new
+/// ticket, which has a secret of its own, comes in a later one.
+pub(super) fn begin_turn() {
+    HAS_OPENED.set(false);
 }
 
 struct TicketKey {
@@ -51,14 +68,17 @@ impl TicketKeys {
             Some(Err(error)) => (Vec::new(), Err(error)),
             None => (Vec::new(), Ok(())),
         };
+        // What is none of ours is not written over.
+        let file = file.filter(|_| read.as_ref().err().is_none_or(KeyFileError::is_of_ours));
         let keys = stored.into_iter().filter_map(TicketKey::new).map(Arc::new).collect();
-        let this = Arc::new(Self { file, keys: ArcSwap::from_pointee(keys) });
+        let this =
+            Arc::new(Self { file, keys: ArcSwap::from_pointee(keys), failed_to_write: AtomicU64::new(0) });
         let rotated = this.rotate(now);
         (this, read.and(rotated))
     }
 
-    /// Makes a new key where one is due at `now`, in seconds since 1970, and forgets those that are too old. It writes a file:
-    /// not for a worker.
+    /// Makes a new key where one is due at `now`, in seconds since 1970, and forgets those that are too old. It writes a file, and
+    /// writes it again some time after that has failed: not for a worker.
     pub fn rotate(&self, now: u64) -> Result<(), KeyFileError> {
         let mut keys: Vec<Arc<TicketKey>> = self.keys.load().to_vec();
         let before = keys.len();
@@ -66,26 +86,31 @@ impl TicketKeys {
         keys.sort_by_key(|key| std::cmp::Reverse(key.stored.made));
         let has_current = keys.first().is_some_and(|key| key.stored.is_current(now));
         if has_current && keys.len() == before {
-            return Ok(());
+            let failed = self.failed_to_write.load(Relaxed);
+            let is_due = failed != 0 && now.abs_diff(failed) >= TICKET_KEYS_RETRY.as_secs();
+            return if is_due { self.write(&keys, now) } else { Ok(()) };
         }
         if !has_current {
             // Without randomness there is no key, and no ticket: clients shake hands in full.
             keys.splice(0..0, StoredKey::random(now).and_then(TicketKey::new).map(Arc::new));
         }
-        let stored: Vec<StoredKey> = keys.iter().map(|key| key.stored.clone()).collect();
-        self.keys.store(Arc::new(keys));
-        match &self.file {
-            Some(file) => key_file::write(file, &stored),
-            None => Ok(()),
-        }
+        self.keys.store(Arc::new(keys.clone()));
+        self.write(&keys, now)
+    }
+
+    fn write(&self, keys: &[Arc<TicketKey>], now: u64) -> Result<(), KeyFileError> {
+        let Some(file) = &self.file else { return Ok(()) };
+        let written = key_file::write(file, keys.iter().map(|key| &key.stored));
+        self.failed_to_write.store(if written.is_ok() { 0 } else { now.max(1) }, Relaxed);
+        written
     }
 }
 
 impl StoredKey {
     fn random(now: u64) -> Option<Self> {
-        let mut key = Self { made: now, name: [0; _], secret: [0; _] };
+        let mut key = Self { made: now, name: [0; _], secret: Zeroizing::new([0; _]) };
         rand::fill(&mut key.name).ok()?;
-        rand::fill(&mut key.secret).ok()?;
+        rand::fill(key.secret.as_mut_slice()).ok()?;
         Some(key)
     }
 
@@ -102,7 +127,7 @@ impl StoredKey {
 
 impl TicketKey {
     fn new(stored: StoredKey) -> Option<Self> {
-        let aead = RandomizedNonceKey::new(&AES_256_GCM, &stored.secret).ok()?;
+        let aead = RandomizedNonceKey::new(&AES_256_GCM, stored.secret.as_slice()).ok()?;
         Some(Self { stored, aead })
     }
 
@@ -133,7 +158,11 @@ impl ProducesTickets for TicketKeys {
         TICKET_ROTATION.as_secs() as u32
     }
 
+    /// `None`, which is sent as an empty ticket (RFC 5077 §3.3), for a session of TLS 1.2 that was resumed just now.
     fn encrypt(&self, session: &[u8]) -> Option<Vec<u8>> {
+        if HAS_OPENED.get() {
+            return None;
+        }
         self.keys.load().first()?.seal(session)
     }
 
@@ -142,7 +171,9 @@ impl ProducesTickets for TicketKeys {
             return None;
         }
         let keys = self.keys.load();
-        keys.iter().find(|key| ticket.starts_with(&key.stored.name))?.open(ticket)
+        let session = keys.iter().find(|key| ticket.starts_with(&key.stored.name))?.open(ticket)?;
+        HAS_OPENED.set(true);
+        Some(session)
     }
 }
 
@@ -188,6 +219,7 @@ mod tests {
         let last_promised = NOW + ROTATION - 1 + u64::from(keys.lifetime());
         keys.rotate(last_promised).unwrap();
         assert!(keys.decrypt(&ticket).is_some());
+        begin_turn();
         assert_ne!(
             keys.encrypt(b"a session").unwrap()[..NAME_BYTES],
             ticket[..NAME_BYTES],
@@ -204,6 +236,7 @@ mod tests {
         let ticket = keys.encrypt(b"a session").unwrap();
         keys.rotate(NOW - CLOCK_STEP_SECONDS).unwrap();
         assert!(keys.decrypt(&ticket).is_some());
+        begin_turn();
         keys.rotate(NOW - CLOCK_STEP_SECONDS - 1).unwrap();
         assert!(keys.decrypt(&ticket).is_none() && keys.encrypt(b"a session").is_some());
     }
@@ -236,15 +269,49 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_none_of_ours_is_replaced_and_said() {
+    fn a_file_that_is_none_of_ours_is_left_alone_and_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("something"), folder.path().join("link"));
+        fs::write(&file, "-----BEGIN PRIVATE KEY-----").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for name in [&file, &link, &folder.path().to_owned()] {
+            let (keys, result) = TicketKeys::load(Some(name.clone()), NOW);
+            let text = result.unwrap_err().to_string();
+            assert!(text.contains("left alone"), "{text}");
+            keys.rotate(NOW + ROTATION).unwrap();
+            assert!(keys.encrypt(b"a session").is_some());
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "-----BEGIN PRIVATE KEY-----");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_file_of_ours_that_cannot_be_understood_is_replaced_and_said() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("ticket-keys");
-        fs::write(&file, "something else").unwrap();
+        fs::write(&file, "oca-ticket-keys 2\nof a later version").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
         let (keys, result) = TicketKeys::load(Some(file.clone()), NOW);
-        assert!(matches!(result, Err(KeyFileError::Unreadable(..))), "{result:?}");
+        assert!(matches!(result, Err(KeyFileError::Damaged(_))), "{result:?}");
         let ticket = keys.encrypt(b"a session").unwrap();
         assert!(TicketKeys::load(Some(file), NOW).0.decrypt(&ticket).is_some());
+    }
+
+    #[test]
+    fn keys_that_could_not_be_written_are_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("later/ticket-keys");
+        let (keys, result) = TicketKeys::load(Some(file.clone()), NOW);
+        assert!(matches!(result, Err(KeyFileError::Write(..))), "{result:?}");
+        let retry = TICKET_KEYS_RETRY.as_secs();
+        keys.rotate(NOW + retry - 1).unwrap();
+        assert!(keys.rotate(NOW + retry).is_err());
+        fs::create_dir(file.parent().unwrap()).unwrap();
+        keys.rotate(NOW + 2 * retry - 1).unwrap();
+        assert!(!file.exists(), "it was tried too soon");
+        keys.rotate(NOW + 2 * retry).unwrap();
+        let ticket = keys.encrypt(b"a session").unwrap();
+        assert!(TicketKeys::load(Some(file), NOW + 2 * retry).0.decrypt(&ticket).is_some());
     }
 
     #[test]

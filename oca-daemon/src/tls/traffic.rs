@@ -5,6 +5,7 @@ use rustls::server::ServerConnectionData;
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, SupportedCipherSuite};
 
 use super::control::{Control, ControlReader, OUR_KEY_UPDATE};
+use super::kernel::KernelSealer;
 use super::opener::Opener;
 use super::record::{Alert, ContentType, PLAINTEXT_BYTES_MAX, RecordHeader};
 use super::sealer::{SealError, Sealer};
@@ -20,16 +21,21 @@ const GATHERED_BYTES_MAX: usize = 2048;
 
 /// Both directions of a connection whose handshake is done.
 pub struct Traffic {
-    version: TlsVersion,
-    sealer: Sealer,
+    pub(super) version: TlsVersion,
+    /// Not used any more once the kernel seals.
+    pub(super) sealer: Sealer,
+    /// What the kernel needs to seal instead; kept until that is settled.
+    pub(super) secrets: Option<ConnectionTrafficSecrets>,
+    /// The kernel seals.
+    pub(super) kernel: Option<Box<KernelSealer>>,
     opener: Opener,
     control: ControlReader,
     /// What makes the next keys. TLS 1.2 has no next keys.
-    keys: Option<Box<KernelConnection<ServerConnectionData>>>,
+    pub(super) keys: Option<Box<KernelConnection<ServerConnectionData>>>,
     /// How many records one of our keys may seal.
-    records_max: u64,
+    pub(super) records_max: u64,
     /// The client wants us to change our key.
-    key_update_owed: bool,
+    pub(super) key_update_owed: bool,
 }
 
 /// What a record brought.
@@ -55,6 +61,8 @@ impl Traffic {
         Ok(Self {
             version,
             sealer: Sealer::new(key(&ours.1, version)?, ours.0, records_max),
+            secrets: Some(ours.1),
+            kernel: None,
             opener: Opener::new(key(&theirs.1, version)?, theirs.0),
             control: ControlReader::new(version),
             keys: (version == TlsVersion::Tls13).then(|| Box::new(keys)),
@@ -68,9 +76,16 @@ impl Traffic {
         self.version
     }
 
-    /// Whether the key has sealed most of what it may, and cannot be changed: with GCM, 32 GiB are left then.
+    /// Whether the key has sealed most of what it may, or should not be used any more, and cannot be changed: with GCM, 32 GiB
+    /// are left then.
     pub fn is_wearing_out(&self) -> bool {
-        self.keys.is_none() && self.sealer.records_left() < self.records_max / 8
+        match &self.kernel {
+            None => self.keys.is_none() && self.sealer.records_left() < self.records_max / 8,
+            Some(kernel) => {
+                let is_worn = self.key_update_owed || kernel.records_left() < self.records_max / 8;
+                is_worn && !kernel.can_change_key()
+            }
+        }
     }
 
     /// The longest body that a received record may have.
@@ -188,10 +203,13 @@ impl Traffic {
         self.sealer.seal(ContentType::ApplicationData, content, out)
     }
 
-    /// Adds an alert to what is to be sent.
+    /// Adds an alert to what is to be sent; where the kernel seals, as it is.
     pub fn seal_alert(&mut self, alert: Alert, outgoing: &mut Vec<u8>) {
         let start = outgoing.len();
         let content = alert.bytes();
+        if self.kernel.is_some() {
+            return outgoing.extend(content);
+        }
         outgoing.resize(start + self.sealer.record_bytes(content.len()), 0);
         // A key that is worn out sends none: the connection then ends without.
         if self.sealer.seal(ContentType::Alert, &content, &mut outgoing[start..]).is_err() {

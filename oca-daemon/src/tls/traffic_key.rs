@@ -6,6 +6,7 @@ use aws_lc_rs::aead::{
 };
 use rustls::ConnectionTrafficSecrets;
 
+use super::kernel::Cipher;
 use super::record::{ContentType, PLAINTEXT_BYTES_MAX, RecordHeader, TAG_BYTES, WIRE_VERSION};
 use crate::stats::TlsVersion;
 
@@ -40,19 +41,34 @@ pub struct TrafficKey {
 impl TrafficKey {
     /// The key that a handshake has agreed on.
     pub fn new(secrets: &ConnectionTrafficSecrets, version: TlsVersion) -> Result<Self, UnknownSuite> {
-        let (algorithm, key, iv): (&'static Algorithm, _, _) = match secrets {
-            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
-            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
-            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
+        let (cipher, key, iv) = match secrets {
+            ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Cipher::Aes128Gcm, key, iv),
+            ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Cipher::Aes256Gcm, key, iv),
+            ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (Cipher::ChaCha20Poly1305, key, iv),
             _ => return Err(UnknownSuite),
         };
-        let shape = match (version, secrets) {
+        let iv = iv.as_ref().try_into().map_err(|_| UnknownSuite)?;
+        Self::from_parts(cipher, version, key.as_ref(), iv)
+    }
+
+    /// A key of which all is known.
+    pub(super) fn from_parts(
+        cipher: Cipher,
+        version: TlsVersion,
+        key: &[u8],
+        iv: [u8; NONCE_LEN],
+    ) -> Result<Self, UnknownSuite> {
+        let algorithm: &'static Algorithm = match cipher {
+            Cipher::Aes128Gcm => &AES_128_GCM,
+            Cipher::Aes256Gcm => &AES_256_GCM,
+            Cipher::ChaCha20Poly1305 => &CHACHA20_POLY1305,
+        };
+        let shape = match (version, cipher) {
             (TlsVersion::Tls13, _) => Shape::Tls13,
-            (TlsVersion::Tls12, ConnectionTrafficSecrets::Chacha20Poly1305 { .. }) => Shape::Tls12ChaCha,
+            (TlsVersion::Tls12, Cipher::ChaCha20Poly1305) => Shape::Tls12ChaCha,
             (TlsVersion::Tls12, _) => Shape::Tls12Gcm,
         };
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(|_| UnknownSuite)?;
-        let iv = iv.as_ref().try_into().map_err(|_| UnknownSuite)?;
+        let key = UnboundKey::new(algorithm, key).map_err(|_| UnknownSuite)?;
         Ok(Self { aead: LessSafeKey::new(key), shape, iv })
     }
 

@@ -13,7 +13,6 @@ use rustix::net::sockopt::set_socket_linger;
 use super::Worker;
 use crate::acceptor::pause_for;
 use crate::connection::Connection;
-use crate::limits::REFUSALS_PART;
 use crate::ring::Completion;
 use crate::stats::{AcceptPause, CloseCause, Transport as TransportKind, monotonic_millis};
 use crate::token::ConnectionId;
@@ -21,9 +20,9 @@ use crate::transport::Transport;
 
 impl Worker {
     pub(super) fn arm_acceptors(&mut self) {
-        let (now, has_room) = (self.reactor.now, self.connections.len() < self.service.connections_max);
+        let now = self.reactor.now;
         for acceptor in &mut self.acceptors {
-            if has_room {
+            if acceptor.is_full() && !self.service.connection_bound.is_reached() {
                 acceptor.open();
             }
             acceptor.arm(now, &mut self.reactor.ring);
@@ -66,11 +65,10 @@ impl Worker {
         else {
             return;
         };
-        let count = self.connections.len();
+        let bound = &self.service.connection_bound;
         // Where clients are to wait, what has been accepted is served: the overshoot is one connection per listener.
-        let is_full = count >= self.service.connections_max && self.service.at_capacity == AtCapacity::Refuse;
-        let refusals_max = self.service.connections_max / REFUSALS_PART + 1;
-        if is_full && (kind == TransportKind::Tls || count >= self.service.connections_max + refusals_max) {
+        let is_full = self.service.at_capacity == AtCapacity::Refuse && bound.is_reached();
+        if is_full && (kind == TransportKind::Tls || bound.is_exceeded()) {
             let _ = set_socket_linger(&socket, Some(Duration::ZERO));
             self.service.stats.accepted(kind);
             self.service.stats.closed(kind, CloseCause::Capacity);
@@ -94,15 +92,14 @@ impl Worker {
             TransportKind::Cleartext => Some(Transport::Cleartext),
             TransportKind::Tls => {
                 let settings = self.service.tls.clone()?;
-                Transport::tls(settings).ok()
+                Transport::tls(settings, self.service.stats.sealed_bytes()).ok()
             }
         }
     }
 
     /// Where the operator chose to let clients wait rather than refuse them, stops accepting at the bound.
     fn fill_acceptors(&mut self) {
-        let is_full = self.connections.len() >= self.service.connections_max;
-        if !is_full || self.service.at_capacity != AtCapacity::Pause {
+        if self.service.at_capacity != AtCapacity::Pause || !self.service.connection_bound.is_reached() {
             return;
         }
         for acceptor in &mut self.acceptors {

@@ -28,6 +28,13 @@ impl Worker {
                         connection.on_opened(ticket, result, reactor, service);
                     });
                 }
+                Message::BlockSettled(key) => {
+                    for id in self.reactor.block_waiters.take(key) {
+                        self.with_connection(id, |connection, reactor, service| {
+                            connection.on_block_settled(key, reactor, service);
+                        });
+                    }
+                }
                 Message::HandOverDemand { worker, next, answer } => {
                     let table = std::mem::replace(&mut self.reactor.demand, next);
                     // Nobody receives it only when the daemon ends.

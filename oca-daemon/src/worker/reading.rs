@@ -8,6 +8,7 @@ use crate::disk_reads::{FinishedRead, ReadError};
 use crate::limits::{SURRENDER_AFTER, TIMER_TICK};
 use crate::read_queue::Place;
 use crate::stats::ReadEnd;
+use crate::token::ConnectionId;
 
 impl Worker {
     pub(super) fn on_read(&mut self, slot: u32, result: i32) {
@@ -72,10 +73,13 @@ impl Worker {
             }
         }
         let connections = &self.connections;
-        self.reactor.reads.tidy(connections.len(), |id| {
-            let connection = connections.get(id.slot as usize).filter(|connection| connection.id() == id);
-            connection.map_or(Place::None, Connection::place)
-        });
+        let find =
+            |id: ConnectionId| connections.get(id.slot as usize).filter(|connection| connection.id() == id);
+        let place_of = |id| find(id).map_or(Place::None, Connection::place);
+        self.reactor.reads.tidy(connections.len(), place_of);
+        self.reactor
+            .reads
+            .tidy_readers(|id, piece| find(id).is_some_and(|connection| connection.awaits(piece)));
     }
 
     /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a

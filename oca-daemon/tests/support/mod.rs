@@ -45,10 +45,11 @@ impl Daemon {
         publish(objects, &folder.path().join("objects"), &volume);
         let socket = folder.path().join("daemon.sock");
         let config = folder.path().join("config.toml");
+        let log = folder.path().join("access.log");
         let text = format!(
             "[store]\nvolumes = [{{ path = {volume:?}, mount_required = false }}]\n\
              [serve]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"2 s\"\n{serve}\
-             [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = \"\"\nlevel = \"warn\"\n{sections}"
+             [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = {log:?}\nlevel = \"warn\"\n{sections}"
         );
         fs::write(&config, text).unwrap();
         let (child, status) = run(folder.path());
@@ -99,6 +100,12 @@ impl Daemon {
         };
         let file = files.find(is_meant).expect("the directory has a bundle");
         fs::File::options().read(true).write(true).open(file).unwrap()
+    }
+
+    /// The lines of its access log so far.
+    pub(crate) fn access_log(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// Asks its admin API.

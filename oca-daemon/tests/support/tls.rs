@@ -6,9 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedCipherSuite,
+    SupportedProtocolVersion,
+};
 
 use super::{Answer, Daemon, ask};
 
@@ -21,6 +25,16 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// A daemon with two workers, which keeps its files in `folder`, and its certificate, which is valid for `valid_for`. The
 /// chain is in `chain.pem`.
 pub(crate) fn start(folder: &Path, object: &[u8], valid_for: Duration) -> (Daemon, CertificateDer<'static>) {
+    start_with(folder, object, valid_for, "")
+}
+
+/// The same, with these lines in the section `[tls]`.
+pub(crate) fn start_with(
+    folder: &Path,
+    object: &[u8],
+    valid_for: Duration,
+    lines: &str,
+) -> (Daemon, CertificateDer<'static>) {
     let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     parameters.not_after = rcgen::date_time_ymd(1970, 1, 1) + (now + valid_for);
@@ -32,7 +46,7 @@ pub(crate) fn start(folder: &Path, object: &[u8], valid_for: Duration) -> (Daemo
     fs::write(&key_file, key.serialize_pem()).unwrap();
     let serve = "workers = 2\nlisten_tls = [\"127.0.0.1:0\"]\n";
     let tls = format!(
-        "[tls]\ncertificates = [{{ chain = {chain_file:?}, key = {key_file:?} }}]\nticket_keys = {ticket_keys:?}\n"
+        "[tls]\ncertificates = [{{ chain = {chain_file:?}, key = {key_file:?} }}]\nticket_keys = {ticket_keys:?}\n{lines}"
     );
     (Daemon::start_with(&[(OBJECT, object)], serve, &tls), certificate.der().clone())
 }
@@ -42,11 +56,20 @@ pub(crate) fn client(
     version: &'static SupportedProtocolVersion,
     certificate: &CertificateDer<'static>,
 ) -> Arc<ClientConfig> {
+    client_of_suites(default_provider().cipher_suites, version, certificate)
+}
+
+/// The same, that offers these suites.
+pub(crate) fn client_of_suites(
+    cipher_suites: Vec<SupportedCipherSuite>,
+    version: &'static SupportedProtocolVersion,
+    certificate: &CertificateDer<'static>,
+) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[version])
-        .unwrap();
+    let provider = CryptoProvider { cipher_suites, ..default_provider() };
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[version]).unwrap();
     Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
 }
 

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use super::bare::{Bare, BareKind};
 use super::client::{Client, tls_settings};
 use super::corpus::{Corpus, ObjectSet};
-use super::nginx::{Nginx, Reading};
+use super::nginx::{self, Nginx, Reading};
 use super::ours::{Ours, Setting};
 use super::peer::is_installed;
 use super::placement::{Side, standing};
@@ -95,6 +95,11 @@ impl Bench {
 
     /// nginx, where it is installed.
     pub(crate) fn nginx(&self, reading: Reading) -> Result<Option<Nginx>, Failure> {
+        self.nginx_with(reading, nginx::CONNECTIONS)
+    }
+
+    /// nginx with room for so many connections, where it is installed.
+    pub(crate) fn nginx_with(&self, reading: Reading, connections: u32) -> Result<Option<Nginx>, Failure> {
         if !is_installed("nginx") {
             return Ok(None);
         }
@@ -102,7 +107,7 @@ impl Bench {
             Reading::Sendfile => "nginx",
             Reading::Threads => "nginx-aio",
         });
-        let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, reading);
+        let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, reading, connections);
         standing(Side::Server, start).map(Some)
     }
 

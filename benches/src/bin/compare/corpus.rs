@@ -25,7 +25,9 @@ const PATTERN_BYTES: usize = 8 << 20;
 pub(crate) struct Corpus {
     /// Its root.
     pub(crate) root: PathBuf,
-    volume: Arc<Volume>,
+    /// The volume's directory.
+    pub(crate) volume: PathBuf,
+    opened: Arc<Volume>,
     pattern: Vec<u8>,
 }
 
@@ -44,8 +46,13 @@ impl Corpus {
         fs::create_dir_all(&root).step("making the folder of what is served")?;
         fs::create_dir_all(volume).step("making the volume")?;
         Volume::init(volume).step("making the volume")?;
-        let volume = Arc::new(Volume::open(volume, false).step("opening the volume")?);
-        Ok(Self { root, volume, pattern: Random::of(SEED, "corpus").bytes(PATTERN_BYTES * 2) })
+        let opened = Arc::new(Volume::open(volume, false).step("opening the volume")?);
+        Ok(Self {
+            root,
+            volume: volume.to_owned(),
+            opened,
+            pattern: Random::of(SEED, "corpus").bytes(PATTERN_BYTES * 2),
+        })
     }
 
     /// Writes a set, and imports it. No daemon may use the volume.
@@ -62,11 +69,13 @@ impl Corpus {
             targets.push(format!("/{name}/{bundle}/{object}"));
         }
         let path = BundlePath::parse(&format!("/{name}")).step("the set's path")?;
-        let report = import(&directory, &path, &self.volume);
+        let report = import(&directory, &path, &self.opened);
         if let Some((path, error)) = report.failed.first() {
             return Err(Failure::new(format!("importing {}: {error}", path.display())));
         }
         report.adoption.map_err(|why| Failure::new(format!("what was imported is not adopted: {why}")))?;
+        // Or the kernel writes it back while something is measured.
+        rustix::fs::sync();
         Ok(ObjectSet { object_bytes, targets })
     }
 
@@ -76,7 +85,7 @@ impl Corpus {
     }
 
     /// Where an object's file is.
-    pub(crate) fn file(&self, target: &str) -> PathBuf {
+    fn file(&self, target: &str) -> PathBuf {
         self.root.join(target.trim_start_matches('/'))
     }
 

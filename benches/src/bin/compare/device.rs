@@ -1,4 +1,4 @@
-//! The disk below a folder: what was read from it, and the page cache above it.
+//! The devices: the disk below a folder, what was read from it and the page cache above it; and the loopback.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -23,6 +23,26 @@ pub(crate) fn read_bytes(folder: &Path) -> Result<u64, Failure> {
 pub(crate) fn drop_caches() -> Result<(), Failure> {
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3").step("dropping the page cache (run as root)")
+}
+
+/// How the kernel reads ahead and schedules on the device of a folder, which whoever reads through the page cache depends on.
+pub(crate) fn queue_facts(folder: &Path) -> Result<String, Failure> {
+    let device = fs::metadata(folder).step("the folder's device")?.dev();
+    let device = format!("/sys/dev/block/{}:{}", major(device), minor(device));
+    // A partition has its disk's.
+    let fact = |name: &str| {
+        let read = |folder: &str| fs::read_to_string(format!("{device}/{folder}/{name}")).ok();
+        read("queue")
+            .or_else(|| read("../queue"))
+            .map_or_else(|| "?".to_owned(), |fact| fact.trim().to_owned())
+    };
+    Ok(format!("scheduler {}, read-ahead {} KiB", fact("scheduler"), fact("read_ahead_kb")))
+}
+
+/// Whether packets of the loopback are taken in on other cores than their sender's (`Documentation/networking/scaling.rst`).
+pub(crate) fn steers_loopback() -> bool {
+    let cores = fs::read_to_string("/sys/class/net/lo/queues/rx-0/rps_cpus").unwrap_or_default();
+    cores.chars().any(|digit| digit.is_ascii_hexdigit() && digit != '0')
 }
 
 /// The sixth field of the device's line (`Documentation/admin-guide/iostats.rst`).

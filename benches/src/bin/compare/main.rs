@@ -1,15 +1,17 @@
 //! Our daemon beside nginx, Varnish and what the machine can do at all: what serving costs, how fast the long tail is, how long the tails are,
 //! what is held in memory, and how soon it starts.
 //!
-//! `cargo run --release -p benches --bin compare`; `--scenario NAME` runs one, `--rounds N` more or fewer rounds, `--json FILE` writes one record per
-//! scenario, metric and peer. With `-- --quick` each runs once, and briefly, which is what CI does: that it runs, never how
+//! `cargo run --release -p benches --bin compare`; `--scenario NAME` runs one, `--rounds N` more or fewer rounds, `--json FILE` keeps one record per
+//! scenario, metric and peer, and adds to what other runs have put there; `--resume` leaves out what is there, `--table FILE` prints it as Markdown.
+//! With `-- --quick` each runs once, and briefly, which is what CI does: that it runs, never how
 //! fast. As root, for the page cache is dropped and memory is limited. The folder is made where `TMPDIR` says: on the disk to measure; it takes 25 GiB there.
 //!
 //! # Reading order
 //!
 //! `scenario` is the list, and a file for each; `bench` is what they share, `scale` how much is measured, `rounds` in which order.
 //! Contestants: `ours`, `nginx`, `varnish`, and `bare`, the limits. Load: `wrk`, and `load`, a generator of our own. What is measured:
-//! `core_time`, `process_facts`, `device`. What comes of it: `statistics`, `record`, `target`, `table`.
+//! `core_time`, `process_facts`, `device`. What comes of it: `statistics`, `record`, `target`, `table`; `run` and `results`, what is kept of it, and
+//! `markdown`, how that is quoted.
 
 mod answer_reader;
 mod bare;
@@ -20,6 +22,7 @@ mod corpus;
 mod device;
 mod interrupt;
 mod load;
+mod markdown;
 mod memory_group;
 mod nginx;
 mod optimum;
@@ -27,8 +30,11 @@ mod ours;
 mod peer;
 mod placement;
 mod process_facts;
+mod progress;
 mod record;
+mod results;
 mod rounds;
+mod run;
 mod scale;
 mod scenario;
 mod slow_readers;
@@ -41,7 +47,7 @@ mod zipf;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use demo::failure::{Failure, Step};
@@ -53,8 +59,11 @@ use bench::Bench;
 use core_time::CoreTime;
 use peer::is_installed;
 use placement::{Side, core_count, server_core, stand};
+use progress::Progress;
 use record::Record;
+use results::Entry;
 use rounds::Rounds;
+use run::Run;
 use scale::{FULL, QUICK};
 use scenario::{Ran, Scenario};
 
@@ -66,6 +75,9 @@ const PROGRAMS: [(&str, &str); 3] = [("nginx", "nginx"), ("varnishd", "varnish")
 
 /// A part of the servers' core that is busy with nothing of ours, beyond which that is said.
 const NOISE: f64 = 0.03;
+
+/// Descriptors that a process has, if it may: enough for 16,000 connections beside the bundles that our daemon keeps open by default.
+const DESCRIPTORS: u64 = 32_768;
 
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -79,9 +91,15 @@ struct Arguments {
     /// How many rounds; each goes forth and back.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
-    /// Where to write the records, one JSON document a line.
+    /// Where the records are kept, one JSON document a line; those of other scenarios stay.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Leave out the scenarios of which there are records already.
+    #[arg(long, requires = "json")]
+    resume: bool,
+    /// Measure nothing: print the records of this file as a table in Markdown.
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    table: Option<PathBuf>,
     #[command(subcommand)]
     started_as: Option<Started>,
 }
@@ -103,7 +121,11 @@ fn main() -> ExitCode {
         Some(Started::Bare(bare)) => return bare::run(&bare),
         None => {}
     }
-    match measure(&arguments) {
+    let done = match &arguments.table {
+        Some(path) => results::read(path).map(|entries| print!("{}", markdown::table(&entries))),
+        None => measure(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("compare: {failure}");
@@ -120,19 +142,28 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         (FULL, Rounds { count: arguments.rounds.unwrap_or(ROUNDS), and_back: true })
     };
+    let mut kept = arguments.json.as_deref().map_or(Ok(Vec::new()), results::read)?;
+    let all = if arguments.scenario.is_empty() { Scenario::value_variants() } else { &arguments.scenario };
+    let is_asked = |scenario: &Scenario| !(arguments.resume && results::has(&kept, *scenario));
+    let asked: Vec<Scenario> = all.iter().copied().filter(is_asked).collect();
     introduce()?;
     let folder =
         tempfile::Builder::new().prefix("oca-compare-").tempdir().step("making a temporary folder")?;
     interrupt::remove_when_interrupted(folder.path().to_owned())?;
     let bench = Bench::new(folder.path().to_owned(), scale, rounds)?;
-    let asked = if arguments.scenario.is_empty() { Scenario::value_variants() } else { &arguments.scenario };
+    let run = Run::of_now();
+    println!("{}", run.described());
     let mut records: Vec<Record> = Vec::new();
     let mut failed = Vec::new();
+    let mut progress = Progress::new(&asked, arguments.quick);
     for scenario in asked {
-        let began = Instant::now();
-        println!("\n== {}", scenario.name());
+        println!("\n== {}{}", scenario.name(), progress.next());
         match scenario.run(&bench) {
-            Ok(Ran::Measured(of_scenario)) => records.extend(of_scenario),
+            Ok(Ran::Measured(found)) => {
+                let entry = |record: &Record| Entry { record: record.clone(), run: run.clone() };
+                results::merge(&mut kept, scenario, found.iter().map(entry).collect());
+                records.extend(found);
+            }
             Ok(Ran::Missing(why)) => println!("  not run: {why}"),
             // The others have taken their time, too.
             Err(failure) => {
@@ -140,10 +171,10 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                 failed.push(scenario.name());
             }
         }
-        println!("  {:.1} s", began.elapsed().as_secs_f64());
+        println!("  {:.1} s", progress.ended());
         // What was found so far is not lost when the run is interrupted.
         if let Some(path) = &arguments.json {
-            record::write(&records, path)?;
+            results::write(&kept, path)?;
         }
     }
     table::print(&records);
@@ -162,6 +193,12 @@ fn introduce() -> Result<(), Failure> {
             println!("{missing}");
         }
     }
+    // Then the kernel receives elsewhere what a server has sent, on nobody's account.
+    if device::steers_loopback() {
+        println!(
+            "the loopback's packets are spread over cores (rps_cpus): costs leave out what the kernel does there"
+        );
+    }
     if core_count() < 2 {
         println!("one core: servers and load share it, and no figure means anything");
     }
@@ -179,8 +216,12 @@ fn introduce() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Connections of thousands of clients are this process's.
+/// Connections of thousands of clients are this process's, and those who serve them have its limit. Where the system does not let it have more than
+/// it has, it has that.
 fn raise_descriptor_limit() {
+    let raise = |to| setrlimit(Resource::Nofile, Rlimit { current: to, maximum: to });
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    if maximum.is_none_or(|maximum| maximum >= DESCRIPTORS) || raise(Some(DESCRIPTORS)).is_err() {
+        let _ = raise(maximum);
+    }
 }

@@ -52,10 +52,11 @@ impl Nginx {
         root: &Path,
         certificate: &CertificateFiles,
         reading: Reading,
+        connections: u32,
     ) -> Result<Self, Failure> {
         fs::create_dir_all(folder).step("making nginx's folder")?;
         let (http, https) = (free_address()?, free_address()?);
-        let text = configuration(folder, root, certificate, reading, http, https);
+        let text = configuration(folder, root, certificate, reading, connections, [http, https]);
         let file = folder.join("nginx.conf");
         fs::write(&file, text).step("writing nginx's configuration")?;
         is_in_effect(&file, folder, reading, http)?;
@@ -111,8 +112,8 @@ fn configuration(
     root: &Path,
     certificate: &CertificateFiles,
     reading: Reading,
-    http: SocketAddr,
-    https: SocketAddr,
+    connections: u32,
+    [http, https]: [SocketAddr; 2],
 ) -> String {
     let folder = folder.display();
     let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
@@ -153,7 +154,6 @@ fn configuration(
          }}\n\
          }}\n",
         descriptors = DESCRIPTORS,
-        connections = DESCRIPTORS - 512,
         chain = certificate.chain.display(),
         key = certificate.key.display(),
         root = root.display(),
@@ -162,6 +162,9 @@ fn configuration(
 
 /// Descriptors of a worker: enough for 16,000 connections, and within what most machines allow.
 const DESCRIPTORS: u32 = 20_000;
+
+/// The connections that it has room for, where nothing else is asked.
+pub(crate) const CONNECTIONS: u32 = DESCRIPTORS - 512;
 
 /// What nginx itself says is in effect (`nginx -T`).
 fn is_in_effect(file: &Path, folder: &Path, reading: Reading, http: SocketAddr) -> Result<(), Failure> {
@@ -209,12 +212,12 @@ mod tests {
         let certificate = CertificateFiles { chain: file(), key: file(), pem: String::new() };
         let address: SocketAddr = ([127, 0, 0, 1], 80).into();
         let folder = Path::new("/folder");
-        let text = configuration(folder, folder, &certificate, Reading::Threads, address, address);
+        let text = configuration(folder, folder, &certificate, Reading::Threads, 512, [address; 2]);
         let written = directives(&text);
         for setting in SETTINGS {
             assert!(written.iter().any(|directive| directive == setting), "{setting}");
         }
-        let text = configuration(folder, folder, &certificate, Reading::Sendfile, address, address);
+        let text = configuration(folder, folder, &certificate, Reading::Sendfile, 512, [address; 2]);
         assert!(!directives(&text).contains(&"aio threads".to_owned()));
     }
 }

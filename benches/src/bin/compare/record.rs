@@ -1,13 +1,8 @@
 //! What was found: one record for each scenario, metric and peer.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::Path;
+use serde::{Deserialize, Serialize};
 
-use demo::failure::{Failure, Step};
-use serde::Serialize;
-
-use super::statistics::{Interval, Ratio, median, paired_ratio};
+use super::statistics::{Interval, median, paired_ratio};
 
 /// The name under which a record stands that is compared with a limit only.
 pub(crate) const NO_PEER: &str = "none";
@@ -20,15 +15,16 @@ pub(crate) struct Series {
 }
 
 /// One comparison.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
+    /// Begins with the name of the scenario that it is of.
     pub(crate) scenario: String,
     /// What was measured, unit last.
-    pub(crate) metric: &'static str,
+    pub(crate) metric: String,
     /// The median of our rounds.
     pub(crate) ours: f64,
     /// Who it is compared with.
-    pub(crate) peer: &'static str,
+    pub(crate) peer: String,
     /// The median of their rounds.
     pub(crate) peer_value: Option<f64>,
     /// The median of the limit's rounds.
@@ -39,15 +35,16 @@ pub(crate) struct Record {
     pub(crate) ratio_limit: Option<f64>,
     /// The 95 % interval of `ratio_peer`, or of `ratio_limit` where there is no peer; none for fewer than six rounds.
     pub(crate) interval: Option<Interval>,
-    /// The 95 % interval of `ratio_limit`, for the table.
-    #[serde(skip)]
+    /// The 95 % interval of `ratio_limit`.
     pub(crate) interval_limit: Option<Interval>,
+    /// How many rounds there were.
+    pub(crate) rounds: usize,
 }
 
 /// One record for each peer; one without a peer where there is none.
 pub(crate) fn compare(
     scenario: &str,
-    metric: &'static str,
+    metric: &str,
     ours: &[f64],
     peers: &[Series],
     limit: Option<&[f64]>,
@@ -58,28 +55,19 @@ pub(crate) fn compare(
         let interval = if peer.is_some() { against_peer } else { against_limit };
         Record {
             scenario: scenario.to_owned(),
-            metric,
+            metric: metric.to_owned(),
             ours: median(ours),
-            peer: peer.map_or(NO_PEER, |peer| peer.name),
+            peer: peer.map_or(NO_PEER, |peer| peer.name).to_owned(),
             peer_value: peer.map(|peer| median(&peer.values)),
             limit: limit.map(median),
             ratio_peer: against_peer.map(|ratio| ratio.median),
             ratio_limit: against_limit.map(|ratio| ratio.median),
-            interval: interval.and_then(|ratio: Ratio| ratio.interval),
+            interval: interval.and_then(|ratio| ratio.interval),
             interval_limit: against_limit.and_then(|ratio| ratio.interval),
+            rounds: ours.len(),
         }
     };
     if peers.is_empty() { vec![record(None)] } else { peers.iter().map(|peer| record(Some(peer))).collect() }
-}
-
-/// One JSON document a line.
-pub(crate) fn write(records: &[Record], path: &Path) -> Result<(), Failure> {
-    let mut file = File::create(path).step("writing the records")?;
-    for record in records {
-        let line = serde_json::to_string(record).step("writing the records")?;
-        writeln!(file, "{line}").step("writing the records")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -93,7 +81,7 @@ mod tests {
             Series { name: "varnish", values: vec![4.0, 8.0, 12.0] },
         ];
         let records = compare("hot", "seconds", &[1.0, 2.0, 3.0], &peers, Some(&[1.0, 1.0, 1.0]));
-        let ratios: Vec<_> = records.iter().map(|record| (record.peer, record.ratio_peer)).collect();
+        let ratios: Vec<_> = records.iter().map(|record| (record.peer.as_str(), record.ratio_peer)).collect();
         assert_eq!(ratios, [("nginx", Some(0.5)), ("varnish", Some(0.25))]);
         assert!(records.iter().all(|record| record.limit == Some(1.0) && record.ratio_limit == Some(2.0)));
     }
@@ -105,7 +93,7 @@ mod tests {
         let records = compare("hot", "seconds", &six, &peers, None);
         assert_eq!(
             serde_json::to_string(&records[0]).unwrap(),
-            r#"{"scenario":"hot","metric":"seconds","ours":1.0,"peer":"nginx","peer_value":2.0,"limit":null,"ratio_peer":0.5,"ratio_limit":null,"interval":[0.5,0.5]}"#
+            r#"{"scenario":"hot","metric":"seconds","ours":1.0,"peer":"nginx","peer_value":2.0,"limit":null,"ratio_peer":0.5,"ratio_limit":null,"interval":[0.5,0.5],"interval_limit":null,"rounds":6}"#
         );
     }
 

@@ -1,6 +1,8 @@
 //! Contestants in turn: A B C, then C B A. A machine that gets slower or faster meanwhile does so for all of them alike: the mean
 //! of a contestant's two turns of a round is that of the round's middle.
 
+use std::time::Instant;
+
 use demo::failure::Failure;
 
 /// How often everyone has a turn.
@@ -19,7 +21,8 @@ impl Rounds {
         mut measure: impl FnMut(usize) -> Result<[f64; METRICS], Failure>,
     ) -> Result<Vec<Vec<[f64; METRICS]>>, Failure> {
         let mut of_all = vec![Vec::with_capacity(self.count); contestants];
-        for _ in 0..self.count {
+        let began = Instant::now();
+        for round in 1..=self.count {
             let forth: Vec<[f64; METRICS]> = (0..contestants).map(&mut measure).collect::<Result<_, _>>()?;
             let mut means = forth;
             if self.and_back {
@@ -33,6 +36,8 @@ impl Rounds {
             for (of_one, mean) in of_all.iter_mut().zip(means) {
                 of_one.push(mean);
             }
+            let left = began.elapsed().as_secs_f64() / round as f64 * (self.count - round) as f64;
+            println!("  round {round} of {}, {left:.0} s left of these", self.count);
         }
         Ok(of_all)
     }
@@ -40,6 +45,11 @@ impl Rounds {
     /// Fewer rounds, for what takes long and varies little.
     pub(crate) fn at_most(self, count: usize) -> Self {
         Self { count: self.count.min(count), ..self }
+    }
+
+    /// One turn in each round, for what does not depend on what the machine does meanwhile.
+    pub(crate) fn only_forth(self) -> Self {
+        Self { and_back: false, ..self }
     }
 }
 

@@ -66,6 +66,29 @@ impl Scenario {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// Whether a record is its: the name of such a record's scenario is this one's, or begins with it.
+    pub(crate) fn owns(self, scenario: &str) -> bool {
+        scenario.strip_prefix(&self.name()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    }
+
+    /// How long it takes in full on the machine that README's figures are of, in seconds; what it has to write beforehand included.
+    pub(crate) fn expected_seconds(self) -> f64 {
+        match self {
+            Scenario::Hot16k | Scenario::Hot64k | Scenario::Hot256k | Scenario::Hot2m | Scenario::Hot8m => {
+                100.0
+            }
+            Scenario::Tls64k | Scenario::Tls256k | Scenario::Tls2m => 75.0,
+            Scenario::Cold => 480.0,
+            Scenario::Latency => 360.0,
+            Scenario::OneBlock => 15.0,
+            Scenario::WorkingSet => 400.0,
+            Scenario::Idle => 150.0,
+            Scenario::Slow => 170.0,
+            Scenario::Workers => 100.0,
+            Scenario::Start => 240.0,
+        }
+    }
+
     /// Runs it.
     pub(crate) fn run(self, bench: &Bench) -> Result<Ran, Failure> {
         const KIB: u64 = 1 << 10;
@@ -89,5 +112,24 @@ impl Scenario {
             Scenario::Workers => workers::run(bench),
             Scenario::Start => start::run(bench),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_belongs_to_one_scenario() {
+        let of = |name: &str| -> Vec<Scenario> {
+            Scenario::value_variants().iter().copied().filter(|scenario| scenario.owns(name)).collect()
+        };
+        assert_eq!(of("hot-2m"), [Scenario::Hot2m]);
+        assert_eq!(of("hot-256k"), [Scenario::Hot256k]);
+        assert_eq!(of("cold-16"), [Scenario::Cold]);
+        assert_eq!(of("idle-tls"), [Scenario::Idle]);
+        assert_eq!(of("latency-beside-storm"), [Scenario::Latency]);
+        assert_eq!(of("working-set-0.8"), [Scenario::WorkingSet]);
+        assert_eq!(of("colder"), []);
     }
 }

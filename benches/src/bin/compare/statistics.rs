@@ -4,7 +4,7 @@
 //! between the `k`-th smallest and the `k`-th largest, but for twice the probability that a fair coin shows fewer than `k` heads in `n`
 //! throws (David and Nagaraja, "Order Statistics", 3rd edition, 7.1). It assumes nothing about the distribution, and needs no seed.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How often the interval may miss.
 const MISSES: f64 = 0.05;
@@ -26,6 +26,12 @@ pub(crate) struct Ratio {
 impl Serialize for Interval {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         [self.low, self.high].serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Interval {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <[f64; 2]>::deserialize(deserializer).map(|[low, high]| Self { low, high })
     }
 }
 

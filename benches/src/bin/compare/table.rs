@@ -39,7 +39,7 @@ pub(crate) fn print(records: &[Record]) {
 }
 
 /// First against the limit, then against the peer; nothing where there is no target.
-fn verdicts(record: &Record) -> String {
+pub(crate) fn verdicts(record: &Record) -> String {
     let limit = against_limit(record).zip(record.ratio_limit);
     let peer = against_peer(record).zip(record.ratio_peer);
     let words = [
@@ -51,11 +51,13 @@ fn verdicts(record: &Record) -> String {
     words.join(", ")
 }
 
-fn target(target: Option<Target>) -> String {
+/// Nothing, where there is none.
+pub(crate) fn target(target: Option<Target>) -> String {
     target.map_or_else(String::new, |target| target.to_string())
 }
 
-fn ratio(ratio: Option<f64>, interval: Option<Interval>) -> String {
+/// With its interval, where there is one.
+pub(crate) fn ratio(ratio: Option<f64>, interval: Option<Interval>) -> String {
     match (ratio, interval) {
         (None, _) => String::new(),
         (Some(ratio), None) => format!("{ratio:.3}"),
@@ -63,7 +65,8 @@ fn ratio(ratio: Option<f64>, interval: Option<Interval>) -> String {
     }
 }
 
-fn shown(value: f64) -> String {
+/// As many digits as mean something.
+pub(crate) fn shown(value: f64) -> String {
     match value.abs() {
         size if size >= 1e6 => format!("{:.1} M", value / 1e6),
         size if size >= 100.0 => format!("{value:.0}"),

@@ -16,6 +16,7 @@ struct Answer {
     bundles: Vec<Bundle>,
     unchanged: usize,
     withdrawn: Vec<BundleKey>,
+    unsteered: Vec<Skipped>,
     skipped: Vec<Skipped>,
 }
 
@@ -61,6 +62,7 @@ fn answer(published: Published) -> Answer {
         bytes: bundle.bytes,
         descriptor: bundle.descriptor.to_string(),
     };
+    let unsteered = published.unsteered.into_iter().map(|(path, why)| Skipped { path, why: why.to_string() });
     let skipped =
         published.skipped.into_iter().map(|(path, why)| Skipped { path: path.display().to_string(), why });
     Answer {
@@ -68,6 +70,7 @@ fn answer(published: Published) -> Answer {
         bundles: published.bundles.into_iter().map(bundle).collect(),
         unchanged: published.unchanged,
         withdrawn: published.withdrawn.into_iter().map(|bundle| bundle.key).collect(),
+        unsteered: unsteered.collect(),
         skipped: skipped.collect(),
     }
 }
@@ -92,6 +95,9 @@ fn lines(answer: &Answer, explain: bool) -> Vec<String> {
     let mut lines = table(&rows);
     for skipped in &answer.skipped {
         lines.push(format!("left out: {}: {}", skipped.path, skipped.why));
+    }
+    for unsteered in &answer.unsteered {
+        lines.push(format!("/v1/play does not give it to players: {}: {}", unsteered.path, unsteered.why));
     }
     for key in &answer.withdrawn {
         lines.push(format!("withdrawn: {key}: the directory has it no longer"));

@@ -311,11 +311,15 @@ impl Filesystem for PassThrough {
             Fault::HungOpens(hang) => Some(hang),
             _ => None,
         };
+        // Only a cached file can be mapped.
+        let is_cached =
+            flags.0 & (libc::O_ACCMODE | libc::O_DIRECT) == libc::O_RDONLY && self.faults.caches_pages();
+        let opened = if is_cached { FopenFlags::empty() } else { FopenFlags::FOPEN_DIRECT_IO };
         let flags = OFlags::from_bits_retain((flags.0 & OPEN_FLAGS) as u32) | OFlags::CLOEXEC;
         match rustix::fs::open(format!("/proc/self/fd/{}", node.as_raw_fd()), flags, Mode::empty()) {
             Ok(file) => {
                 let handle = self.keep(file.into(), name.clone());
-                self.faults.answer(&name, hangs, move || reply.opened(handle, FopenFlags::FOPEN_DIRECT_IO));
+                self.faults.answer(&name, hangs, move || reply.opened(handle, opened));
             }
             Err(error) => reply.error(errno(error)),
         }

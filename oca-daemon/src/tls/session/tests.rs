@@ -1,5 +1,6 @@
 //! The record layer against rustls as the client, in memory; and against a client of our own that says what no client should.
 
+mod handshakes;
 mod raw_client;
 mod refusals;
 
@@ -14,10 +15,10 @@ use rustls::{
     SupportedProtocolVersion, version,
 };
 
+use handshakes::hello;
 use raw_client::RawClient;
 
 use super::*;
-use crate::limits::{HANDSHAKE_BYTES_MAX, HANDSHAKE_RECORDS_MAX};
 use crate::tls::record::{ContentType, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::tls::tickets::TicketKeys;
 
@@ -27,6 +28,12 @@ static CERTIFICATE: LazyLock<(CertificateDer<'static>, Vec<u8>)> = LazyLock::new
 });
 
 fn server_settings() -> Arc<ServerConfig> {
+    let mut settings = settings_without_tickets();
+    crate::tls::settle(&mut settings, TicketKeys::load(None, 1_800_000_000).0);
+    Arc::new(settings)
+}
+
+fn settings_without_tickets() -> ServerConfig {
     let (certificate, key) = CERTIFICATE.clone();
     let mut settings = ServerConfig::builder_with_provider(Arc::new(suites::default_provider()))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
@@ -35,8 +42,7 @@ fn server_settings() -> Arc<ServerConfig> {
         .with_single_cert(vec![certificate], PrivateKeyDer::try_from(key).unwrap())
         .unwrap();
     settings.enable_secret_extraction = true;
-    settings.ticketer = TicketKeys::load(None, 1_800_000_000).0;
-    Arc::new(settings)
+    settings
 }
 
 fn client_settings(suite: SupportedCipherSuite) -> Arc<ClientConfig> {
@@ -84,7 +90,8 @@ impl Pair {
 
     fn connect_with(client: Arc<ClientConfig>, server: Arc<ServerConfig>, step: usize) -> Self {
         let client = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
-        let mut pair = Self { client, server: Session::new(server).unwrap(), inbox: Vec::new() };
+        let mut pair =
+            Self { client, server: Session::new(server, Arc::default()).unwrap(), inbox: Vec::new() };
         while pair.client.is_handshaking() || pair.server.is_handshaking() {
             assert_eq!(pair.client_speaks(step).unwrap(), Received::Open);
             pair.server_speaks();
@@ -160,6 +167,13 @@ fn deliver(
     Ok(received)
 }
 
+/// A session after its handshake, which counts what it keeps in `sealed_bytes`.
+pub(crate) fn established(sealed_bytes: Arc<SealedBytes>) -> Session {
+    let mut session = RawClient::connect(TLS13).server;
+    session.pending = Pending::new(sealed_bytes);
+    session
+}
+
 fn noise(length: usize) -> Vec<u8> {
     (0..length as u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
@@ -216,7 +230,11 @@ fn a_handshake_and_the_request_after_it_may_come_in_any_parts() {
 fn a_request_that_comes_with_the_last_message_of_the_handshake_is_read() {
     for suite in [TLS13, TLS12] {
         let client = ClientConnection::new(client_settings(suite), "localhost".try_into().unwrap()).unwrap();
-        let mut pair = Pair { client, server: Session::new(server_settings()).unwrap(), inbox: Vec::new() };
+        let mut pair = Pair {
+            client,
+            server: Session::new(server_settings(), Arc::default()).unwrap(),
+            inbox: Vec::new(),
+        };
         pair.client.writer().write_all(b"GET").unwrap();
         while pair.client.is_handshaking() || pair.server.is_handshaking() {
             pair.client_speaks(1 << 16).unwrap();
@@ -310,93 +328,15 @@ fn a_client_that_has_said_farewell_is_answered_and_not_read_any_more() {
 }
 
 #[test]
-fn what_a_slow_socket_has_taken_is_not_kept() {
-    let mut session = Session::new(server_settings()).unwrap();
-    for _ in 0..1000 {
-        session.keep(&[0; RECORD_BYTES_MAX]);
-        session.sent(RECORD_BYTES_MAX - usize::from(session.pending().len() <= RECORD_BYTES_MAX));
-    }
-    assert!(session.pending.capacity() <= 4 * RECORD_BYTES_MAX, "{} bytes", session.pending.capacity());
-}
-
-#[test]
 fn idle_a_session_keeps_no_buffer() {
     for suite in [TLS13, TLS12] {
         let mut pair = Pair::connect(suite, 1 << 16);
         pair.client.writer().write_all(&noise(30_000)).unwrap();
         pair.client_speaks(4096).unwrap();
         pair.send(&[&noise(100_000)], 1 << 16);
-        assert_eq!((pair.server.pending.capacity(), pair.server.arrived.capacity()), (0, 0));
+        assert_eq!((pair.server.pending.total().bytes(), pair.server.arrived.capacity()), (0, 0));
     }
     assert!(size_of::<Session>() + size_of::<Traffic>() < 4096);
-}
-
-// ---- during the handshake ----
-
-/// What a session says to bytes that a client starts with.
-fn told_at_start(bytes: &[u8]) -> Vec<u8> {
-    let mut session = Session::new(server_settings()).unwrap();
-    let result = session.receive(bytes, &mut Vec::new());
-    assert!(matches!(result, Err(SessionError::Handshake(_))), "{result:?}");
-    assert_eq!(session.receive(b"more", &mut Vec::new()).unwrap(), Received::Ended);
-    session.say_goodbye();
-    session.pending().to_vec()
-}
-
-#[test]
-fn what_is_no_handshake_is_answered_with_an_alert() {
-    let decode_error = [21, 3, 3, 0, 2, 2, 50];
-    assert_eq!(told_at_start(b"GET / HTTP/1.1\r\n\r\n"), decode_error);
-    assert_eq!(told_at_start(&[22, 3, 1, 255, 255]), decode_error);
-    assert_eq!(told_at_start(&[22, 4, 1, 0, 1, 0]), decode_error);
-    assert_eq!(told_at_start(&[23, 3, 3, 0, 1, 0]), [21, 3, 3, 0, 2, 2, 10]);
-}
-
-#[test]
-fn a_hello_that_never_ends_is_not_kept_for_ever() {
-    let mut session = Session::new(server_settings()).unwrap();
-    // One message of 16 MiB, in records of 16 KiB.
-    let mut record = vec![22, 3, 1, 0x40, 0];
-    record.extend([1, 0xff, 0xff, 0xff]);
-    record.resize(5 + (1 << 14), 0);
-    let mut sent_bytes = 0;
-    while let Ok(received) = session.receive(&record, &mut Vec::new()) {
-        assert_eq!(received, Received::Open);
-        sent_bytes += record.len();
-        assert!(sent_bytes <= HANDSHAKE_BYTES_MAX + record.len());
-    }
-}
-
-/// rustls passes by what it cannot open where a hello has announced early data, and looks at all of it again with each record.
-#[test]
-fn records_that_say_nothing_after_a_hello_with_early_data_end_the_handshake() {
-    let mut session = Session::new(server_settings()).unwrap();
-    session.receive(&with_early_data(hello(TLS13)), &mut Vec::new()).unwrap();
-    let empty = RecordHeader::bytes(ContentType::ApplicationData, 0);
-    let taken = (0..20_000).take_while(|_| session.receive(&empty, &mut Vec::new()).is_ok()).count();
-    assert!(taken <= HANDSHAKE_RECORDS_MAX as usize, "{taken} records");
-}
-
-/// A hello of TLS 1.3 that announces early data (RFC 8446, section 4.2.10).
-fn with_early_data(mut hello: Vec<u8>) -> Vec<u8> {
-    let mut extensions = HEADER_BYTES + 4 + 2 + 32;
-    extensions += 1 + usize::from(hello[extensions]);
-    extensions += 2 + usize::from(u16::from_be_bytes([hello[extensions], hello[extensions + 1]]));
-    extensions += 1 + usize::from(hello[extensions]);
-    hello.extend([0, 42, 0, 0]);
-    for length in [3, HEADER_BYTES + 2, extensions] {
-        let longer = u16::from_be_bytes([hello[length], hello[length + 1]]) + 4;
-        hello[length..length + 2].copy_from_slice(&longer.to_be_bytes());
-    }
-    hello
-}
-
-/// A client's hello in a record of its own.
-fn hello(suite: SupportedCipherSuite) -> Vec<u8> {
-    let mut client = ClientConnection::new(client_settings(suite), "localhost".try_into().unwrap()).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    bytes
 }
 
 proptest! {
@@ -429,7 +369,7 @@ proptest! {
             records.extend(fragment);
             rest = after;
         }
-        let mut session = Session::new(server_settings()).unwrap();
+        let mut session = Session::new(server_settings(), Arc::default()).unwrap();
         let _ = deliver(&mut session, &records, step, &mut Vec::new());
         session.say_goodbye();
     }

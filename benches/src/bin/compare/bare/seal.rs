@@ -24,6 +24,9 @@ use super::serving::{Disk, Sends, Waits};
 /// What one send brings at most: small enough to stay in the processor's second cache.
 const SEND_BYTES: usize = 128 * 1024;
 
+/// Room for that in records, and a head in one of its own.
+const BUFFER_BYTES: usize = SEND_BYTES + 16 * 1024;
+
 /// Plaintext of a record (RFC 8446, 5.1), and what a record has beside it: header, type and tag.
 const RECORD_BYTES: usize = 16 * 1024;
 const HEADER_BYTES: usize = 5;
@@ -34,7 +37,9 @@ const APPLICATION_DATA: u8 = 23;
 pub(super) struct Sealing {
     settings: Arc<ServerConfig>,
     mapped: Vec<&'static [u8]>,
+    /// Where records are sealed to. What a socket does not take of it stays there, and the next buffer takes its place.
     sealed: Vec<u8>,
+    spare: Vec<Vec<u8>>,
 }
 
 /// A connection whose handshake is over.
@@ -48,7 +53,14 @@ pub(super) struct Session {
     offset: usize,
     is_head_sent: bool,
     /// What was sealed and did not fit into the socket.
-    unsent: Vec<u8>,
+    unsent: Option<Unsent>,
+}
+
+/// A part of a buffer of records.
+struct Unsent {
+    sealed: Vec<u8>,
+    start: usize,
+    end: usize,
 }
 
 struct Direction {
@@ -76,8 +88,7 @@ impl Sealing {
             .step("TLS settings")?;
         settings.enable_secret_extraction = true;
         settings.send_tls13_tickets = 0;
-        let sealed = vec![0; SEND_BYTES * 2];
-        Ok(Self { settings: Arc::new(settings), mapped, sealed })
+        Ok(Self { settings: Arc::new(settings), mapped, sealed: vec![0; BUFFER_BYTES], spare: Vec::new() })
     }
 }
 
@@ -110,7 +121,7 @@ impl Sends for Sealing {
             object: 0,
             offset: 0,
             is_head_sent: false,
-            unsent: Vec::new(),
+            unsent: None,
         })
     }
 
@@ -136,12 +147,13 @@ impl Sends for Sealing {
             let early = std::mem::take(&mut state.early);
             state.begin(objects.find(&early)?);
         }
-        if !state.unsent.is_empty() {
-            let sent = room(send(socket, &state.unsent, SendFlags::NOSIGNAL))?;
-            state.unsent.drain(..sent);
-            if !state.unsent.is_empty() {
+        if let Some(unsent) = &mut state.unsent {
+            unsent.start +=
+                room(send(socket, &unsent.sealed[unsent.start..unsent.end], SendFlags::NOSIGNAL))?;
+            if unsent.start < unsent.end {
                 return Ok(Waits::Room);
             }
+            self.spare.extend(state.unsent.take().map(|unsent| unsent.sealed));
         }
         let body = self.mapped[state.object];
         if state.is_head_sent && state.offset == body.len() {
@@ -157,10 +169,11 @@ impl Sends for Sealing {
             sealed_bytes += state.seals.seal(record, &mut self.sealed[sealed_bytes..])?;
         }
         state.offset += part.len();
-        let sealed = &self.sealed[..sealed_bytes];
-        let sent = room(send(socket, sealed, SendFlags::NOSIGNAL))?;
-        if sent < sealed.len() {
-            state.unsent.extend_from_slice(&sealed[sent..]);
+        let sent = room(send(socket, &self.sealed[..sealed_bytes], SendFlags::NOSIGNAL))?;
+        if sent < sealed_bytes {
+            let next = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER_BYTES]);
+            let sealed = std::mem::replace(&mut self.sealed, next);
+            state.unsent = Some(Unsent { sealed, start: sent, end: sealed_bytes });
             return Ok(Waits::Room);
         }
         Ok(if state.offset == body.len() { Waits::Request } else { Waits::Turn })

@@ -1,37 +1,29 @@
 //! Cold objects: each is asked for once, the page cache is empty, and the daemon has just started. What is compared is throughput, and the
 //! slowest of a hundred. The limit is the disk alone; a bare loop that reads, checks and sends stands beside it as a peer.
 
-use std::fs::File;
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+mod disk;
 
-use cache_store::ALIGNMENT;
-use demo::failure::{Failure, Step};
+use std::net::SocketAddr;
+
+use demo::failure::Failure;
 use demo::random::Random;
-use rustix::fs::OFlags;
 
 use super::Ran;
 use crate::bare::BareKind;
 use crate::bench::{Bench, Contestant};
-use crate::corpus::{Corpus, ObjectSet};
-use crate::device::{drop_caches, read_bytes};
+use crate::corpus::ObjectSet;
+use crate::device::{drop_caches, queue_facts, read_bytes};
 use crate::load::{Load, Pace};
 use crate::nginx::{Nginx, Reading};
-use crate::placement::{Side, stand};
 use crate::record::{Record, Series, compare};
 use crate::rounds::metric;
 use crate::statistics::quantile;
 use crate::zipf::shuffled;
+use disk::Disk;
 
 /// The set, and what each of its objects is long.
 pub(super) const SET: &str = "cold";
 pub(super) const OBJECT_BYTES: u64 = 2 << 20;
-
-/// The disk alone is read in pieces of this, by so many threads.
-const PIECE_BYTES: usize = 1 << 20;
-const THREADS: usize = 32;
 
 /// What the device must have read of what was served, or it was not cold. A little less than all: it is counted when a read is done.
 const COLD_PART: f64 = 0.98;
@@ -51,9 +43,11 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
         return Ok(Ran::Missing(failure.to_string()));
     }
     let objects = bench.set(SET, bench.scale.cold_objects, OBJECT_BYTES)?;
+    println!("  the disk: {}", queue_facts(&bench.folder)?);
+    let disk = Disk::new(&bench.corpus.volume, &format!("/{SET}/"))?;
     let mut records = Vec::new();
     for (scenario, connections) in [("cold-16", 16), ("cold-64", 64), ("cold-256", 256)] {
-        records.extend(at(bench, &objects, scenario, connections)?);
+        records.extend(at(bench, &objects, &disk, scenario, connections)?);
     }
     Ok(Ran::Measured(records))
 }
@@ -61,6 +55,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
 fn at(
     bench: &Bench,
     objects: &ObjectSet,
+    disk: &Disk,
     scenario: &str,
     connections: usize,
 ) -> Result<Vec<Record>, Failure> {
@@ -77,7 +72,7 @@ fn at(
         let order = order(bench, turn);
         let address = |nginx: &Option<Nginx>| nginx.as_ref().map(|nginx| nginx.http);
         let found = match who {
-            Who::Disk => [disk_alone(&bench.corpus, objects, &order)?, 0.0],
+            Who::Disk => [disk.read(order.len(), turn)?, 0.0],
             Who::Ours => ours(bench, objects, &order, connections)?,
             Who::Nginx => fetch(bench, "nginx", address(&nginx), objects, order, connections)?,
             Who::NginxAio => fetch(bench, "nginx aio", address(&nginx_aio), objects, order, connections)?,
@@ -158,32 +153,4 @@ fn fetch(
     bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
     let rate = outcome.body_bytes as f64 / outcome.took.as_secs_f64();
     Ok([rate, quantile(&outcome.latencies_micros, 0.99)])
-}
-
-/// The same objects, read past the page cache by threads on all cores that do nothing else. Bytes per second.
-fn disk_alone(corpus: &Corpus, objects: &ObjectSet, order: &[u32]) -> Result<f64, Failure> {
-    let next = AtomicUsize::new(0);
-    let pieces = (OBJECT_BYTES as usize).div_ceil(PIECE_BYTES);
-    let read = || -> Result<(), Failure> {
-        stand(Side::Everywhere)?;
-        let mut storage = vec![0; PIECE_BYTES + ALIGNMENT as usize];
-        let start = storage.as_ptr().align_offset(ALIGNMENT as usize);
-        let piece = &mut storage[start..start + PIECE_BYTES];
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(object) = order.get(number / pieces) else { return Ok(()) };
-            let path = corpus.file(&objects.targets[*object as usize]);
-            let direct = i32::try_from(OFlags::DIRECT.bits()).step("opening directly")?;
-            let file = File::options().read(true).custom_flags(direct).open(path).step("opening directly")?;
-            file.read_exact_at(piece, (number % pieces * PIECE_BYTES) as u64)
-                .step("reading the disk alone")?;
-        }
-    };
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(read)).collect();
-        let ended = threads.into_iter().map(|thread| thread.join());
-        ended.into_iter().try_for_each(|ended| ended.map_err(|_| Failure::new("a thread panicked"))?)
-    })?;
-    Ok(order.len() as f64 * OBJECT_BYTES as f64 / began.elapsed().as_secs_f64())
 }

@@ -1,15 +1,18 @@
 //! Idle connections, each after one response. What is compared is the memory of the server that belongs to no file, for each of them; the
-//! limit is what is promised.
+//! limit is what is promised. What a server sets aside for connections when it starts is theirs, too: so it is compared with one that has
+//! room for a few, and holds none.
 
 use std::net::TcpStream;
 use std::time::Duration;
 
-use demo::failure::Failure;
+use demo::failure::{Failure, Step};
+use rustix::process::{Resource, getrlimit};
 
 use super::Ran;
 use crate::bench::{Bench, Contestant};
 use crate::corpus::ObjectSet;
 use crate::nginx::Reading;
+use crate::ours::Setting;
 use crate::peer::is_installed;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Record, Series, compare};
@@ -22,14 +25,29 @@ const OBJECT_BYTES: u64 = 16 << 10;
 const PROMISED_BYTES: f64 = 4.0 * 1024.0;
 const PROMISED_TLS_BYTES: f64 = 24.0 * 1024.0;
 
+/// Connections for which the server that holds none has room; the other one has room for as many more as it holds.
+const FEW: u32 = 128;
+
 /// Memory hardly varies.
 const ROUNDS_MAX: usize = 3;
 
 /// How long a server is left alone before its memory is looked at.
 const REST: Duration = Duration::from_millis(500);
 
-/// Bundles open at once: where the limit of open files is 20,000, the default leaves no room for 16,000 connections.
-pub(super) const OPEN_BUNDLES: &str = "open_bundles = 1024";
+/// What the daemon needs by default beside its connections: bundles that are open, and that are in memory, and a little of its own.
+const DESCRIPTORS_BESIDE: u64 = 4096 + 1024 + 512;
+
+/// Where a process may not have as many descriptors as that beside the connections: fewer bundles open at once. Nothing else is changed.
+pub(super) fn settings(connections: usize) -> Vec<Setting> {
+    let limit = getrlimit(Resource::Nofile).maximum;
+    match limit {
+        Some(limit) if limit < connections as u64 + DESCRIPTORS_BESIDE => {
+            println!("  ours: open_bundles = 1024, for a process may have {limit} descriptors here");
+            vec![("store", "open_bundles = 1024".to_owned())]
+        }
+        _ => Vec::new(),
+    }
+}
 
 pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
     let objects =
@@ -47,20 +65,30 @@ fn of(
     promised: f64,
 ) -> Result<Vec<Record>, Failure> {
     let names: &[&'static str] = if is_installed("nginx") { &["ours", "nginx"] } else { &["ours"] };
-    let measured = bench.rounds.at_most(ROUNDS_MAX).run(names.len(), |number| {
+    let settings = settings(bench.scale.idle_connections);
+    let measured = bench.rounds.at_most(ROUNDS_MAX).only_forth().run(names.len(), |number| {
         let name = names[number];
-        let bytes = if name == "ours" {
-            let daemon = bench.ours(&[("store", OPEN_BUNDLES.to_owned())])?;
-            let address = if is_tls { daemon.https } else { daemon.http };
-            let bytes = hold(bench, objects, &Contestant { name, address, is_tls }, &daemon.processes())?;
-            daemon.stop(&bench.runtime)?;
-            bytes
-        } else {
-            let nginx = bench.nginx(Reading::Sendfile)?.ok_or_else(|| Failure::new("nginx is not there"))?;
-            let address = if is_tls { nginx.https } else { nginx.http };
-            hold(bench, objects, &Contestant { name, address, is_tls }, &nginx.peer.processes())?
+        let of = |held: usize, connections: u32| -> Result<u64, Failure> {
+            if name == "ours" {
+                let room = ("serve", format!("connections = {connections}"));
+                let daemon = bench.ours(&[settings.as_slice(), &[room]].concat())?;
+                let address = if is_tls { daemon.https } else { daemon.http };
+                let contestant = Contestant { name, address, is_tls };
+                let bytes = hold(bench, objects, &contestant, &daemon.processes(), held)?;
+                daemon.stop(&bench.runtime)?;
+                Ok(bytes)
+            } else {
+                let nginx = bench.nginx_with(Reading::Sendfile, connections)?;
+                let nginx = nginx.ok_or_else(|| Failure::new("nginx is not there"))?;
+                let address = if is_tls { nginx.https } else { nginx.http };
+                hold(bench, objects, &Contestant { name, address, is_tls }, &nginx.peer.processes(), held)
+            }
         };
-        println!("  {scenario:<9} {name:<8} {bytes:>7.0} bytes for each of {}", bench.scale.idle_connections);
+        let count = bench.scale.idle_connections;
+        let room = u32::try_from(count).step("counting connections")?;
+        let (without, with) = (of(0, FEW)?, of(count, room + FEW)?);
+        let bytes = with.saturating_sub(without) as f64 / count as f64;
+        println!("  {scenario:<9} {name:<8} {bytes:>7.0} bytes for each of {count}");
         Ok([bytes])
     })?;
     let all = names.iter().zip(&measured);
@@ -69,18 +97,17 @@ fn of(
     Ok(compare(scenario, "anonymous_bytes_per_connection", &all[0].values, &all[1..], Some(&limit)))
 }
 
-/// Fetches one object over each connection, holds them all, and looks at what the server's memory has grown by.
+/// Fetches one object over each of so many connections, holds them all, and looks at the server's memory.
 fn hold(
     bench: &Bench,
     objects: &ObjectSet,
     contestant: &Contestant,
     processes: &[u32],
-) -> Result<f64, Failure> {
+    count: usize,
+) -> Result<u64, Failure> {
     bench.sample(contestant, objects, 1)?;
-    std::thread::sleep(REST);
-    let before = ProcessFacts::of(processes)?.anonymous_bytes;
-    let mut held: Vec<TcpStream> = Vec::with_capacity(bench.scale.idle_connections);
-    for number in 0..bench.scale.idle_connections {
+    let mut held: Vec<TcpStream> = Vec::with_capacity(count);
+    for number in 0..count {
         let mut client = bench.client(contestant)?;
         let answer = client.get(&objects.targets[number % objects.targets.len()])?;
         if answer.status != 200 {
@@ -90,7 +117,7 @@ fn hold(
         held.push(client.into_socket());
     }
     std::thread::sleep(REST);
-    let after = ProcessFacts::of(processes)?.anonymous_bytes;
+    let bytes = ProcessFacts::of(processes)?.anonymous_bytes;
     drop(held);
-    Ok(after.saturating_sub(before) as f64 / bench.scale.idle_connections as f64)
+    Ok(bytes)
 }

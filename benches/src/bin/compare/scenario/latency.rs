@@ -119,11 +119,11 @@ fn records(names: &[&'static str], measured: &[Vec<[f64; METRICS]>]) -> Vec<crat
     };
     let mut records = Vec::new();
     let columns = [
-        ("hot-alone", "p50_micros", 0),
-        ("hot-alone", "p99_micros", 1),
-        ("hot-beside-storm", "p50_micros", 2),
-        ("hot-beside-storm", "p99_micros", 3),
-        ("hot-beside-storm", "storm_bytes_per_second", 4),
+        ("latency-alone", "p50_micros", 0),
+        ("latency-alone", "p99_micros", 1),
+        ("latency-beside-storm", "p50_micros", 2),
+        ("latency-beside-storm", "p99_micros", 3),
+        ("latency-beside-storm", "storm_bytes_per_second", 4),
     ];
     for (scenario, name, column) in columns {
         let all = series(column);
@@ -131,7 +131,7 @@ fn records(names: &[&'static str], measured: &[Vec<[f64; METRICS]>]) -> Vec<crat
         let generator = &all[last].values;
         let promised: Vec<f64> = generator.iter().map(|micros| (2.0 * micros).max(ALLOWED_MICROS)).collect();
         let limit =
-            if (scenario, name) == ("hot-beside-storm", "p99_micros") { &promised } else { generator };
+            if (scenario, name) == ("latency-beside-storm", "p99_micros") { &promised } else { generator };
         records.extend(compare(scenario, name, &all[0].values, &all[1..last], Some(limit)));
     }
     records

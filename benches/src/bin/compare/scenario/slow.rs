@@ -7,7 +7,6 @@ use std::time::Duration;
 use demo::failure::Failure;
 
 use super::Ran;
-use super::idle::OPEN_BUNDLES;
 use crate::bench::{Bench, Contestant};
 use crate::core_time::CoreTime;
 use crate::corpus::ObjectSet;
@@ -34,7 +33,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
     let measured = bench.rounds.run(names.len(), |number| {
         let name = names[number];
         let found = if name == "ours" {
-            let daemon = bench.ours(&[("store", OPEN_BUNDLES.to_owned())])?;
+            let daemon = bench.ours(&[])?;
             let found = read(bench, name, &objects, daemon.http, &daemon.processes())?;
             daemon.stop(&bench.runtime)?;
             found

@@ -62,7 +62,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
         || Ours::start(&bench.runtime, &bench.program, &folder, &bench.certificate, &[], Side::Server);
     let mut running = Some(start()?);
     let mut random = Random::of(1, "start");
-    let measured = bench.rounds.run(1, |_| {
+    let measured = bench.rounds.only_forth().run(1, |_| {
         if let Some(before) = running.take() {
             first_byte_micros(before.http, &target(bench, &mut random))?;
             before.kill()?;

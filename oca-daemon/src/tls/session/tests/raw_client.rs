@@ -25,7 +25,7 @@ impl RawClient {
     pub(super) fn connect(suite: SupportedCipherSuite) -> Self {
         let mut client =
             UnbufferedClientConnection::new(client_settings(suite), "localhost".try_into().unwrap()).unwrap();
-        let mut server = Session::new(server_settings()).unwrap();
+        let mut server = Session::new(server_settings(), Arc::default()).unwrap();
         let mut arrived = Vec::new();
         let mut is_ready = false;
         while !is_ready || server.is_handshaking() {

@@ -1,15 +1,20 @@
-//! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging.
-//! Nanoseconds per request, the median of many bursts, with the tenth and ninetieth percentile.
+//! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging, and sealing what is sent over TLS.
+//! Nanoseconds each time, the median of many bursts, with the tenth and ninetieth percentile.
 //!
 //! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run once, which is what CI
 //! does: that it runs, never how fast.
+
+mod players;
+mod residency;
+mod sealing;
+mod timing;
 
 use std::error::Error;
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cache_store::generate::{GenerateOptions, generate};
 use cache_store::{Bundle, OpenBundle, Store, StoreOptions, Volume, VolumeOptions};
@@ -21,6 +26,7 @@ use oca_daemon::outcome::Outcome;
 use oca_daemon::request::{Parsed, Scheme, parse};
 use oca_daemon::serve::{ObjectFacts, Policy, Route, answer, route};
 use oca_daemon::stats::WorkerStats;
+use timing::Bursts;
 
 /// Bundles in the store that is looked up in.
 const BUNDLES: u32 = 4096;
@@ -32,58 +38,45 @@ const HEAD: &[u8] = b"GET /bench/001234/00007.m4s HTTP/1.1\r\nHost: oca-17.isp.e
 
 fn main() -> Result<(), Box<dyn Error>> {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let (bursts, per_burst) = if quick { (1, 100) } else { (200, 4000) };
+    let (count, length) = if quick { (1, 100) } else { (200, 4000) };
+    let bursts = Bursts { count, length, pause: Duration::ZERO };
     let folder = tempfile::tempdir()?;
     let (store, bundle) = store(folder.path())?;
-    let policy =
-        Policy::new("*", Duration::from_secs(31_536_000), Duration::from_secs(60), Duration::from_secs(5))?;
+    let policy = Policy::new(
+        "oca-1",
+        "*",
+        Duration::from_secs(31_536_000),
+        Duration::from_secs(60),
+        Duration::from_secs(5),
+    )?;
 
-    println!("{:<46} {:>8} {:>8} {:>8}", "nanoseconds per request", "median", "p10", "p90");
-    measure("parse a head of a browser's size", bursts, per_burst, Duration::ZERO, |_| {
+    println!("{:<54} {:>8} {:>8} {:>8}", "nanoseconds", "median", "p10", "p90");
+    bursts.measure("parse a head of a browser's size", |_| {
         black_box(matches!(parse(black_box(HEAD)), Parsed::Complete(_)));
     });
     let mut head = Vec::with_capacity(1024);
-    measure("parse, route, answer, write the head", bursts, per_burst, Duration::ZERO, |_| {
+    bursts.measure("parse, route, answer, write the head", |_| {
         head.clear();
         respond(&bundle, &policy, &mut head);
         black_box(&head);
     });
-    measure(
-        &format!("look a bundle up among {BUNDLES}, and an object in it"),
-        bursts,
-        per_burst,
-        Duration::ZERO,
-        |_| {
-            let found = store.lookup(black_box("/bench/001234"));
-            black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
-        },
-    );
+    bursts.measure(&format!("look a bundle up among {BUNDLES}, and an object in it"), |_| {
+        let found = store.lookup(black_box("/bench/001234"));
+        black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
+    });
     let stats = WorkerStats::new(1);
-    measure("count a request", bursts, per_burst, Duration::ZERO, |number| {
+    bursts.measure("count a request", |number| {
         stats.began();
         let duration = Duration::from_micros(number % 50_000);
         stats.ended(Outcome::HitDisk, black_box(number), Some(duration), duration);
     });
-    demand(&store, bursts, per_burst)?;
-    log(folder.path(), bursts, per_burst)?;
+    demand(&store, bursts)?;
+    residency::measure(&store, bursts)?;
+    sealing::measure(bursts)?;
+    players::measure(bursts)?;
+    log(folder.path(), bursts)?;
     store.close();
     Ok(())
-}
-
-/// Times bursts, with a pause between them.
-fn measure(what: &str, bursts: usize, per_burst: u64, pause: Duration, mut request: impl FnMut(u64)) {
-    let mut nanoseconds: Vec<f64> = (0..bursts)
-        .map(|_| {
-            let began = Instant::now();
-            (0..per_burst).for_each(&mut request);
-            let elapsed = began.elapsed();
-            std::thread::sleep(pause);
-            elapsed.as_nanos() as f64 / per_burst as f64
-        })
-        .collect();
-    nanoseconds.sort_by(f64::total_cmp);
-    let at = |part: usize| nanoseconds[(nanoseconds.len() - 1) * part / 10];
-    println!("{what:<46} {:>8.1} {:>8.1} {:>8.1}", at(5), at(1), at(9));
 }
 
 fn respond(bundle: &OpenBundle, policy: &Policy, head: &mut Vec<u8>) {
@@ -100,17 +93,17 @@ fn respond(bundle: &OpenBundle, policy: &Policy, head: &mut Vec<u8>) {
 }
 
 /// The bundles are asked for in an order that no cache foresees, all of them equally often: viewers are kinder.
-fn demand(store: &Store, bursts: usize, per_burst: u64) -> Result<(), Box<dyn Error>> {
+fn demand(store: &Store, bursts: Bursts) -> Result<(), Box<dyn Error>> {
     let bundles = (0..BUNDLES).map(|number| store.lookup(&format!("/bench/{number:06}")).map(Asked::Bundle));
     let asked: Vec<Asked> = bundles.collect::<Option<_>>().ok_or("a generated bundle is not in the index")?;
     let mut table = DemandTable::default();
     let what = format!("count demand for one of {BUNDLES} bundles");
-    measure(&what, bursts, per_burst, Duration::ZERO, |number| {
+    bursts.measure(&what, |number| {
         let place = number.wrapping_mul(0x9e37_79b9) as usize % asked.len();
         black_box(table.count(black_box(&asked[place]), number));
     });
     let viewed = &asked[..40];
-    measure("count demand for one of 40 bundles", bursts, per_burst, Duration::ZERO, |number| {
+    bursts.measure("count demand for one of 40 bundles", |number| {
         black_box(table.count(black_box(&viewed[number as usize % viewed.len()]), number));
     });
     Ok(())
@@ -154,10 +147,10 @@ fn open(store: &Store, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, Box<dyn 
 }
 
 /// With pauses in which the writer's thread empties the queue, as it does when a worker has other things to do, too.
-fn log(folder: &Path, bursts: usize, per_burst: u64) -> Result<(), Box<dyn Error>> {
+fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
     let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, 8192)?;
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
-    measure("make a log record and queue it", bursts, per_burst, Duration::from_millis(30), |number| {
+    bursts.with_pause(Duration::from_millis(30)).measure("make a log record and queue it", |number| {
         senders[0].push(Record {
             method: "GET",
             version: "HTTP/1.1",

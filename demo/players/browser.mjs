@@ -1,0 +1,99 @@
+// Debian's Chromium with a profile of its own, and the demo's page in it.
+
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+
+const FLAGS = [
+  '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync', '--ignore-certificate-errors', '--autoplay-policy=no-user-gesture-required',
+];
+
+const PATIENCE = 30_000;   // milliseconds, of whatever is waited for: ten times what two busy cores need
+
+export class Browser {
+  static async start() {
+    const profile = await mkdtemp(join(tmpdir(), 'players-'));
+    const context = await chromium.launchPersistentContext(profile, {
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS, timeout: PATIENCE,
+    });
+    return Object.assign(new Browser(), { profile, context });
+  }
+
+  // The page, playing. `choices`: player, title, scheme, viewer, buffer, cmcd.
+  async watch(address, choices) {
+    const page = await this.context.newPage();
+    const viewer = new Viewer(page);
+    await page.goto(`${address}/?${new URLSearchParams(choices)}`);
+    await viewer.until('the first picture', () => window.demo?.session.startup > 0 && window.demo.playback);
+    return viewer;
+  }
+
+  async stop() {
+    await this.context.close();
+    await rm(this.profile, { recursive: true, force: true });
+  }
+}
+
+// Somebody who watches in a tab.
+export class Viewer {
+  constructor(page) {
+    this.page = page;
+    this.media = { segments: 0, cmcd: 0 };   // requests for segments as the browser sent them, and those with CMCD
+    page.on('request', request => {
+      const url = new URL(request.url());
+      if (request.method() !== 'GET' || !/\.(m4s|mp4)$/.test(url.pathname)) return;
+      this.media.segments++;
+      const headers = request.headers();
+      if (url.searchParams.has('CMCD') || headers['cmcd-object'] || headers['cmcd-session']) this.media.cmcd++;
+    });
+    page.on('pageerror', error => { throw new Error(`the page failed: ${error.message}`); });
+  }
+
+  // Waits until it is so in the page; what it was like otherwise is in the error.
+  async until(what, isSo, argument, patience = PATIENCE) {
+    try {
+      const found = await this.page.waitForFunction(isSo, argument, { timeout: patience, polling: 50 });
+      return await found.jsonValue();
+    } catch (error) {
+      const state = await this.state().catch(() => null);
+      throw new Error(`not within ${patience / 1000} s: ${what} (${error.message.split('\n')[0]}); ${JSON.stringify(state)}`);
+    }
+  }
+
+  // What happened so far.
+  state() {
+    return this.page.evaluate(() => {
+      const { session, video, playback } = window.demo;
+      const { stalls, longestStall, startup, counts, failures, steering, errors, pictures } = session;
+      const newest = session.requests.findLast(request => request.isSegment && request.status);
+      return {
+        time: video.currentTime, ended: video.ended, ahead: session.bufferedAhead(), now: performance.now(), height: video.videoHeight,
+        stalls, longestStall, startup, counts, failures, steering, errors, pictures,
+        from: newest?.from ?? null, headers: newest?.headers ?? {}, pathway: playback?.pathway() ?? '',
+      };
+    });
+  }
+
+  // Who sent segments since a moment of the page's clock.
+  sendersSince(moment) {
+    return this.page.evaluate(moment => {
+      const senders = {};
+      for (const request of window.demo.session.requests) {
+        if (request.isSegment && request.status && request.at > moment) senders[request.from] = (senders[request.from] ?? 0) + 1;
+      }
+      return senders;
+    }, moment);
+  }
+
+  choose(quality) { return this.page.evaluate(quality => window.demo.playback.choose(quality), quality); }
+
+  seek(seconds) { return this.page.evaluate(seconds => { window.demo.video.currentTime = seconds; }, seconds); }
+
+  reached(seconds, patience) {
+    return this.until(`${seconds} s are reached`, seconds => window.demo.video.currentTime >= seconds || window.demo.video.ended, seconds, patience);
+  }
+
+  close() { return this.page.close(); }
+}

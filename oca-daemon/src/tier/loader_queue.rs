@@ -1,0 +1,100 @@
+//! A volume's loader as the steward sees it: what it was asked for, and when it may be asked for more.
+
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use cache_store::OpenBundle;
+
+use super::block::BlockKey;
+use super::counters::Refusal;
+use super::loader::Job;
+use super::pace::Pace;
+use super::resident_file::ResidentFile;
+use crate::limits::TIER_ASKED_LOADS_MAX;
+
+pub(super) struct LoaderQueue {
+    jobs: Sender<Job>,
+    /// Under way or waiting.
+    loads: usize,
+    loads_max: usize,
+    /// Since when the loader works on what it works on now: it does one thing after the other.
+    working_since: Instant,
+    paused_until: Option<Instant>,
+    pace: Pace,
+}
+
+impl LoaderQueue {
+    pub(super) fn new(jobs: Sender<Job>, loads_max: usize) -> Self {
+        let working_since = Instant::now();
+        Self { jobs, loads: 0, loads_max, working_since, paused_until: None, pace: Pace::default() }
+    }
+
+    /// Whether it may be asked for a block that a viewer waits for, and would read himself otherwise: the disk has no more to do by it.
+    pub(super) fn may_load_awaited(&self, now: Instant) -> Result<(), Refusal> {
+        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX) {
+            return Err(Refusal::LoaderBusy);
+        }
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Err(Refusal::Paused);
+        }
+        Ok(())
+    }
+
+    /// Whether it may be asked for a block beside what viewers read now.
+    pub(super) fn may_load(&self, now: Instant) -> Result<(), Refusal> {
+        if self.loads >= self.loads_max {
+            return Err(Refusal::LoaderBusy);
+        }
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Err(Refusal::Paused);
+        }
+        if self.loads >= self.pace.loads_max(self.loads_max, now) {
+            return Err(Refusal::Yielding);
+        }
+        Ok(())
+    }
+
+    /// Under way or waiting.
+    pub(super) fn loads(&self) -> usize {
+        self.loads
+    }
+
+    /// Asks for a block.
+    pub(super) fn load(
+        &mut self,
+        key: BlockKey,
+        bundle: Arc<OpenBundle>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.jobs.send(Job::Load(key, bundle)).map_err(|_| Refusal::LoaderBusy)?;
+        if self.loads == 0 {
+            self.working_since = now;
+        }
+        self.loads += 1;
+        Ok(())
+    }
+
+    /// A load has ended.
+    pub(super) fn loaded(&mut self, now: Instant) {
+        self.loads -= 1;
+        self.pace.rest_after(now.saturating_duration_since(self.working_since), now);
+        self.working_since = now;
+    }
+
+    /// Asks for nothing for a while.
+    pub(super) fn pause(&mut self, pause: Duration, now: Instant) {
+        self.paused_until = Some(now + pause);
+    }
+
+    /// Workers' reads of the volume since this was last told.
+    pub(super) fn note_reads(&mut self, reads: u64, sum_micros: u64) {
+        self.pace.look(reads, sum_micros);
+    }
+
+    /// Has a file closed.
+    pub(super) fn close(&self, file: Arc<ResidentFile>) {
+        // A loader ends after the steward.
+        let _ = self.jobs.send(Job::Close(file));
+    }
+}

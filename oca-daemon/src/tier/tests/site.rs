@@ -1,0 +1,153 @@
+//! A store of one volume and a tier before it, asked as workers ask.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cache_store::{
+    Bundle, BundleWriter, OpenBundle, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
+};
+use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
+use control_client::units::ByteCount;
+
+use super::super::{BlockKey, Budget, Sample, SampleSender, Tier, TierTotals};
+use crate::health::MemoryWatch;
+use crate::stats::WorkerStats;
+
+pub(super) struct Site {
+    pub(super) store: Arc<Store>,
+    pub(super) tier: Tier,
+    samples: SampleSender,
+    volume: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    pub(super) fn new(budget_bytes: u64) -> Self {
+        Self::with(budget_bytes, 16, MemoryWatch::new())
+    }
+
+    /// Of so many bytes of so many files, on a machine of which `memory` tells what is left.
+    pub(super) fn with(budget_bytes: u64, files_max: u64, memory: MemoryWatch) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = folder.path().join("volume");
+        Volume::init(&volume).unwrap();
+        let store = Store::open(StoreOptions {
+            volumes: vec![VolumeOptions { path: volume.clone(), mount_required: false }],
+            footer_cache: ByteCount::mib(16),
+            open_bundles: 16,
+            open_queue: 16,
+            volume_errors: 8,
+        })
+        .unwrap();
+        let budget = Budget { bytes: budget_bytes, blocks_max: 1000, files_max, cut: None };
+        let workers = [Arc::new(WorkerStats::new(1))];
+        let (tier, mut senders) = Tier::start(&store, 1, &workers, budget, memory).unwrap();
+        Self { store, tier, samples: senders.remove(0), volume, _folder: folder }
+    }
+
+    pub(super) fn publish(&self, title: usize, generation: u64) {
+        let volume = Arc::new(Volume::open(&self.volume, false).unwrap());
+        let object = PlannedObject {
+            name: ObjectName::parse("1.m4s").unwrap(),
+            length: LENGTH as u64,
+            media_type: "video/iso.segment".into(),
+            last_modified: 1_700_000_000,
+            sha256: None,
+        };
+        let key = BundleKey { path: path(title), generation: Generation::new(generation) };
+        let mut writer = BundleWriter::create(&volume, key, Sha256::new([0; 32]), vec![object]).unwrap();
+        writer.write(&contents(title, generation)).unwrap();
+        writer.end_object().unwrap();
+        let published = writer.finish().unwrap();
+        self.store.adopt(self.volume.to_str().unwrap(), &published.id.file_name()).unwrap();
+    }
+
+    pub(super) fn lookup(&self, title: usize) -> Option<Arc<Bundle>> {
+        self.store.lookup(path(title).as_str())
+    }
+
+    pub(super) fn open(&self, bundle: &Arc<Bundle>) -> Arc<OpenBundle> {
+        let (sender, receiver) = mpsc::channel();
+        self.store.open_bundle(bundle, Box::new(move |opened| sender.send(opened).unwrap())).unwrap();
+        receiver.recv().unwrap().unwrap()
+    }
+
+    /// Asks as a worker does.
+    pub(super) fn ask(&mut self, title: usize) {
+        let Some(bundle) = self.lookup(title) else { return };
+        let open = self.open(&bundle);
+        let offset = open.object("1.m4s").unwrap().range.start;
+        let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
+        assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+    }
+
+    pub(super) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
+        self.publish(title, 1);
+        self.load(title)
+    }
+
+    /// Asks until it is in memory.
+    pub(super) fn load(&mut self, title: usize) -> Arc<Bundle> {
+        let bundle = self.lookup(title).unwrap();
+        eventually("it is in memory", || {
+            self.ask(title);
+            self.check(&bundle, title)
+        });
+        bundle
+    }
+
+    /// Its file, to damage it behind the store's back.
+    pub(super) fn file_of(&self, bundle: &Bundle) -> File {
+        let file = self.volume.join(bundle.id().file_path());
+        File::options().write(true).open(file).unwrap()
+    }
+
+    /// What is in memory of a bundle, if anything is: has to be its bytes.
+    pub(super) fn check(&self, bundle: &Arc<Bundle>, title: usize) -> bool {
+        let residency = self.tier.residency().unwrap();
+        let found = residency.with(BlockKey::at(bundle, 0), |block| {
+            assert_eq!(block.bundle().instance(), bundle.instance());
+            let generation = bundle.key().generation.number();
+            block.read(block.range(), |bytes| bytes[..LENGTH] == contents(title, generation)).unwrap()
+        });
+        assert_ne!(found, Some(false), "wrong bytes in memory");
+        found.is_some()
+    }
+
+    pub(super) fn wait_until(&self, what: &str, is_so: impl Fn(&TierTotals) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !is_so(&self.tier.totals()) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.tier.totals());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.tier.stop();
+        self.store.close();
+    }
+}
+
+/// Waits until it is so.
+pub(super) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(super) const LENGTH: usize = 300_000;
+
+pub(super) fn path(title: usize) -> BundlePath {
+    BundlePath::parse(&format!("/title{title}")).unwrap()
+}
+
+pub(super) fn contents(title: usize, generation: u64) -> Vec<u8> {
+    (0..LENGTH).map(|place| (place as u64 / 100 + 7 * generation + 31 * title as u64) as u8).collect()
+}

@@ -1,0 +1,191 @@
+//! Who seals what is sent over TLS. Where the kernel has its module `tls`, it does, and what is in memory goes by `sendfile`; where it
+//! has not, the daemon does, silently. Either way the bytes are right, and it is counted. `.ci/ktls` runs these tests under a kernel
+//! that has it, and says so with `OCA_KERNEL_TLS=required`.
+
+#![allow(clippy::unwrap_used, reason = "a test that fails says where")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
+use support::tls::{OBJECT, Stream, client, client_of_suites, connect, get, noise, start, start_with};
+use support::{Daemon, ask, eventually};
+
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+
+/// Small enough for a tier of 8 MiB: as much may be locked where nobody has raised the limit.
+const OBJECT_BYTES: usize = 2 * BLOCK_BYTES + 123_457;
+
+/// What the tier holds or does not.
+const BLOCK_BYTES: usize = 2 << 20;
+
+/// Who is to seal here.
+fn expected_layer() -> &'static str {
+    let offered = fs::read_to_string("/proc/sys/net/ipv4/tcp_available_ulp").unwrap_or_default();
+    let has_module = offered.split_whitespace().any(|name| name == "tls");
+    assert!(has_module || std::env::var_os("OCA_KERNEL_TLS").is_none(), "the kernel has no module tls");
+    if has_module { "kernel" } else { "user" }
+}
+
+/// Whether a key in the kernel can be changed (Linux 6.14).
+fn kernel_changes_keys() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
+}
+
+/// Asserts that all connections so far were sealed by `layer`, and with them at least so many bytes. The last of these are counted
+/// when they have been sent.
+#[track_caller]
+fn assert_sealed_by(layer: &str, daemon: &Daemon, bytes: u64) {
+    eventually("all bytes are counted", || daemon.metric("oca_tls_sent_bytes_total", layer) >= bytes);
+    for other in ["kernel", "user", "refused"].iter().filter(|other| **other != layer) {
+        assert_eq!(daemon.metric("oca_tls_sent_bytes_total", other), 0, "{other}");
+        assert_eq!(daemon.metric("oca_tls_connections_total", other), 0, "{other}");
+    }
+    let connections = daemon.metric("oca_tls_connections_total", layer);
+    assert_eq!(connections, daemon.metric("oca_tls_handshakes_total", ""));
+    println!(
+        "oca_tls_connections_total{{record_layer=\"{layer}\"}} {connections}, \
+         oca_tls_sent_bytes_total{{record_layer=\"{layer}\"}} {}, hit_ram {}, hit_disk {}",
+        daemon.metric("oca_tls_sent_bytes_total", layer),
+        daemon.metric("oca_requests_total", "hit_ram"),
+        daemon.metric("oca_requests_total", "hit_disk"),
+    );
+}
+
+/// Asks for all of the object and for parts of it on one connection; returns how many bytes that were.
+fn get_all_and_parts(stream: &mut Stream, object: &[u8], what: &str) -> u64 {
+    let mut bytes = 0;
+    for _ in 0..2 {
+        assert!(get(stream).body == object, "{what}: wrong bytes");
+        bytes += object.len();
+    }
+    let (middle, last) = (BLOCK_BYTES.min(object.len() / 2), object.len() - 1);
+    for (first, last) in
+        [(0, 0), (16_383, 16_384), (middle - 10, middle + 10), (100, last - 100), (last, last)]
+    {
+        let answer = ask(stream, "GET", OBJECT, &format!("Range: bytes={first}-{last}\r\n")).unwrap();
+        assert!(answer.status == 206 && answer.body == object[first..=last], "{what}: {first}-{last}");
+        bytes += answer.body.len();
+    }
+    assert_eq!(ask(stream, "HEAD", OBJECT, "").unwrap().status, 200);
+    bytes as u64
+}
+
+#[test]
+fn whoever_seals_in_whichever_suite_the_bytes_are_right_from_disk_and_from_memory_and_it_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(OBJECT_BYTES);
+    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    let mut bytes = 0;
+    for suite in default_provider().cipher_suites {
+        let version = if suite.version().version == ProtocolVersion::TLSv1_3 { &TLS13 } else { &TLS12 };
+        if format!("{:?}", suite.suite()).contains("RSA") {
+            continue; // The certificate is for the other kind of signature.
+        }
+        let client = client_of_suites(vec![suite], version, &certificate);
+        let mut stream = connect(&client, daemon.https());
+        bytes += get_all_and_parts(&mut stream, &object, &format!("{:?}", suite.suite()));
+    }
+    // All of it is in memory by then, or soon; a suite of each version once more.
+    for version in [&TLS13, &TLS12] {
+        let client = client(version, &certificate);
+        eventually("the object is in memory", || {
+            bytes += get_all_and_parts(&mut connect(&client, daemon.https()), &object, "from memory");
+            daemon.metric("oca_ram_tier_bytes", "resident") >= OBJECT_BYTES as u64
+        });
+        bytes += get_all_and_parts(&mut connect(&client, daemon.https()), &object, "from memory");
+    }
+    assert!(daemon.metric("oca_requests_total", "hit_disk") > 0);
+    assert!(daemon.metric("oca_requests_total", "hit_ram") > 0);
+    assert_sealed_by(expected_layer(), &daemon, bytes);
+}
+
+#[test]
+fn where_it_is_switched_off_the_daemon_seals() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(300_000);
+    let (daemon, certificate) = start_with(folder.path(), &object, YEAR, "kernel = \"off\"\n");
+    for version in [&TLS13, &TLS12] {
+        let mut stream = connect(&client(version, &certificate), daemon.https());
+        get_all_and_parts(&mut stream, &object, "off");
+    }
+    assert_sealed_by("user", &daemon, object.len() as u64);
+}
+
+/// A client that holds little of what it does not read.
+fn connect_slowly(client: &Arc<ClientConfig>, address: SocketAddr) -> Stream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&socket, 8 << 10).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let connection = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(connection, stream)
+}
+
+/// The end of the response and the farewell are then still with the daemon's kernel, in part not even with TCP: shutting our side
+/// must not cut them off.
+#[test]
+fn a_slow_client_gets_the_last_byte_and_the_farewell() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(900_000);
+    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
+    for (version, round) in [(&TLS13, 0), (&TLS12, 1), (&TLS13, 2), (&TLS12, 3), (&TLS13, 4), (&TLS12, 5)] {
+        let before = daemon.metric("oca_requests_total", "hit_");
+        let mut stream = connect_slowly(&client(version, &certificate), daemon.https());
+        // Ends at another place of a record each time.
+        let start = round * 3001;
+        let head = format!(
+            "GET {OBJECT} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRange: bytes={start}-\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 8 << 10]);
+        while daemon.metric("oca_requests_total", "hit_") == before {
+            let length = stream.read(&mut chunk).unwrap();
+            bytes.extend_from_slice(&chunk[..length]);
+        }
+        // An end without a farewell is an error of this call.
+        stream.read_to_end(&mut bytes).unwrap();
+        assert!(bytes.ends_with(&object[start..]), "round {round}: {} bytes", bytes.len());
+    }
+    assert_sealed_by(expected_layer(), &daemon, 6 * 880_000);
+}
+
+/// Where the kernel cannot change the key, the response is whole and the connection ends after it, with a farewell; everywhere else it
+/// goes on.
+#[test]
+fn a_client_that_wants_our_key_changed_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(300_000);
+    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    let layer = expected_layer();
+    let client = client(&TLS13, &certificate);
+    get(&mut connect(&client, daemon.https()));
+    let mut stream = connect(&client, daemon.https());
+    assert!(get(&mut stream).body == object);
+    for _ in 0..5 {
+        stream.conn.refresh_traffic_keys().unwrap();
+        let answer = get(&mut stream);
+        assert!(answer.body == object);
+        let is_last = answer.head.contains("Connection: close");
+        assert_eq!(is_last, layer == "kernel" && !kernel_changes_keys(), "{}", answer.head);
+        if is_last {
+            assert_eq!(stream.read(&mut [0; 100]).unwrap(), 0, "a farewell");
+            stream = connect(&client, daemon.https());
+            assert!(get(&mut stream).body == object);
+        }
+    }
+    assert_sealed_by(layer, &daemon, 5 * 300_000);
+}
