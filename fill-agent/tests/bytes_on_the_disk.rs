@@ -16,6 +16,7 @@ use control_client::sources::SourceKind;
 use control_client::units::{BitRate, ByteRange};
 use fill_agent::disk::{DiskFile, DiskThread};
 use fill_agent::fetch::{Connections, Failed, Fault, Fetcher, ObjectWriter, SourceUrl, Wanted, connector};
+use fill_agent::limits::BLOCK_BYTES;
 use fill_agent::shared_pace::SharedPace;
 use fill_agent::tally::SourceTally;
 use support::appliance::{Appliance, failures, origin};
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_that_failed_has_nothing_on_its_way_to_the_disk() {
-    let content = Content::new("/titles/a", 1, &[3 << 19]);
+    let content = Content::new("/titles/a", 1, &[BLOCK_BYTES * 3 / 2]);
     // All of it, and more: that is no object, when its first block is on its way to the disk.
     let source = ScriptedSource::start(&[&content], |_| Act::Endless);
     let url = SourceUrl::parse(&source.url()).unwrap();
@@ -52,14 +53,14 @@ async fn a_fetch_that_failed_has_nothing_on_its_way_to_the_disk() {
     let early = tokio::time::timeout(Duration::from_millis(500), &mut fetching).await;
     assert!(early.is_err(), "it is over before the disk has the block: {early:?}");
     let drained = std::thread::spawn(move || {
-        let mut bytes = vec![0; 1 << 20];
+        let mut bytes = vec![0; BLOCK_BYTES];
         reader.read_exact(&mut bytes).unwrap();
         (bytes, reader)
     });
     let failed = tokio::time::timeout(PATIENCE, fetching).await.unwrap().unwrap_err();
     assert!(matches!(failed, Failed::Source(Fault::Length { .. })), "{failed}");
     let (bytes, _reader) = drained.join().unwrap();
-    assert!(bytes == content.objects[0].1[..1 << 20]);
+    assert!(bytes == content.objects[0].1[..BLOCK_BYTES]);
     drop(file);
     assert!(disk.stop(PATIENCE));
 }

@@ -230,7 +230,7 @@ impl Conversation {
             assert!(taken <= 23_000 && written <= room.len() && (taken == 0) == (written == 0));
             check_records(&room[..written]);
         }
-        if argument % 2 == 0 {
+        if argument.is_multiple_of(2) {
             self.session.sent(self.session.pending().len());
         }
     }

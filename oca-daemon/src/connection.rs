@@ -114,8 +114,10 @@ pub struct Connection {
     piece_chunks: usize,
     /// Bytes of bodies sent in this turn.
     turn_bytes: u64,
-    /// Its socket may hold much unsent: pages that are in memory anyway.
-    holds_pages: bool,
+    /// Bytes that its socket may hold unsent.
+    unsent_bytes: u32,
+    /// Whether its client has taken what was sent at once, and has not been slow since.
+    keeps_up: bool,
     /// How fast the socket may send; `None`: as fast as it can.
     pace: Option<BitRate>,
     /// Bytes thrown away while closing.
@@ -165,7 +167,8 @@ impl Connection {
             place: Place::None,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
             turn_bytes: 0,
-            holds_pages: false,
+            unsent_bytes: service.notsent_lowat_bytes,
+            keeps_up: false,
             pace: None,
             discarded_bytes: 0,
             unacknowledged_bytes: u32::MAX,

@@ -46,11 +46,10 @@ const _: () = assert!(REQUEST_LINE_BYTES >= 8000, "RFC 9112 §3");
 /// requests stay in the kernel.
 pub const INBOX_BYTES_MAX: usize = 64 * 1024;
 
-/// Bytes that a worker seals at a time: 128 KiB in records of 16 KiB, and a head in one of its own. They are read again at once, by
-/// the kernel, so they should still be in the processor's second cache with what they were made of; more saves no system calls that
-/// are worth it. What of it a client's socket does not take stays with its connection; how much is sealed follows what the socket
-/// took before.
-pub const SEAL_BUFFER_BYTES: usize = 9 * crate::tls::RECORD_BYTES_MAX;
+/// Bytes that a worker seals at a time: a block's 256 KiB in records of 16 KiB, and a head in one of its own. Half of that needs
+/// no less time for the copy into the socket, and twice the system calls. What of it a client's socket does not take stays with its
+/// connection; how much is sealed follows what the socket took before.
+pub const SEAL_BUFFER_BYTES: usize = 17 * crate::tls::RECORD_BYTES_MAX;
 
 /// Bytes that are sealed and wait for room in sockets, of all of a worker's connections: 400 that have just become slow, or some
 /// thousand slow ones. Beyond: no more than two records are sealed at a time, so that a connection adds at most those.
@@ -64,7 +63,7 @@ pub const HANDSHAKE_BYTES_MAX: usize = 18 * 1024;
 /// it. The rest (a head, a record that has not come whole, two sealed ones) is no more, and comes instead of it.
 pub const CONNECTION_BYTES: u64 = 32 * 1024;
 
-/// Records that a key in the kernel keeps: what one turn may begin (64 for a MiB, and one for each call), a key update, a farewell.
+/// Records that a key in the kernel keeps: what one turn may begin (128 for 2 MiB, and one for each call), a key update, a farewell.
 pub const KERNEL_RECORDS_KEPT: u64 = 256;
 
 /// TLS records of which rustls has not used up any, before a handshake is done. It looks at all of them again with each that
@@ -211,9 +210,16 @@ pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes of a body that one connection sends before the others have their turn: a block, by one `sendfile`.
 pub const TURN_BYTES_MAX: u64 = 2 << 20;
 
+/// Bytes in memory for which a socket is left as it is: as many are sent with one waking or two.
+pub const RESIDENT_SHORT_BYTES: u64 = 256 << 10;
+
 /// Bytes that a socket may hold unsent where they are pages of the RAM tier, which cost no memory there but the list of them.
 /// What the kernel lets a socket hold at all is the bound in practice (`net.ipv4.tcp_wmem`).
 pub const RESIDENT_UNSENT_BYTES: u32 = 64 << 20;
+
+/// Bytes that a socket may hold unsent where they are records that we sealed from memory, for a client that takes them at once: a
+/// third of a second's at the rate from which that is so. It saves half of the wakings and a tenth of what TLS costs at 2 MiB.
+pub const SEALED_UNSENT_BYTES: u32 = 1 << 20;
 
 // ---- load ----
 

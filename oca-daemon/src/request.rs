@@ -13,13 +13,15 @@ mod head;
 mod host;
 mod line;
 mod target;
+mod want;
 
 #[cfg(test)]
 mod properties;
 
 pub use content::{ContentSkipper, Framing, Progress};
-pub use fields::{Fields, Single, Want};
+pub use fields::{Fields, Single};
 pub use target::{Location, Scheme, Target, TargetError};
+pub use want::Want;
 
 use crate::limits;
 use crate::outcome::Outcome;

@@ -139,28 +139,29 @@ fn connect_slowly(client: &Arc<ClientConfig>, address: SocketAddr) -> Stream {
 #[test]
 fn a_slow_client_gets_the_last_byte_and_the_farewell() {
     let folder = tempfile::tempdir().unwrap();
-    let object = noise(900_000);
+    let object = noise(400_000);
     let (daemon, certificate) = start(folder.path(), &object, YEAR);
     get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
-    for (version, round) in [(&TLS13, 0), (&TLS12, 1), (&TLS13, 2), (&TLS12, 3), (&TLS13, 4), (&TLS12, 5)] {
+    // Around what the daemon's kernel takes before it says that it is full: the last record of some of these does not fit.
+    let lengths = (64 << 10..=320 << 10).step_by(16 << 10);
+    for (length, version) in lengths.zip([&TLS13, &TLS12].iter().cycle()) {
         let before = daemon.metric("oca_requests_total", "hit_");
         let mut stream = connect_slowly(&client(version, &certificate), daemon.https());
-        // Ends at another place of a record each time.
-        let start = round * 3001;
+        let last = length - 1;
         let head = format!(
-            "GET {OBJECT} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRange: bytes={start}-\r\n\r\n"
+            "GET {OBJECT} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRange: bytes=0-{last}\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         let (mut bytes, mut chunk) = (Vec::new(), [0; 8 << 10]);
         while daemon.metric("oca_requests_total", "hit_") == before {
-            let length = stream.read(&mut chunk).unwrap();
-            bytes.extend_from_slice(&chunk[..length]);
+            let read_bytes = stream.read(&mut chunk).unwrap();
+            bytes.extend_from_slice(&chunk[..read_bytes]);
         }
         // An end without a farewell is an error of this call.
         stream.read_to_end(&mut bytes).unwrap();
-        assert!(bytes.ends_with(&object[start..]), "round {round}: {} bytes", bytes.len());
+        assert!(bytes.ends_with(&object[..length]), "{length}: {} bytes", bytes.len());
     }
-    assert_sealed_by(expected_layer(), &daemon, 6 * 880_000);
+    assert_sealed_by(expected_layer(), &daemon, 17 * (192 << 10));
 }
 
 /// Where the kernel cannot change the key, the response is whole and the connection ends after it, with a farewell; everywhere else it

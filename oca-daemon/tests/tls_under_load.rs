@@ -31,7 +31,7 @@ const CLIENTS: usize = 24;
 fn forgetful(number: usize, trusted: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     trusted.iter().for_each(|certificate| roots.add(certificate.clone()).unwrap());
-    let version = if number % 3 == 0 { &TLS12 } else { &TLS13 };
+    let version = if number.is_multiple_of(3) { &TLS12 } else { &TLS13 };
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
     let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
     let mut client = builder.with_no_client_auth();

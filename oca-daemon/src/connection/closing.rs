@@ -60,7 +60,7 @@ impl Connection {
     pub(super) fn finish_closing(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
-                service.stats.sent(flushed.wire_bytes);
+                self.count_sent(flushed.wire_bytes, service);
                 if flushed.blocked {
                     self.arm_poll(reactor);
                 } else if shutdown(&self.socket, Shutdown::Write).is_err() || self.peer_has_ended {

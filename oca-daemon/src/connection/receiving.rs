@@ -101,7 +101,7 @@ impl Connection {
         }
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
-                service.stats.sent(flushed.wire_bytes);
+                self.count_sent(flushed.wire_bytes, service);
                 if flushed.blocked {
                     self.arm_poll(reactor);
                 }

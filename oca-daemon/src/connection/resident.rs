@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 
 use super::{Connection, Exchange, Step};
-use crate::limits::TURN_BYTES_MAX;
+use crate::limits::{RESIDENT_SHORT_BYTES, RESIDENT_UNSENT_BYTES, SEALED_UNSENT_BYTES, TURN_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
@@ -38,8 +38,14 @@ impl Connection {
         reactor: &mut Reactor,
         service: &Service,
     ) -> Step {
-        if self.transport.takes_files() && range.len() > u64::from(service.notsent_lowat_bytes) {
-            self.let_socket_hold_pages(true, service);
+        // What the kernel seals it copies, as we do.
+        if self.transport.record_layer().is_none() {
+            if range.len() > RESIDENT_SHORT_BYTES {
+                self.let_socket_hold(RESIDENT_UNSENT_BYTES);
+            }
+        } else {
+            let more_bytes = if self.keeps_up { SEALED_UNSENT_BYTES } else { 0 };
+            self.let_socket_hold(service.notsent_lowat_bytes.max(more_bytes));
         }
         let (Some(exchange), Some(residency)) = (&mut self.exchange, &service.residency) else {
             return Step::Wait;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Connection, State, Step};
 use crate::body::SendSlices;
-use crate::limits::{PIECE_CHUNKS_MAX, RESIDENT_UNSENT_BYTES, TIER_WAIT_MAX, TURN_BYTES_MAX};
+use crate::limits::{PIECE_CHUNKS_MAX, TIER_WAIT_MAX, TURN_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
@@ -22,6 +22,8 @@ pub(super) const PIECE_CHUNKS_FIRST: usize = 2;
 
 /// A client whose socket has room again within this time keeps up, and gets larger pieces.
 const PROMPT: Duration = Duration::from_millis(50);
+/// One whose socket has room again within this time takes 50 Mbit/s and more.
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// A client whose socket is full for this long is slow, and gets smaller pieces, so that it holds few buffers.
 const SLOW: Duration = Duration::from_millis(200);
 
@@ -58,7 +60,7 @@ impl Connection {
         if let Some(range) = exchange.body.resident() {
             return self.send_resident(range, reactor, service);
         }
-        self.let_socket_hold_pages(false, service);
+        self.let_socket_hold(service.notsent_lowat_bytes);
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
         let mut slices = SendSlices::new();
         let unsent_head = &exchange.head[exchange.head_sent_bytes..];
@@ -103,6 +105,7 @@ impl Connection {
         }
         if let Some(since) = self.blocked_since.take() {
             let waited = reactor.now.saturating_duration_since(since);
+            self.keeps_up = keeps_up(self.keeps_up, waited);
             if waited < PROMPT {
                 self.piece_chunks = (self.piece_chunks * 2).min(PIECE_CHUNKS_MAX);
             } else if waited > SLOW {
@@ -119,7 +122,7 @@ impl Connection {
     fn flush_response(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
-                service.stats.sent(flushed.wire_bytes);
+                self.count_sent(flushed.wire_bytes, service);
                 if flushed.blocked {
                     self.await_room(flushed.wire_bytes > 0, reactor, service)
                 } else {
@@ -135,13 +138,18 @@ impl Connection {
 
     /// The transport has taken bytes of the response.
     pub(super) fn on_sent(&mut self, sent: Sent, reactor: &mut Reactor, service: &Service) -> Step {
-        service.stats.sent(sent.wire_bytes);
-        if let Some(layer) = self.transport.record_layer() {
-            service.stats.sent_over_tls(layer, sent.wire_bytes);
-        }
+        self.count_sent(sent.wire_bytes, service);
         self.note_sent(sent.taken_bytes, reactor);
         self.state = if self.head_is_sent() { State::SendingBody } else { State::SendingHead };
         if sent.blocked { self.await_room(sent.wire_bytes > 0, reactor, service) } else { self.keep_pace() }
+    }
+
+    /// The kernel has taken bytes for the client.
+    pub(super) fn count_sent(&self, wire_bytes: u64, service: &Service) {
+        service.stats.sent(wire_bytes);
+        if let Some(layer) = self.transport.record_layer() {
+            service.stats.sent_over_tls(layer, wire_bytes);
+        }
     }
 
     /// Lets others have their turn; the socket has room, so that this one's comes again when they had theirs.
@@ -163,12 +171,11 @@ impl Connection {
         exchange.body.advance(sent_bytes - of_head, &mut reactor.reads.buffers);
     }
 
-    /// Whether the socket may hold much unsent: pages of the RAM tier, sent without a copy, cost it nothing, and each waking costs
-    /// processor time. What is copied into it waits in the kernel's memory, and is better kept short.
-    pub(super) fn let_socket_hold_pages(&mut self, holds_pages: bool, service: &Service) {
-        if self.holds_pages != holds_pages {
-            self.holds_pages = holds_pages;
-            let bytes = if holds_pages { RESIDENT_UNSENT_BYTES } else { service.notsent_lowat_bytes };
+    /// How much the socket may hold unsent. Each waking costs processor time, and pages of the RAM tier, sent without a copy, cost
+    /// nothing there. What is copied into it waits in the kernel's memory, and is better kept short, unless it is soon gone.
+    pub(super) fn let_socket_hold(&mut self, bytes: u32) {
+        if self.unsent_bytes != bytes {
+            self.unsent_bytes = bytes;
             // Refused, it goes on with what it had.
             let _ = set_notsent_lowat(&self.socket, bytes);
         }
@@ -192,5 +199,23 @@ impl Connection {
     fn keep_pace(&mut self) -> Step {
         self.piece_chunks = (self.piece_chunks * 2).min(PIECE_CHUNKS_MAX);
         Step::Again
+    }
+}
+
+/// Whether a client keeps up, that did so or not before, and whose socket has had no room for so long.
+fn keeps_up(before: bool, waited: Duration) -> bool {
+    waited < AT_ONCE || before && waited <= SLOW
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_keeps_up_from_when_it_takes_all_at_once_until_it_is_slow() {
+        let millis = Duration::from_millis;
+        assert!(!keeps_up(false, millis(40)) && !keeps_up(false, millis(500)));
+        assert!(keeps_up(false, millis(2)) && keeps_up(true, millis(40)));
+        assert!(!keeps_up(true, millis(500)));
     }
 }

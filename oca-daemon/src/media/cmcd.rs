@@ -7,6 +7,7 @@
 mod dictionary;
 mod query;
 mod text;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use crate::stats::causes;
 use dictionary::Members;
 
 pub use text::Text;
+pub use words::{ObjectType, StreamType, StreamingFormat, Version};
 
 /// Bytes of a session identifier (`sid`): 64 characters in both versions.
 pub const SESSION_BYTES_MAX: usize = 64;
@@ -64,52 +66,6 @@ pub struct Cmcd {
     pub is_starved: bool,
     /// What could not be taken.
     pub ignored: IgnoredCounts,
-}
-
-causes! {
-    /// The version of CTA-5004 that a player speaks.
-    Version {
-        One = "1": "CTA-5004, or nothing said.",
-        Two = "2": "CTA-5004-B.",
-        Other = "other": "A version that is not known here.",
-    }
-}
-
-causes! {
-    /// What a player asks for (`ot`).
-    ObjectType {
-        Video = "video": "A video segment.",
-        Audio = "audio": "An audio segment.",
-        Muxed = "muxed": "A segment with both.",
-        Manifest = "manifest": "A playlist or MPD.",
-        Init = "init": "An initialisation segment.",
-        Caption = "caption": "Captions or subtitles.",
-        TimedText = "timed_text": "A timed-text track in ISO BMFF.",
-        Key = "key": "A key, licence or certificate.",
-        Other = "other": "Something else, or a type that is not known here.",
-        Unsaid = "unsaid": "The player does not say.",
-    }
-}
-
-causes! {
-    /// The streaming format (`sf`).
-    StreamingFormat {
-        Dash = "dash": "MPEG DASH.",
-        Hls = "hls": "HTTP Live Streaming.",
-        Smooth = "smooth": "Smooth Streaming.",
-        Other = "other": "Another format.",
-        Unsaid = "unsaid": "The player does not say.",
-    }
-}
-
-causes! {
-    /// The stream type (`st`).
-    StreamType {
-        Vod = "v": "All segments exist.",
-        Live = "l": "Segments come as time goes by.",
-        LowLatency = "ll": "The same, with low latency.",
-        Unsaid = "": "The player does not say, or something that is not known here.",
-    }
 }
 
 causes! {
@@ -220,15 +176,15 @@ impl<'a> Values<'a> {
     }
 
     fn into_cmcd(mut self) -> Cmcd {
-        let object_type = self.token(Key::ObjectType, object_type).unwrap_or(ObjectType::Unsaid);
-        let of = object_type_token(object_type);
+        let object_type = self.token(Key::ObjectType, ObjectType::of).unwrap_or(ObjectType::Unsaid);
+        let of = object_type.list_parameter();
         Cmcd {
-            version: self.token(Key::Version, version).unwrap_or(Version::One),
+            version: self.token(Key::Version, Version::of).unwrap_or(Version::One),
             session: self.text(Key::Session),
             content: self.text(Key::Content),
             object_type,
-            format: self.token(Key::Format, streaming_format).unwrap_or(StreamingFormat::Unsaid),
-            stream_type: self.token(Key::StreamType, stream_type).unwrap_or(StreamType::Unsaid),
+            format: self.token(Key::Format, StreamingFormat::of).unwrap_or(StreamingFormat::Unsaid),
+            stream_type: self.token(Key::StreamType, StreamType::of).unwrap_or(StreamType::Unsaid),
             bitrate_kbps: self.number(Key::Bitrate, of),
             top_bitrate_kbps: self.number(Key::TopBitrate, of),
             throughput_kbps: self.number(Key::Throughput, of),
@@ -283,55 +239,5 @@ impl<'a> Values<'a> {
             self.ignore(Ignored::TooLong);
         }
         text
-    }
-}
-
-fn version(token: &[u8]) -> Version {
-    match token {
-        b"1" => Version::One,
-        b"2" => Version::Two,
-        _ => Version::Other,
-    }
-}
-
-fn object_type(token: &[u8]) -> ObjectType {
-    match token {
-        b"v" => ObjectType::Video,
-        b"a" => ObjectType::Audio,
-        b"av" => ObjectType::Muxed,
-        b"m" => ObjectType::Manifest,
-        b"i" => ObjectType::Init,
-        b"c" => ObjectType::Caption,
-        b"tt" => ObjectType::TimedText,
-        b"k" => ObjectType::Key,
-        _ => ObjectType::Other,
-    }
-}
-
-/// The parameter that marks a value for objects of that type in a list.
-fn object_type_token(object_type: ObjectType) -> &'static [u8] {
-    match object_type {
-        ObjectType::Video => b"v",
-        ObjectType::Audio => b"a",
-        ObjectType::Muxed => b"av",
-        _ => b"",
-    }
-}
-
-fn streaming_format(token: &[u8]) -> StreamingFormat {
-    match token {
-        b"d" => StreamingFormat::Dash,
-        b"h" => StreamingFormat::Hls,
-        b"s" => StreamingFormat::Smooth,
-        _ => StreamingFormat::Other,
-    }
-}
-
-fn stream_type(token: &[u8]) -> StreamType {
-    match token {
-        b"v" => StreamType::Vod,
-        b"l" => StreamType::Live,
-        b"ll" => StreamType::LowLatency,
-        _ => StreamType::Unsaid,
     }
 }

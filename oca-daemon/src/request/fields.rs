@@ -4,7 +4,7 @@ use control_client::demand::FILL_AGENT_PREFIX;
 use smallvec::SmallVec;
 
 use super::line::is_token_byte;
-use super::{Cause, Framing, Persistence, Version, host};
+use super::{Cause, Framing, Persistence, Version, Want, host};
 use crate::limits;
 use crate::media::cmcd::Lines;
 
@@ -51,18 +51,6 @@ pub enum Single<'a> {
     One(&'a [u8]),
     /// Sent on several lines: no value can be trusted.
     Several,
-}
-
-/// What a client says of one digest algorithm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Want {
-    /// Nothing.
-    #[default]
-    Unsaid,
-    /// It wants it.
-    Wanted,
-    /// It says that it does not.
-    Unwanted,
 }
 
 /// What a field section says.
@@ -211,19 +199,6 @@ impl<'a> Single<'a> {
     }
 }
 
-impl Want {
-    /// Reads a dictionary of algorithms and weights from 0, "not acceptable", to 10 (RFC 9530 §4). What is no weight is not looked
-    /// at, since all of it is a wish.
-    fn of(value: &[u8]) -> Self {
-        let is_sha256 = |member: &&[u8]| member.starts_with(b"sha-256=");
-        match list_members(value).filter(is_sha256).last().map(|member| &member[b"sha-256=".len()..]) {
-            Some(b"0") => Self::Unwanted,
-            Some(b"1" | b"2" | b"3" | b"4" | b"5" | b"6" | b"7" | b"8" | b"9" | b"10") => Self::Wanted,
-            _ => Self::Unsaid,
-        }
-    }
-}
-
 impl TransferCoding {
     fn add(&mut self, value: &[u8]) {
         self.is_sent = true;
@@ -245,7 +220,7 @@ impl TransferCoding {
 }
 
 /// The members of a comma-separated list; empty ones are skipped (RFC 9110 §5.6.1.2).
-fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 

@@ -212,6 +212,61 @@ mod tests {
         assert!(admission.take_evicted().is_empty());
     }
 
+    /// So many requests for blocks `0..blocks`, the one of rank `r` in proportion to `1 / r^exponent`; always the same.
+    fn zipf(blocks: usize, exponent: f64, requests: usize) -> Vec<u64> {
+        let mut sum = 0.0;
+        let weights = (1..=blocks).map(|rank| (rank as f64).powf(-exponent));
+        let cumulated: Vec<f64> = weights
+            .map(|weight| {
+                sum += weight;
+                sum
+            })
+            .collect();
+        let mut state = 1u64;
+        let draw = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let drawn = (state >> 11) as f64 / (1u64 << 53) as f64 * sum;
+            cumulated.partition_point(|upto| *upto <= drawn) as u64
+        };
+        (0..requests).map(draw).collect()
+    }
+
+    /// Hits of the later three quarters, where each block that is admitted is in memory at once.
+    fn hits(trace: &[u64], blocks: u64) -> f64 {
+        let mut admission = Admission::new(blocks * 2 * MIB, 10_000);
+        let mut hits = 0;
+        for (position, number) in trace.iter().enumerate() {
+            let verdict = admission.ask(key(*number), 0, 2 * MIB, true);
+            hits += usize::from(verdict == Verdict::Held && position >= trace.len() / 4);
+        }
+        hits as f64 / (trace.len() * 3 / 4) as f64
+    }
+
+    fn hits_of_least_recently_used(trace: &[u64], blocks: usize) -> f64 {
+        let (mut held, mut hits) = (std::collections::VecDeque::new(), 0);
+        for (position, number) in trace.iter().enumerate() {
+            match held.iter().position(|other| other == number) {
+                Some(place) => {
+                    held.remove(place);
+                    hits += usize::from(position >= trace.len() / 4);
+                }
+                None if held.len() == blocks => drop(held.pop_front()),
+                None => {}
+            }
+            held.push_back(*number);
+        }
+        hits as f64 / (trace.len() * 3 / 4) as f64
+    }
+
+    #[test]
+    fn a_working_set_of_eight_times_the_tier_is_held_better_than_by_recency() {
+        for exponent in [0.8, 1.0] {
+            let trace = zipf(1024, exponent, 8_000);
+            let (ours, recency) = (hits(&trace, 128), hits_of_least_recently_used(&trace, 128));
+            assert!(ours > recency + 0.02, "{exponent}: {ours:.3}, by recency {recency:.3}");
+        }
+    }
+
     #[test]
     fn neither_bytes_nor_blocks_exceed_their_bounds() {
         let mut admission = Admission::new(16 * MIB, 4);

@@ -34,7 +34,7 @@ pub(crate) const FULL: Scale = Scale {
     wrk_seconds: 1,
     cold_objects: 4096,
     cold_requests: 750,
-    latency: Duration::from_millis(2500),
+    latency: Duration::from_secs(2),
     tier_bytes: 1 << 30,
     trace_requests: 20_000,
     idle_connections: 16_000,

@@ -71,21 +71,21 @@ impl Scenario {
         scenario.strip_prefix(&self.name()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
 
-    /// How long it takes in full on the machine that README's figures are of, in seconds; what it has to write beforehand included.
+    /// How long it takes in full on two cores with a disk of 2 GB/s, in seconds, estimated from single turns; what it has to write beforehand included.
     pub(crate) fn expected_seconds(self) -> f64 {
         match self {
             Scenario::Hot16k | Scenario::Hot64k | Scenario::Hot256k | Scenario::Hot2m | Scenario::Hot8m => {
-                100.0
+                90.0
             }
-            Scenario::Tls64k | Scenario::Tls256k | Scenario::Tls2m => 75.0,
-            Scenario::Cold => 480.0,
-            Scenario::Latency => 360.0,
+            Scenario::Tls64k | Scenario::Tls256k | Scenario::Tls2m => 65.0,
+            Scenario::Cold => 440.0,
+            Scenario::Latency => 375.0,
             Scenario::OneBlock => 15.0,
-            Scenario::WorkingSet => 400.0,
-            Scenario::Idle => 150.0,
-            Scenario::Slow => 170.0,
-            Scenario::Workers => 100.0,
-            Scenario::Start => 240.0,
+            Scenario::WorkingSet => 350.0,
+            Scenario::Idle => 140.0,
+            Scenario::Slow => 150.0,
+            Scenario::Workers => 90.0,
+            Scenario::Start => 150.0,
         }
     }
 
