@@ -190,8 +190,8 @@ pub const HTTP_DATE_BYTES: usize = 29;
 /// The last second that an HTTP date can say: the end of the year 9999.
 const HTTP_DATE_LAST: u64 = 253_402_300_799;
 
-/// What the fields of a usual response take; more is only slower.
-const FIELDS_BYTES_USUAL: usize = 512;
+/// What the fields of a usual response take, 800 with the digest and all that pages may read; more is only slower.
+const FIELDS_BYTES_USUAL: usize = 1000;
 
 /// The HTTP date of a moment in seconds since 1970, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(unix_seconds: u64) -> [u8; HTTP_DATE_BYTES] {
