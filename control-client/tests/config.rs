@@ -296,8 +296,14 @@ fn values_out_of_range_are_refused_with_the_range() {
             "serve.segment_max_age: 30000 d is not a whole number of seconds",
         ),
         ("[serve]\nnotsent_lowat = \"1 B\"", "serve.notsent_lowat: 1 B is not between 16 KiB and 64 MiB"),
-        ("[serve]\npacing_min = \"1 kbit/s\"", "serve.pacing_min: 1 kbit/s is not between 100 kbit/s and 1 Tbit/s"),
-        ("[serve]\npacing_max = \"1 Mbit/s\"", "serve.pacing_min: 2 Mbit/s is more than serve.pacing_max, 1 Mbit/s"),
+        (
+            "[serve]\npacing_min = \"1 kbit/s\"",
+            "serve.pacing_min: 1 kbit/s is not between 100 kbit/s and 1 Tbit/s",
+        ),
+        (
+            "[serve]\npacing_max = \"1 Mbit/s\"",
+            "serve.pacing_min: 2 Mbit/s is more than serve.pacing_max, 1 Mbit/s",
+        ),
         ("[serve]\nread_buffers = \"1 TiB\"", "serve.read_buffers: 1 TiB is not between 4 MiB and 64 GiB"),
         ("[serve]\nallow_origin = \"play.example\"", "serve.allow_origin: \"play.example\" is not an origin"),
         ("[serve]\nallow_origin = \"https://a\\r\\nx: y\"", "is not an origin"),
