@@ -7,7 +7,7 @@
 //!    goes away.
 //! 2. `residency`: the table that workers look into; `samples`: what they say of what they were asked for.
 //! 3. `steward`: the tier's thread, which decides (`admission`, with `recent`), has blocks loaded (`loader`, a thread for each
-//!    volume) and keeps account of them (`holdings`).
+//!    volume, with `huge_folio`) and keeps account of them (`holdings`).
 //! 4. What it heeds beside: `lookout`, with `pressure` (memory is short), `failed_memory` and `loader_queue` with its `pace` (the disks
 //!    are busy); `second_chance`, whose blocks make room where whole bundles have to.
 //! 5. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
@@ -23,6 +23,7 @@ mod failed_memory;
 pub mod faults;
 mod holdings;
 mod host;
+mod huge_folio;
 mod loader;
 mod loader_queue;
 mod lookout;
@@ -49,6 +50,7 @@ use cache_store::Store;
 pub use block::{BLOCK_BYTES, Block, BlockKey, Unreadable};
 pub use budget::{Budget, Cut, CutBy, HostLimits};
 pub use counters::{Departure, LoadEnd, Refusal, TierCounters, TierTotals};
+pub use huge_folio::long_read_ahead;
 pub use residency::Residency;
 pub use resident_file::Damage;
 pub use samples::{Sample, SampleSender};

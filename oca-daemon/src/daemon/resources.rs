@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{OS_ERROR, StartError};
 use crate::appliance::Appliance;
 use crate::health::MemoryWatch;
-use crate::tier::{Budget, HostLimits, SampleSender, Tier};
+use crate::tier::{Budget, HostLimits, SampleSender, Tier, long_read_ahead};
 use crate::tls::kernel::KernelTls;
 
 /// Starts the RAM tier with what the host allows of what is configured.
@@ -24,7 +24,23 @@ pub(super) fn start_tier(appliance: &Appliance, files_max: u64) -> Result<Vec<Sa
         Tier::start(&appliance.store, config.store.volumes.len(), workers, budget, MemoryWatch::new())
             .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
     appliance.set_tier(tier);
+    if budget.bytes > 0 {
+        warn_of_long_read_ahead(config);
+    }
     Ok(senders)
+}
+
+fn warn_of_long_read_ahead(config: &Config) {
+    for volume in &config.store.volumes {
+        if let Some(window) = long_read_ahead(&volume.path) {
+            tracing::warn!(
+                volume = %volume.path.display(),
+                read_ahead = %ByteCount::new(window),
+                "the disk reads so far ahead that blocks in memory have to be in pages of 4 KiB, and large objects cost a worker \
+                 up to twice as much to send; set read_ahead_kb of the disk's queue in /sys/block to 128, the kernel's default"
+            );
+        }
+    }
 }
 
 /// The kernel, where it may seal what is sent over TLS, and can. Where it cannot, the daemon does: nothing is wrong with that.

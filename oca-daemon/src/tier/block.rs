@@ -1,4 +1,4 @@
-#![expect(unsafe_code, reason = "maps a file, and makes slices of the mapping")]
+#![expect(unsafe_code, reason = "makes slices of a mapping")]
 //! A block: 2 MiB of one bundle's file, mapped and locked in memory, its checksums verified once it was locked.
 //!
 //! Locked pages are the page cache's own: they are not reclaimed and cannot fault, so the bytes that were verified are the
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use cache_store::{Bundle, OpenBundle};
 use control_client::units::ByteRange;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::MmapRaw;
 
 use super::faults;
 use super::resident_file::{Damage, ResidentFile};
@@ -68,12 +68,10 @@ impl BlockKey {
 }
 
 impl Block {
-    /// Maps a part of a file and locks it. Its pages should be in the page cache already: what is not is read with the
+    /// Locks a mapped part of a file. Its pages should be in the page cache already: what is not is read with the
     /// process's memory map locked, which holds up everybody.
-    pub(super) fn lock(file: Arc<ResidentFile>, range: ByteRange) -> io::Result<Self> {
-        let length = usize::try_from(range.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let mut options = MmapOptions::new();
-        let mapping = options.offset(range.start).len(length).map_raw_read_only(&file.as_fd())?;
+    pub(super) fn lock(mapping: MmapRaw, file: Arc<ResidentFile>, range: ByteRange) -> io::Result<Self> {
+        debug_assert_eq!(mapping.len() as u64, range.len());
         mapping.lock()?;
         Ok(Self { mapping, range, file })
     }

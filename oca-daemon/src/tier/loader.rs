@@ -13,6 +13,7 @@ use rustix::io::{Errno, pread};
 
 use super::block::{Block, BlockKey};
 use super::counters::LoadEnd;
+use super::huge_folio;
 use super::resident_file::{Damage, ResidentFile};
 use super::steward::Event;
 
@@ -88,10 +89,11 @@ impl Loader {
         }
     }
 
-    /// Has the disk begin with it. What is wrong shows itself when it is loaded.
+    /// Has the disk begin with it, where that does not make small pages of it. What is wrong shows itself when it is loaded.
     fn prefetch(&mut self, job: &Job) {
         if let Job::Load(key, bundle) = job
             && let Ok(file) = self.file(bundle)
+            && !file.has_huge_folios()
         {
             will_need(&file, key.range(bundle.data_bytes()));
         }
@@ -103,8 +105,9 @@ impl Loader {
         }
         let range = key.range(bundle.data_bytes());
         let file = self.file(bundle)?;
+        let mapping = huge_folio::map(&file, range).map_err(Failure::Lock)?;
         self.read(&file, range)?;
-        let locked = Block::lock(Arc::clone(&file), range);
+        let locked = Block::lock(mapping, Arc::clone(&file), range);
         let verified = locked.as_ref().map(|block| block.verify(bundle)).unwrap_or_default();
         match (locked, verified, file.damage()) {
             (_, _, Some(Damage::CutShort)) => Err(Failure::Damaged(QuarantineReason::Truncated)),
@@ -144,8 +147,10 @@ impl Loader {
     /// Reads the range into the page cache. Locking would do that too; but a disk that fails then shows itself as a `SIGBUS` or
     /// not at all, and one that hangs may hang while the process's memory map is locked, which would hold up everybody.
     fn read(&mut self, file: &ResidentFile, range: ByteRange) -> Result<(), Failure> {
-        // All of it is under way while the first part is waited for.
-        will_need(file, range);
+        if !file.has_huge_folios() {
+            // All of it is under way while the first part is waited for.
+            will_need(file, range);
+        }
         let mut offset = range.start;
         while offset < range.end {
             let length = (range.end - offset).min(READ_BYTES as u64) as usize;

@@ -10,12 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cache_store::{Bundle, FileHold, OpenBundle};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags, fadvise, fstat, open, statx};
 
+use super::huge_folio;
+
 /// An open file. Closing it may wait for its disk, if its name is gone: only loaders drop the last reference.
 pub(super) struct ResidentFile {
     // Closed before the hold is let go.
     file: OwnedFd,
     hold: FileHold,
     stamp: Stamp,
+    has_huge_folios: bool,
     /// Nothing more is sent from it.
     is_broken: AtomicBool,
 }
@@ -42,8 +45,7 @@ impl ResidentFile {
     /// Opens the file of an open bundle: the very same one, whatever its name is now.
     pub(super) fn open(bundle: &OpenBundle) -> io::Result<Self> {
         let hold = bundle.hold();
-        let name = format!("/proc/self/fd/{}", bundle.file().as_raw_fd());
-        let file = open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let file = reopen(bundle.file())?;
         let (ours, theirs) = (fstat(&file)?, fstat(bundle.file())?);
         if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) {
             return Err(io::Error::other("/proc/self/fd gave another file"));
@@ -51,7 +53,18 @@ impl ResidentFile {
         // What lies beyond a block is not to be read into the page cache with it, least of all by a worker's sendfile.
         fadvise(&file, 0, None, Advice::Random)?;
         let stamp = Stamp::of(file.as_fd())?;
-        Ok(Self { file, hold, stamp, is_broken: AtomicBool::new(false) })
+        let has_huge_folios = huge_folio::is_possible(&file)?;
+        Ok(Self { file, hold, stamp, has_huge_folios, is_broken: AtomicBool::new(false) })
+    }
+
+    /// Another descriptor of it, for a mapping that outlives it.
+    pub(super) fn reopen(&self) -> io::Result<OwnedFd> {
+        reopen(self.as_fd())
+    }
+
+    /// Whether its blocks can be read as one folio each.
+    pub(super) fn has_huge_folios(&self) -> bool {
+        self.has_huge_folios
     }
 
     /// What is wrong, if anything was found to be, or if somebody has written to the file or cut it since it was opened. Nobody of
@@ -79,6 +92,12 @@ impl ResidentFile {
     pub(super) fn bundle(&self) -> &Arc<Bundle> {
         self.hold.bundle()
     }
+}
+
+/// The very same file, whatever its name is now, with neither the flags nor the place of the other descriptor.
+fn reopen(file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let name = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(open(name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 impl Stamp {

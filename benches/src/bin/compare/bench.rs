@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use demo::certificate::{self, CertificateFiles};
@@ -19,6 +19,7 @@ use super::nginx::{self, Nginx, Reading};
 use super::ours::{Ours, Setting};
 use super::peer::is_installed;
 use super::placement::{Side, standing};
+use super::read_ahead::ReadAhead;
 use super::rounds::Rounds;
 use super::scale::Scale;
 use super::varnish::Varnish;
@@ -36,6 +37,7 @@ pub(crate) struct Bench {
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) scale: Scale,
     pub(crate) rounds: Rounds,
+    read_ahead: Option<ReadAhead>,
     sets: RefCell<BTreeMap<String, ObjectSet>>,
 }
 
@@ -49,7 +51,12 @@ pub(crate) struct Contestant {
 
 impl Bench {
     /// Everything in an existing folder.
-    pub(crate) fn new(folder: PathBuf, scale: Scale, rounds: Rounds) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        folder: PathBuf,
+        read_ahead: Option<ReadAhead>,
+        scale: Scale,
+        rounds: Rounds,
+    ) -> Result<Self, Failure> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().step("the runtime")?;
         let certificate = certificate::make(&folder, "certificate", &["127.0.0.1", "localhost"])?;
@@ -62,6 +69,7 @@ impl Bench {
             certificate,
             scale,
             rounds,
+            read_ahead,
             sets: RefCell::new(BTreeMap::new()),
         })
     }
@@ -89,8 +97,13 @@ impl Bench {
 
     /// Our daemon.
     pub(crate) fn ours_on(&self, settings: &[Setting], side: Side) -> Result<Ours, Failure> {
-        let folder = self.folder.join("ours");
-        Ours::start(&self.runtime, &self.program, &folder, &self.certificate, settings, side)
+        self.ours_over(&self.folder.join("ours"), settings, side)
+    }
+
+    /// Our daemon over what is in another folder.
+    pub(crate) fn ours_over(&self, folder: &Path, settings: &[Setting], side: Side) -> Result<Ours, Failure> {
+        let read_ahead = self.read_ahead.as_ref().and_then(ReadAhead::at_default);
+        Ours::start(&self.runtime, &self.program, folder, &self.certificate, settings, side, read_ahead)
     }
 
     /// nginx, where it is installed.

@@ -31,6 +31,7 @@ mod peer;
 mod placement;
 mod process_facts;
 mod progress;
+mod read_ahead;
 mod record;
 mod results;
 mod rounds;
@@ -60,6 +61,7 @@ use core_time::CoreTime;
 use peer::is_installed;
 use placement::{Side, core_count, server_core, stand};
 use progress::Progress;
+use read_ahead::ReadAhead;
 use record::Record;
 use results::Entry;
 use rounds::Rounds;
@@ -149,8 +151,9 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     introduce()?;
     let folder =
         tempfile::Builder::new().prefix("oca-compare-").tempdir().step("making a temporary folder")?;
-    interrupt::remove_when_interrupted(folder.path().to_owned())?;
-    let bench = Bench::new(folder.path().to_owned(), scale, rounds)?;
+    let read_ahead = ReadAhead::of(folder.path())?;
+    interrupt::clean_up_when_interrupted(folder.path().to_owned(), read_ahead.clone())?;
+    let bench = Bench::new(folder.path().to_owned(), read_ahead, scale, rounds)?;
     let run = Run::of_now();
     println!("{}", run.described());
     let mut records: Vec<Record> = Vec::new();

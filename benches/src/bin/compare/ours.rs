@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::client::Client;
 use super::placement::{Side, standing};
 use super::process_facts::family;
+use super::read_ahead::DefaultReadAhead;
 
 /// How long a line may take to get into the log.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +29,8 @@ pub(crate) struct Ours {
     pub(crate) https: SocketAddr,
     premises: Premises,
     daemon: DaemonProcess,
+    /// As long as it runs.
+    _read_ahead: Option<DefaultReadAhead>,
 }
 
 impl Ours {
@@ -39,6 +42,7 @@ impl Ours {
         certificate: &CertificateFiles,
         settings: &[Setting],
         side: Side,
+        read_ahead: Option<DefaultReadAhead>,
     ) -> Result<Self, Failure> {
         let mut premises = Premises::new(folder);
         premises.add_certificate(certificate);
@@ -62,7 +66,7 @@ impl Ours {
                     ))
                 })?;
         let (http, https) = (daemon.address(ListenerRole::Http)?, daemon.address(ListenerRole::Https)?);
-        Ok(Self { http, https, premises, daemon })
+        Ok(Self { http, https, premises, daemon, _read_ahead: read_ahead })
     }
 
     /// Its process.

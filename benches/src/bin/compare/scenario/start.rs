@@ -58,8 +58,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
         report.objects,
         began.elapsed().as_secs_f64()
     );
-    let start =
-        || Ours::start(&bench.runtime, &bench.program, &folder, &bench.certificate, &[], Side::Server);
+    let start = || bench.ours_over(&folder, &[], Side::Server);
     let mut running = Some(start()?);
     let mut random = Random::of(1, "start");
     let measured = bench.rounds.only_forth().run(1, |_| {
