@@ -122,7 +122,7 @@ pub struct Connection {
     pace: Option<BitRate>,
     /// Bytes thrown away while closing.
     discarded_bytes: usize,
-    /// Bytes that the client had not acknowledged when closing was last looked at.
+    /// Bytes that the client had not acknowledged when its socket was last found full, or looked at since.
     unacknowledged_bytes: u32,
 }
 

@@ -52,6 +52,7 @@ impl Connection {
         self.inbox = Vec::new();
         self.transport.say_goodbye();
         self.state = State::Closing(cause);
+        self.unacknowledged_bytes = u32::MAX;
         self.set_deadline(CLOSING_TIMEOUT, reactor, service);
         self.finish_closing(cause, reactor, service);
     }
@@ -130,22 +131,35 @@ impl Connection {
             State::ReadingRequest => self.on_request_timeout(reactor, service),
             State::OpeningBundle(_) => self.on_opening_timeout(reactor, service),
             State::AwaitingDisk => self.on_disk_timeout(reactor, service),
-            State::SendingHead | State::SendingBody => {
-                self.abort(Outcome::AbortedSendStall, CloseCause::SendStall, reactor, service);
-            }
+            State::SendingHead | State::SendingBody => self.on_sending_timeout(reactor, service),
+        }
+    }
+
+    /// The socket has had no room for long. A large one has room again only when a third of it is free, which takes a slow client
+    /// long; one that takes something is no stalled one.
+    fn on_sending_timeout(&mut self, reactor: &mut Reactor, service: &Service) {
+        if self.has_taken_more() {
+            self.set_deadline(service.timeouts.send_stall, reactor, service);
+        } else {
+            self.abort(Outcome::AbortedSendStall, CloseCause::SendStall, reactor, service);
         }
     }
 
     /// The client has not closed its side. While it still takes what was sent, it is waited for; then the
     /// socket is closed without a reset, so that the kernel goes on delivering what is left.
     fn on_closing_timeout(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
-        let left = unacknowledged_bytes(&self.socket);
-        if left > 0 && left < self.unacknowledged_bytes {
-            self.unacknowledged_bytes = left;
+        if self.has_taken_more() && self.unacknowledged_bytes > 0 {
             self.set_deadline(CLOSING_TIMEOUT, reactor, service);
         } else {
             self.state = State::Closed(cause);
         }
+    }
+
+    /// Whether the client has acknowledged something since this was last asked, or since its socket was last found full.
+    fn has_taken_more(&mut self) -> bool {
+        let before = self.unacknowledged_bytes;
+        self.unacknowledged_bytes = unacknowledged_bytes(&self.socket);
+        self.unacknowledged_bytes < before
     }
 
     /// The worker stops: the exchange in hand, or the one about to arrive, is the last; a connection between

@@ -13,7 +13,7 @@ use crate::limits::{PIECE_CHUNKS_MAX, TIER_WAIT_MAX, TURN_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
-use crate::socket_options::set_notsent_lowat;
+use crate::socket_options::{set_notsent_lowat, unacknowledged_bytes};
 use crate::stats::CloseCause;
 use crate::transport::Sent;
 
@@ -189,6 +189,7 @@ impl Connection {
     fn await_room(&mut self, progressed: bool, reactor: &mut Reactor, service: &Service) -> Step {
         if progressed || self.blocked_since.is_none() {
             self.set_deadline(service.timeouts.send_stall, reactor, service);
+            self.unacknowledged_bytes = unacknowledged_bytes(&self.socket);
         }
         self.blocked_since = Some(reactor.now);
         self.arm_poll(reactor);

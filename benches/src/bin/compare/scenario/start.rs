@@ -15,7 +15,6 @@ use demo::random::Random;
 use super::Ran;
 use crate::bench::Bench;
 use crate::device::drop_caches;
-use crate::ours::Ours;
 use crate::placement::Side;
 use crate::process_facts::ProcessFacts;
 use crate::record::compare;
