@@ -99,11 +99,9 @@ mod tests {
         let length = file.metadata().unwrap().len();
         let mapping = map_only(file.as_fd(), ByteRange { start: 0, end: length }).unwrap();
         let mut pages = vec![0; mapping.len().div_ceil(PAGE_BYTES)];
+        let (start, length) = (mapping.as_mut_ptr().cast(), mapping.len());
         // SAFETY: a byte for each page of the mapping.
-        assert_eq!(
-            unsafe { libc::mincore(mapping.as_mut_ptr().cast(), mapping.len(), pages.as_mut_ptr()) },
-            0
-        );
+        assert_eq!(unsafe { libc::mincore(start, length, pages.as_mut_ptr()) }, 0);
         pages.iter().filter(|&page| page & 1 == 1).count() as u64 * PAGE_BYTES as u64
     }
 
