@@ -47,9 +47,7 @@ fn bring_into_memory(site: &Site, daemon: &Daemon<'_>, sample: &Sample, blocks: 
 /// Has its footer read, and none of its bytes.
 fn open_bundle(daemon: &Daemon<'_>, sample: &Sample) {
     let mut connection = Connection::open(daemon.http()).unwrap();
-    let request = format!("HEAD {} HTTP/1.1\r\nHost: test\r\n\r\n", sample.request_path("0"));
-    connection.send(request.as_bytes()).unwrap();
-    assert_eq!(connection.read_head().unwrap().status, 200);
+    assert_eq!(connection.head(&sample.request_path("0")).unwrap().status, 200);
 }
 
 fn from_memory(site: &Site) -> f64 {

@@ -99,10 +99,10 @@ impl Fetcher {
         let Receiving { wanted, writer, has_changed, .. } = object;
         if let Err(failed) = received {
             tally.waste(writer.received());
-            if matches!(failed, Failed::Source(_)) {
-                writer.abandon().await.map_err(Failed::Disk)?;
-            }
-            return Err(failed);
+            return Err(match failed {
+                Failed::Source(_) => writer.abandon().await.err().map_or(failed, Failed::Disk),
+                Failed::Disk(error) => Failed::Disk(writer.abandon_after(error).await),
+            });
         }
         let found = writer.finish().await.map_err(Failed::Disk)?;
         if found.sha256 == wanted.sha256 {

@@ -11,10 +11,10 @@ pub const BLOCK_BYTES: usize = 512 << 10;
 /// Bytes that are digested before whoever else is ready may run: some forty microseconds. Less costs more: each time is a system call.
 pub const PIECE_BYTES: usize = 64 << 10;
 
-/// Reads of a verification that are under way at once: enough for the disk's bandwidth beside the writes of the next bundle.
+/// Reads of a verification that are under way at once while nothing is written to the volume: enough for a disk's bandwidth.
 pub const VERIFY_READS: usize = 16;
 
-/// The same while the volume is written, too. Disks and their schedulers take reads first: with many of them under way, the writes
+/// The same while the volume is written. Disks and their schedulers take reads first: with many of them under way, the writes
 /// starve, and with those the receiving; then fetching and verifying take turns instead of going on beside each other.
 pub const VERIFY_READS_BESIDE_WRITES: usize = 4;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 
 use crate::key_hasher::KeyHasher;
-use crate::limits::TIER_WAITERS_MAX;
+use crate::limits::{TIER_WAITERS_MAX, TIER_WAITERS_OF_ONE_MAX};
 use crate::tier::BlockKey;
 use crate::token::ConnectionId;
 
@@ -29,11 +29,14 @@ pub enum Wait {
 impl BlockWaiters {
     /// A connection wants to wait.
     pub fn wait(&mut self, key: BlockKey, id: ConnectionId) -> Wait {
-        if self.count >= TIER_WAITERS_MAX {
+        let waiters = self.by_block.entry(key).or_default();
+        if self.count >= TIER_WAITERS_MAX || waiters.len() >= TIER_WAITERS_OF_ONE_MAX {
+            if waiters.is_empty() {
+                self.by_block.remove(&key);
+            }
             return Wait::Refused;
         }
         self.count += 1;
-        let waiters = self.by_block.entry(key).or_default();
         waiters.push(id);
         if waiters.len() == 1 { Wait::First } else { Wait::Joined }
     }
@@ -68,10 +71,16 @@ mod tests {
 
     #[test]
     fn no_more_wait_than_may() {
-        let (mut waiters, key) = (BlockWaiters::default(), BlockKey::numbered(1));
-        assert!((0..TIER_WAITERS_MAX as u32).all(|slot| waiters.wait(key, id(slot)) != Wait::Refused));
-        assert_eq!(waiters.wait(BlockKey::numbered(2), id(1)), Wait::Refused);
-        waiters.take(key);
-        assert_eq!(waiters.wait(key, id(1)), Wait::First);
+        let mut waiters = BlockWaiters::default();
+        let blocks = TIER_WAITERS_MAX / TIER_WAITERS_OF_ONE_MAX;
+        for key in (0..blocks as u64).map(BlockKey::numbered) {
+            let mut slots = 0..TIER_WAITERS_OF_ONE_MAX as u32;
+            assert!(slots.all(|slot| waiters.wait(key, id(slot)) != Wait::Refused));
+            assert_eq!(waiters.wait(key, id(0)), Wait::Refused, "others have room");
+        }
+        let further = BlockKey::numbered(blocks as u64);
+        assert_eq!(waiters.wait(further, id(1)), Wait::Refused);
+        waiters.take(BlockKey::numbered(0));
+        assert_eq!(waiters.wait(further, id(1)), Wait::First);
     }
 }

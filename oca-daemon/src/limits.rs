@@ -204,6 +204,9 @@ pub const TIER_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Connections of one worker that wait for blocks. Beyond: they read for themselves.
 pub const TIER_WAITERS_MAX: usize = 1 << 16;
 
+/// Of those, so many wait for one block: one that does not come leaves room for those who wait for others.
+pub const TIER_WAITERS_OF_ONE_MAX: usize = 1 << 11;
+
 /// How long no block is loaded after the kernel refused to lock one: loading it in vain costs a read of the disk.
 pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
 

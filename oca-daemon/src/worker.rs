@@ -201,10 +201,17 @@ impl Worker {
             if let Some(resumes) = acceptor.resumes_at() {
                 wait = wait.min(resumes.saturating_duration_since(self.reactor.now));
             }
+            // Another worker's client may make the room.
+            if acceptor.is_full() {
+                wait = wait.min(FULL_WAIT);
+            }
         }
         wait
     }
 }
+
+/// A listener that waits for room looks again after this long.
+const FULL_WAIT: Duration = Duration::from_millis(20);
 
 /// Binds the thread to one core, so that its connections' memory stays in that core's caches. Where there are
 /// more workers than cores, or the kernel refuses, the scheduler decides.

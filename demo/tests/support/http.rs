@@ -91,6 +91,12 @@ impl Connection {
         self.finish(head)
     }
 
+    /// Sends a HEAD, and reads the answer: the daemon opens the bundle, and reads none of its bytes.
+    pub fn head(&mut self, path: &str) -> io::Result<Head> {
+        self.send(format!("HEAD {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())?;
+        self.read_head()
+    }
+
     /// Sends a GET for a range of bytes, and reads the whole response.
     pub fn get_range(&mut self, path: &str, range: Range<u64>) -> io::Result<Answer> {
         let head = self.begin_get(path, Some(range))?;

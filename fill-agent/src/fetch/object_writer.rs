@@ -88,7 +88,9 @@ impl<'a> ObjectWriter<'a> {
 
     /// Waits until the disk has taken all of it, and gives what came.
     pub async fn finish(mut self) -> Result<Received, DiskError> {
-        self.flush().await?;
+        if let Err(error) = self.flush().await {
+            return Err(self.abandon_after(error).await);
+        }
         self.all_written().await?;
         let digest = self.digest.finish();
         Ok(Received {
@@ -100,6 +102,15 @@ impl<'a> ObjectWriter<'a> {
     /// Gives it up, and waits for what is on its way to the disk: whoever writes the object next must not be overtaken by it.
     pub async fn abandon(mut self) -> Result<(), DiskError> {
         self.all_written().await
+    }
+
+    /// The same after the disk has failed; gives that error back. A disk that hangs is not waited for again.
+    pub async fn abandon_after(mut self, error: DiskError) -> DiskError {
+        if !matches!(error, DiskError::Hung) {
+            // The first error is the one to tell.
+            let _ = self.all_written().await;
+        }
+        error
     }
 
     async fn next_block(&mut self) -> Result<Block, DiskError> {
@@ -132,11 +143,17 @@ impl<'a> ObjectWriter<'a> {
         Ok(())
     }
 
-    /// Waits for all of them, whatever becomes of the first; the first error.
+    /// Waits for all of them, whatever becomes of the first; the first error. Each is waited for as long as a disk may take, so
+    /// that behind one that hangs none is: they go on by themselves, their blocks and the file are the disk thread's.
     async fn all_written(&mut self) -> Result<(), DiskError> {
         let mut written = Ok(());
         while let Some(oldest) = self.writing.pop_front() {
-            written = written.and(oldest.block().await.map(drop));
+            let answer = oldest.block().await.map(drop);
+            let is_hung = matches!(answer, Err(DiskError::Hung));
+            written = written.and(answer);
+            if is_hung {
+                break;
+            }
         }
         written
     }
@@ -198,6 +215,52 @@ mod tests {
         assert!(!disk.is_writing() && writer.received() == 0);
         reading.join().unwrap();
         drop(writer);
+        assert!(disk.stop(Duration::from_secs(10)));
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_waited_for_once_and_not_for_each_block() {
+        // Nobody reads from the pipe, so that no write ends.
+        let (mut reader, pipe) = std::io::pipe().unwrap();
+        let disk = DiskThread::start(0, 1 + WRITES_PER_FETCH, Duration::from_millis(50)).unwrap();
+        let file = DiskFile::of(pipe).unwrap();
+        let bytes = (WRITES_PER_FETCH * BLOCK_BYTES) as u64;
+        let mut writer = ObjectWriter::new(&disk, &file, ByteRange { start: 0, end: bytes });
+        for _ in 0..WRITES_PER_FETCH {
+            writer.append(&[7; BLOCK_BYTES]).await.unwrap();
+        }
+        assert!(matches!(writer.restart().await, Err(DiskError::Hung)));
+        assert_eq!(writer.writing.len(), WRITES_PER_FETCH - 1, "nobody waited for those behind the first");
+        assert_eq!(writer.received(), bytes, "nothing began anew");
+        let error = writer.abandon_after(DiskError::Hung).await;
+        assert!(matches!(error, DiskError::Hung) && disk.is_hung());
+        let mut taken = vec![0; bytes as usize];
+        tokio::task::spawn_blocking(move || reader.read_exact(&mut taken).unwrap()).await.unwrap();
+        let mut given_back = Vec::new();
+        for _ in 0..=WRITES_PER_FETCH {
+            let block = tokio::time::timeout(Duration::from_secs(10), disk.blocks().take()).await;
+            given_back.push(block.expect("the disk thread gives it back, though nobody waited"));
+        }
+        drop(given_back);
+        assert!(disk.stop(Duration::from_secs(10)));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_the_disk_refuses_is_left_when_nothing_of_it_is_on_its_way() {
+        let (mut reader, pipe) = std::io::pipe().unwrap();
+        let disk = DiskThread::start(0, 1 + WRITES_PER_FETCH, crate::limits::DISK_TIMEOUT).unwrap();
+        let file = DiskFile::of(pipe).unwrap();
+        let mut writer = ObjectWriter::new(&disk, &file, ByteRange { start: 0, end: BLOCK_BYTES as u64 });
+        writer.append(&[7; BLOCK_BYTES]).await.unwrap();
+        let reading = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            reader.read_exact(&mut vec![0; BLOCK_BYTES]).unwrap();
+        });
+        assert!(disk.is_writing());
+        let refused = DiskError::Io(std::io::ErrorKind::StorageFull.into());
+        assert!(matches!(writer.abandon_after(refused).await, DiskError::Io(_)));
+        assert!(!disk.is_writing());
+        reading.join().unwrap();
         assert!(disk.stop(Duration::from_secs(10)));
     }
 

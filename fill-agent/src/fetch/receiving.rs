@@ -41,8 +41,11 @@ impl<'a> Receiving<'a> {
             let broken = self.broken.take().filter(|_| !self.has_changed);
             return Err(Failed::Source(broken.unwrap_or(Fault::Changed)));
         }
-        self.tally.waste(self.writer.received());
-        self.writer.restart().await.map_err(Failed::Disk)
+        let received = self.writer.received();
+        self.writer.restart().await.map_err(Failed::Disk)?;
+        // Where the disk does not let it begin anew, whoever gives the object up counts it.
+        self.tally.waste(received);
+        Ok(())
     }
 
     /// Takes the body, and no byte more than the object has. Whether the connection can be used again.

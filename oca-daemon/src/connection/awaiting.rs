@@ -50,7 +50,10 @@ impl Exchange {
             return Whereabouts::Awaited;
         }
         self.awaited.key = None;
-        let may_wait = !is_resident && self.is_viewer && !self.awaited.is_impatient;
+        let may_wait = !is_resident
+            && self.is_viewer
+            && !self.awaited.is_impatient
+            && !residency.is_stalled(bundle.volume());
         let may_ask = may_wait && self.awaited.settled != Some(key) && residency.is_open(bundle.volume());
         let wait = if may_ask || (may_wait && residency.is_loading(key)) {
             reactor.block_waiters.wait(key, id)

@@ -46,7 +46,10 @@ impl Connection {
                 return Step::Wait;
             }
             self.state = State::AwaitingDisk;
-            let awaits_block = self.exchange.as_ref().is_some_and(|exchange| exchange.awaits_block());
+            let awaits_block = self
+                .exchange
+                .as_ref()
+                .is_some_and(|exchange| exchange.awaits_block() && !exchange.body.is_being_read());
             let disk = service.timeouts.disk;
             let patience = if awaits_block { TIER_WAIT_MAX.min(disk) } else { disk };
             self.set_deadline(patience, reactor, service);
@@ -155,6 +158,7 @@ impl Connection {
     /// Lets others have their turn; the socket has room, so that this one's comes again when they had theirs.
     fn yield_turn(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
         self.set_deadline(service.timeouts.send_stall, reactor, service);
+        self.unacknowledged_bytes = unacknowledged_bytes(&self.socket);
         self.arm_poll(reactor);
         Step::Wait
     }

@@ -35,7 +35,17 @@ pub fn long_read_ahead(volume: &Path) -> Option<u64> {
 /// Whether a block of this file can be read as one folio, and nothing beside it.
 pub(super) fn is_possible(file: impl AsFd) -> io::Result<bool> {
     let window = read_ahead_bytes(fstat(file)?.st_dev);
-    Ok(window.is_some_and(|window| window <= READ_AHEAD_BYTES_MAX))
+    Ok(window.is_some_and(|window| window <= READ_AHEAD_BYTES_MAX) && kernel_gives_up())
+}
+
+/// Before Linux 6.9 a `MADV_POPULATE_READ` that meets an error of the disk tries again for ever.
+fn kernel_gives_up() -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| is_at_least(&release, (6, 9)))
+}
+
+fn is_at_least(release: &str, least: (u32, u32)) -> bool {
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= least
 }
 
 /// `None`: not a disk, or not one whose setting is known.
@@ -121,6 +131,20 @@ mod tests {
                 assert_eq!(cached_bytes(file.as_file()) - before, range.len());
             }
         }
+    }
+
+    #[test]
+    fn kernels_are_told_apart_by_their_first_two_numbers() {
+        assert!(
+            is_at_least("6.9.0-rc1\n", (6, 9))
+                && is_at_least("6.18.44-fc", (6, 9))
+                && is_at_least("7.0", (6, 9))
+        );
+        assert!(
+            !is_at_least("6.1.0-56-cloud-amd64", (6, 9))
+                && !is_at_least("", (6, 9))
+                && !is_at_least("6", (6, 9))
+        );
     }
 
     #[test]

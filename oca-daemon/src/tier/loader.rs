@@ -105,7 +105,7 @@ impl Loader {
         }
         let range = key.range(bundle.data_bytes());
         let file = self.file(bundle)?;
-        let mapping = huge_folio::map(&file, range).map_err(Failure::Lock)?;
+        let mapping = huge_folio::map(&file, range).map_err(Failure::Open)?;
         self.read(&file, range)?;
         let locked = Block::lock(mapping, Arc::clone(&file), range);
         let verified = locked.as_ref().map(|block| block.verify(bundle)).unwrap_or_default();

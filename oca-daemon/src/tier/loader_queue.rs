@@ -11,7 +11,7 @@ use super::counters::Refusal;
 use super::loader::Job;
 use super::pace::Pace;
 use super::resident_file::ResidentFile;
-use crate::limits::TIER_ASKED_LOADS_MAX;
+use crate::limits::{TIER_ASKED_LOADS_MAX, TIER_WAIT_MAX};
 
 pub(super) struct LoaderQueue {
     jobs: Sender<Job>,
@@ -32,7 +32,7 @@ impl LoaderQueue {
 
     /// Whether it may be asked for a block that a viewer waits for, and would read himself otherwise: the disk has no more to do by it.
     pub(super) fn may_load_awaited(&self, now: Instant) -> Result<(), Refusal> {
-        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX) {
+        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX) || self.is_stalled(now) {
             return Err(Refusal::LoaderBusy);
         }
         if self.paused_until.is_some_and(|until| now < until) {
@@ -43,7 +43,8 @@ impl LoaderQueue {
 
     /// Whether it may be asked for a block beside what viewers read now.
     pub(super) fn may_load(&self, now: Instant) -> Result<(), Refusal> {
-        if self.loads >= self.loads_max {
+        // Half of the room is for those that somebody waits for.
+        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX / 2) {
             return Err(Refusal::LoaderBusy);
         }
         if self.paused_until.is_some_and(|until| now < until) {
@@ -53,6 +54,11 @@ impl LoaderQueue {
             return Err(Refusal::Yielding);
         }
         Ok(())
+    }
+
+    /// Whether what it works on takes longer than a viewer waits.
+    pub(super) fn is_stalled(&self, now: Instant) -> bool {
+        self.loads > 0 && now.saturating_duration_since(self.working_since) > TIER_WAIT_MAX
     }
 
     /// Under way or waiting.

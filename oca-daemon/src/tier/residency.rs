@@ -32,6 +32,7 @@ pub struct Residency {
     loading: ArcSwap<Keys>,
     /// By volume.
     is_open: Box<[AtomicBool]>,
+    is_stalled: Box<[AtomicBool]>,
 }
 
 impl Residency {
@@ -39,7 +40,8 @@ impl Residency {
         Self {
             shards: (0..SHARDS).map(|_| ArcSwap::from_pointee(Map::default())).collect(),
             loading: ArcSwap::default(),
-            is_open: (0..=u8::MAX).map(|_| AtomicBool::new(false)).collect(),
+            is_open: flags(),
+            is_stalled: flags(),
         }
     }
 
@@ -54,6 +56,11 @@ impl Residency {
         self.is_open[usize::from(volume.0)].load(Ordering::Acquire)
     }
 
+    /// Whether what is on its way from the volume is not to be waited for.
+    pub fn is_stalled(&self, volume: VolumeIndex) -> bool {
+        self.is_stalled[usize::from(volume.0)].load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_loading(&self, key: BlockKey, is_loading: bool) {
         let mut keys = Keys::clone(&self.loading.load());
         let has_changed = if is_loading { keys.insert(key) } else { keys.remove(&key) };
@@ -63,11 +70,11 @@ impl Residency {
     }
 
     pub(super) fn set_open(&self, volume: VolumeIndex, is_open: bool) {
-        let shared = &self.is_open[usize::from(volume.0)];
-        // Read by all workers: not written to without need.
-        if shared.load(Ordering::Relaxed) != is_open {
-            shared.store(is_open, Ordering::Release);
-        }
+        set(&self.is_open[usize::from(volume.0)], is_open);
+    }
+
+    pub(super) fn set_stalled(&self, volume: VolumeIndex, is_stalled: bool) {
+        set(&self.is_stalled[usize::from(volume.0)], is_stalled);
     }
 
     /// Lends the block to `with`, if it is in memory and nothing is wrong with it. Not for long: it stays in memory meanwhile.
@@ -101,5 +108,17 @@ impl Residency {
     fn shard(&self, key: BlockKey) -> &ArcSwap<Map> {
         // From the middle of the hash: the maps use both of its ends.
         &self.shards[(KeyHasher::of(key.bits()) >> 32) as usize % SHARDS]
+    }
+}
+
+/// One for each volume that may be.
+fn flags() -> Box<[AtomicBool]> {
+    (0..=u8::MAX).map(|_| AtomicBool::new(false)).collect()
+}
+
+/// Read by all workers: not written to without need.
+fn set(shared: &AtomicBool, value: bool) {
+    if shared.load(Ordering::Relaxed) != value {
+        shared.store(value, Ordering::Release);
     }
 }

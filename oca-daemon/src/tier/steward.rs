@@ -14,7 +14,7 @@ use cache_store::{Bundle, Store, VolumeIndex};
 use super::admission::{Admission, Verdict};
 use super::block::{Block, BlockKey};
 use super::budget::Budget;
-use super::counters::{LoadEnd, Refusal, TierCounters, count};
+use super::counters::{Departure, LoadEnd, Refusal, TierCounters, count};
 use super::holdings::Holdings;
 use super::loader_queue::LoaderQueue;
 use super::lookout::Lookout;
@@ -127,7 +127,13 @@ impl Steward {
             .as_ref()
             .is_some_and(|bundle| self.loaders[bundle.volume().as_usize()].loads() < TIER_FIRST_LOADS_MAX);
         count(&self.counters.samples, 1);
-        self.take_sample(sample, if is_of_much && has_leisure { Wish::Welcome } else { Wish::Awaited });
+        let wish = match (is_of_much, has_leisure) {
+            (true, true) => Wish::Welcome,
+            (true, false) => Wish::Awaited,
+            // Most of such a load is for nobody who waits.
+            (false, _) => Wish::Passing,
+        };
+        self.take_sample(sample, wish);
         if self.holdings.is_loading(key) {
             self.askers.entry(key).or_default().push(asker);
         } else {
@@ -141,6 +147,7 @@ impl Steward {
         let is_short = self.lookout.is_memory_short(now);
         for (volume, loader) in (0..).map(VolumeIndex).zip(&self.loaders) {
             self.residency.set_open(volume, !is_short && loader.may_load_awaited(now).is_ok());
+            self.residency.set_stalled(volume, loader.is_stalled(now));
         }
     }
 
@@ -204,6 +211,12 @@ impl Steward {
         let bytes_max = self.budget.bytes - length_bytes;
         if self.holdings.bytes().sum() > bytes_max {
             self.sweep();
+        }
+        // Loads that hang take room that the policy believes it has.
+        let excess_bytes = self.holdings.bytes().sum().saturating_sub(bytes_max);
+        if excess_bytes > 0 {
+            self.give_back(excess_bytes, Departure::Displaced);
+            self.sweep();
             if self.holdings.bytes().sum() > bytes_max {
                 return Err(Refusal::Memory);
             }
@@ -248,7 +261,7 @@ impl Steward {
     /// noticed by sending it.
     fn look_around(&mut self) {
         let sight = self.lookout.look(Instant::now(), self.holdings.bytes().loading > 0);
-        self.give_back(sight.short_bytes);
+        self.give_back(sight.short_bytes, Departure::Memory);
         for (loader, reads) in self.loaders.iter_mut().zip(sight.reads) {
             loader.note_reads(reads.count(), reads.sum_micros);
         }

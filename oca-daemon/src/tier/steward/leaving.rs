@@ -66,7 +66,9 @@ impl Steward {
 
     /// Where descriptors are short, each that is refused one has the hand go on to the next bundle.
     pub(super) fn make_room_for(&mut self, refusal: Refusal) {
-        if refusal == Refusal::Files {
+        // What has been put out for this one already may not be counted yet.
+        self.sweep();
+        if refusal == Refusal::Files && self.holdings.bundle_count() as u64 >= self.budget.files_max {
             for key in self.holdings.next_unasked().unwrap_or_default() {
                 self.admission.forget(key);
                 self.put_out(key, Departure::Files);
@@ -74,8 +76,8 @@ impl Steward {
         }
     }
 
-    /// Gives memory back to the machine: of the bundles that are asked for least.
-    pub(super) fn give_back(&mut self, bytes: u64) {
+    /// Gives memory back: of the bundles that are asked for least.
+    pub(super) fn give_back(&mut self, bytes: u64, cause: Departure) {
         if bytes == 0 {
             return;
         }
@@ -87,7 +89,7 @@ impl Steward {
                     return;
                 }
                 self.admission.forget(key);
-                self.put_out(key, Departure::Memory);
+                self.put_out(key, cause);
             }
         }
     }
