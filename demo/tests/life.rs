@@ -28,7 +28,7 @@ use support::tls;
 
 const QUICK_BYTES: usize = 20_000;
 /// More than the sockets between daemon and client hold.
-const SLOW_BYTES: usize = 4 << 20;
+const SLOW_BYTES: usize = 8 << 20;
 
 /// How much later than its limit something may end: timers tick ten times a second, and the machine is busy.
 const LATE: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ const FILLERS: usize = 3;
 const READERS: usize = 4;
 
 /// What a slow client reads: more than the sockets between it and the disk hold.
-const SLOW_BYTES: usize = 3 << 20;
+const SLOW_BYTES: usize = 8 << 20;
 /// What the load reads.
 const QUICK_BYTES: usize = 40_000;
 

@@ -278,14 +278,14 @@ fn has_room(socket: BorrowedFd<'_>) -> bool {
     poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
 }
 
-/// Sends what the socket takes at once; 0 when its buffer is full.
+/// Sends what the socket takes at once; 0 when its buffer is full, or a signal came first: then poll tells of room.
 fn send_now(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     if slices.iter().all(|slice| slice.is_empty()) {
         return Ok(0);
     }
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     match sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags) {
-        Err(Errno::AGAIN) => Ok(0),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
         result => Ok(result?),
     }
 }

@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
 use crate::socket_options::unacknowledged_bytes;
-use crate::stats::{CloseCause, Transport as TransportKind};
+use crate::stats::{CloseCause, RecordLayer, Transport as TransportKind};
 
 impl Connection {
     /// The response is with the kernel, whole: counts it, and turns to the next request.
@@ -52,9 +52,12 @@ impl Connection {
         self.inbox = Vec::new();
         self.transport.say_goodbye();
         self.state = State::Closing(cause);
-        self.unacknowledged_bytes = u32::MAX;
-        self.set_deadline(CLOSING_TIMEOUT, reactor, service);
         self.finish_closing(cause, reactor, service);
+        if self.blocked_since.is_some() {
+            // What was said last, or the end of a response, still waits for the client.
+            self.unacknowledged_bytes = unacknowledged_bytes(&self.socket);
+            self.set_deadline(service.timeouts.send_stall, reactor, service);
+        }
     }
 
     /// Sends the last pending bytes, then our FIN.
@@ -62,11 +65,14 @@ impl Connection {
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
                 self.count_sent(flushed.wire_bytes, service);
+                self.blocked_since = flushed.blocked.then_some(reactor.now);
                 if flushed.blocked {
                     self.arm_poll(reactor);
                 } else if shutdown(&self.socket, Shutdown::Write).is_err() || self.peer_has_ended {
                     self.state = State::Closed(cause);
                 } else {
+                    self.unacknowledged_bytes = u32::MAX;
+                    self.set_deadline(CLOSING_TIMEOUT, reactor, service);
                     self.arm_receive(reactor);
                 }
             }
@@ -146,13 +152,22 @@ impl Connection {
     }
 
     /// The client has not closed its side. While it still takes what was sent, it is waited for; then the
-    /// socket is closed without a reset, so that the kernel goes on delivering what is left.
+    /// socket is closed without a reset, so that the kernel goes on delivering what is left, unless the kernel would lose some of it.
     fn on_closing_timeout(&mut self, cause: CloseCause, reactor: &mut Reactor, service: &Service) {
-        if self.has_taken_more() && self.unacknowledged_bytes > 0 {
-            self.set_deadline(CLOSING_TIMEOUT, reactor, service);
+        let is_blocked = self.blocked_since.is_some();
+        if self.has_taken_more() && (is_blocked || self.unacknowledged_bytes > 0) {
+            let patience = if is_blocked { service.timeouts.send_stall } else { CLOSING_TIMEOUT };
+            self.set_deadline(patience, reactor, service);
+        } else if self.would_be_cut() {
+            self.reset(CloseCause::SendStall);
         } else {
             self.state = State::Closed(cause);
         }
+    }
+
+    /// Whether the kernel, which seals, may hold the end of a response back from TCP, and would lose it if the socket were closed.
+    fn would_be_cut(&self) -> bool {
+        self.blocked_since.is_some() && self.transport.record_layer() == Some(RecordLayer::Kernel)
     }
 
     /// Whether the client has acknowledged something since this was last asked, or since its socket was last found full.
@@ -189,7 +204,7 @@ impl Connection {
         match self.state {
             State::Closed(_) => {}
             // Everything was sent: the kernel goes on delivering it.
-            State::Closing(cause) => self.state = State::Closed(cause),
+            State::Closing(cause) if !self.would_be_cut() => self.state = State::Closed(cause),
             _ => self.abort(Outcome::AbortedShutdown, CloseCause::Shutdown, reactor, service),
         }
     }

@@ -48,7 +48,10 @@ impl Connection {
     /// What a client sends after our last word is thrown away, within a bound.
     fn discard(&mut self, cause: CloseCause, result: i32, reactor: &mut Reactor) {
         self.discarded_bytes += usize::try_from(result).unwrap_or(0);
-        if result <= 0 {
+        if result == 0 && self.blocked_since.is_some() {
+            // It may still take the end of what is on its way.
+            self.peer_has_ended = true;
+        } else if result <= 0 {
             self.state = State::Closed(cause);
         } else if self.discarded_bytes < CLOSING_BYTES_MAX {
             self.arm_receive(reactor);

@@ -9,14 +9,14 @@ use cache_store::{Bundle, QuarantineReason};
 use control_client::units::ByteRange;
 use rustix::fs::sendfile;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendFlags, send, sockopt};
 
 use super::{Connection, Exchange, Step};
 use crate::limits::{RESIDENT_SHORT_BYTES, RESIDENT_UNSENT_BYTES, SEALED_UNSENT_BYTES, TURN_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
-use crate::stats::CloseCause;
+use crate::stats::{CloseCause, RecordLayer};
 use crate::tier::{Block, BlockKey, Damage};
 use crate::transport::Sent;
 
@@ -71,7 +71,8 @@ impl Connection {
             if !transport.make_way(socket).map_err(ResidentError::Send)? {
                 return Ok(Sent::NOTHING);
             }
-            let sent = send_head_and_file(socket, unsent_head, block, range)?;
+            let kernel_seals = transport.record_layer() == Some(RecordLayer::Kernel);
+            let sent = send_head_and_file(socket, kernel_seals, unsent_head, block, range)?;
             transport.took(sent.taken_bytes);
             Ok(sent)
         });
@@ -130,23 +131,29 @@ impl Exchange {
 /// The head, if it is not sent, and of the body what the socket takes.
 fn send_head_and_file(
     socket: BorrowedFd<'_>,
+    kernel_seals: bool,
     head: &[u8],
     block: &Block,
     range: ByteRange,
 ) -> Result<Sent, ResidentError> {
     if head.is_empty() {
-        return send_file(socket, block, range);
+        return send_file(socket, kernel_seals, block, range);
     }
     let of_head = send_head(socket, head)?;
     if of_head.taken_bytes < head.len() {
         return Ok(of_head);
     }
-    // What is wrong with the file shows itself again, when it is alone.
-    Ok(send_file(socket, block, range).map_or(of_head, |of_file| Sent {
-        taken_bytes: of_head.taken_bytes + of_file.taken_bytes,
-        wire_bytes: of_head.wire_bytes + of_file.wire_bytes,
-        blocked: of_file.blocked,
-    }))
+    match send_file(socket, kernel_seals, block, range) {
+        Ok(of_file) => Ok(Sent {
+            taken_bytes: of_head.taken_bytes + of_file.taken_bytes,
+            wire_bytes: of_head.wire_bytes + of_file.wire_bytes,
+            blocked: of_file.blocked,
+        }),
+        // The socket may say it only once.
+        Err(ResidentError::Send(error)) => Err(ResidentError::Send(error)),
+        // What is wrong with the file shows itself again, when it is alone.
+        Err(_) => Ok(of_head),
+    }
 }
 
 /// The head of a response whose body follows at once.
@@ -161,7 +168,12 @@ fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> Result<Sent, ResidentError>
 }
 
 /// From locked pages, which are there: no disk is waited for. `sendfile` takes what the file has now, locked or not.
-fn send_file(socket: BorrowedFd<'_>, block: &Block, range: ByteRange) -> Result<Sent, ResidentError> {
+fn send_file(
+    socket: BorrowedFd<'_>,
+    kernel_seals: bool,
+    block: &Block,
+    range: ByteRange,
+) -> Result<Sent, ResidentError> {
     let (mut offset, length) = (range.start, range.len() as usize);
     match sendfile(socket, block.file(), Some(&mut offset), length) {
         Ok(0) => {
@@ -171,9 +183,11 @@ fn send_file(socket: BorrowedFd<'_>, block: &Block, range: ByteRange) -> Result<
         Ok(sent) => Ok(Sent { taken_bytes: sent, wire_bytes: sent as u64, blocked: sent < length }),
         Err(Errno::AGAIN) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: true }),
         Err(Errno::INTR) => Ok(Sent { taken_bytes: 0, wire_bytes: 0, blocked: false }),
-        Err(error) if is_of_the_network(error) => Err(ResidentError::Send(error.into())),
-        // The memory's, the file system's, or ours.
         Err(error) => {
+            if let Some(error) = of_the_socket(socket, kernel_seals, error) {
+                return Err(ResidentError::Send(error));
+            }
+            // The memory's, the file system's, or ours.
             tracing::warn!(%error, "a block in memory could not be sent");
             block.mark_broken();
             Err(ResidentError::Unsent(block.damage().unwrap_or(Damage::Failed)))
@@ -197,7 +211,21 @@ fn send_sealed(
     }
 }
 
-/// Whether an error of `sendfile` is the socket's; any other is the file's, or ours.
+/// What the socket, or the kernel's record layer, has to do with an error of `sendfile`; `None`: it is the file's, or ours.
+fn of_the_socket(socket: BorrowedFd<'_>, kernel_seals: bool, error: Errno) -> Option<io::Error> {
+    if is_of_the_network(error) {
+        return Some(error.into());
+    }
+    match sockopt::socket_error(socket) {
+        Ok(Err(error)) if is_of_the_network(error) || !kernel_seals => Some(error.into()),
+        Ok(Err(error)) => Some(io::Error::other(error)),
+        // A record layer fails in many ways, and a file whose pages are locked in one.
+        _ if kernel_seals && error != Errno::IO => Some(io::Error::other(error)),
+        _ => None,
+    }
+}
+
+/// Whether an error is of the client's or the network's making.
 const fn is_of_the_network(error: Errno) -> bool {
     matches!(
         error,
@@ -212,4 +240,33 @@ const fn is_of_the_network(error: Errno) -> bool {
             | Errno::NOTCONN
             | Errno::PERM
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_not_blamed_for_what_its_socket_or_the_record_layer_did() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        let blamed = |kernel_seals, error| {
+            of_the_socket(ours.as_fd(), kernel_seals, error).map(|error| error.raw_os_error())
+        };
+        assert_eq!(blamed(false, Errno::PIPE), Some(Some(Errno::PIPE.raw_os_error())));
+        assert_eq!((blamed(false, Errno::IO), blamed(false, Errno::NOMEM)), (None, None));
+        // Of our own making, and no client's.
+        assert_eq!((blamed(true, Errno::IO), blamed(true, Errno::BADMSG)), (None, Some(None)));
+
+        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        poll(&mut [PollFd::new(&ours, PollFlags::IN)], None).unwrap();
+        assert_eq!(blamed(false, Errno::IO), Some(Some(Errno::CONNRESET.raw_os_error())));
+    }
 }

@@ -16,6 +16,7 @@ mod socket;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use rustix::net::sockopt;
 use rustls::ConnectionTrafficSecrets;
 
 pub use crypto_info::Cipher;
@@ -49,8 +50,8 @@ pub struct KernelSealer {
 struct Written {
     /// What records are longer than their content.
     overhead_bytes: u64,
-    /// Where TCP stood when the kernel began to seal; `None`: that could not be read.
-    began_at: Option<u64>,
+    /// Where TCP stood when the kernel began to seal.
+    began_at: u64,
     /// What it was given since.
     content_bytes: u64,
     /// The number of the present key's first record.
@@ -73,8 +74,8 @@ impl KernelSealer {
         let info = CryptoInfo::new(secrets, version, sequence)
             .filter(|info| kernel.seals(info.cipher(), version))
             .ok_or(io::ErrorKind::Unsupported)?;
+        let began_at = position(socket)?.ok_or(io::ErrorKind::ResourceBusy)?;
         socket::attach(socket)?;
-        let began_at = position(socket);
         socket::set_sending_key(socket, info.bytes())?;
         let written = Written {
             overhead_bytes: info.overhead_bytes(),
@@ -153,27 +154,55 @@ impl KernelSealer {
     }
 
     /// Whether all that the kernel took has reached TCP. It keeps the end of a record that did not fit, and would lose it if our
-    /// side were shut now. True where that cannot be found out.
-    pub fn is_all_with_tcp(&self, socket: BorrowedFd<'_>) -> bool {
+    /// side were shut now. An error where it never will: the client has reset the connection, or the kernel has given it up.
+    pub fn is_all_with_tcp(&self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         let written = &self.written;
-        let (Some(began_at), Ok(sequence), Some(now_at)) =
-            (written.began_at, socket::next_sequence(socket, self.cipher), position(socket))
-        else {
-            return true;
-        };
+        let sequence = socket::next_sequence(socket, self.cipher)?;
         let records = written.earlier_records + sequence.saturating_sub(written.first_sequence);
-        now_at >= began_at + written.content_bytes + records * written.overhead_bytes
+        let end = written.began_at + written.content_bytes + records * written.overhead_bytes;
+        let is_all = position(socket)?.is_some_and(|now_at| now_at >= end);
+        if !is_all {
+            // A socket that has failed always counts as writable: waiting for room would be waiting for nothing.
+            sockopt::socket_error(socket)??;
+        }
+        Ok(is_all)
     }
 }
 
-/// How many bytes TCP was given since the connection began: what is acknowledged, and what is not yet.
-fn position(socket: BorrowedFd<'_>) -> Option<u64> {
+/// How many bytes TCP was given since the connection began: what is acknowledged, and what is not yet. `None`: acknowledgements come
+/// too fast to tell now.
+fn position(socket: BorrowedFd<'_>) -> io::Result<Option<u64>> {
     for _ in 0..POSITION_TRIES {
         let acknowledged = socket::acknowledged_bytes(socket)?;
         let position = acknowledged + u64::from(unacknowledged_bytes(socket));
         if socket::acknowledged_bytes(socket)? == acknowledged {
-            return Some(position);
+            return Ok(Some(position));
         }
     }
-    None
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn where_tcp_stands_is_known_until_the_client_resets_the_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut ours, _) = listener.accept().unwrap();
+        let began_at = position(ours.as_fd()).unwrap().unwrap();
+        ours.write_all(&[1; 5000]).unwrap();
+        client.read_exact(&mut [0; 5000]).unwrap();
+        assert_eq!(position(ours.as_fd()).unwrap(), Some(began_at + 5000));
+        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
+        drop(client);
+        ours.read_exact(&mut [0]).unwrap_err();
+        assert_eq!(position(ours.as_fd()).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    }
 }

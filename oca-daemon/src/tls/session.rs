@@ -157,8 +157,9 @@ impl Session {
         {
             self.pending.add(|outgoing| traffic.seal_alert(*alert, outgoing));
         }
-        if result.is_err() {
-            self.has_said_last = true;
+        if let Err(error) = &result {
+            // Of what is too much the client is told by our farewell.
+            self.has_said_last |= matches!(error, SessionError::Peer(_) | SessionError::Told(_));
             self.arrived = Vec::new();
         }
         self.stage = Stage::Established(traffic);

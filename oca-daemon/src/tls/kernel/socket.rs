@@ -13,6 +13,9 @@ const TLS_SET_RECORD_TYPE: libc::c_int = 1;
 /// `struct tcp_info` up to `tcpi_bytes_acked`, in words of eight bytes.
 const TCP_INFO_WORDS: usize = 16;
 
+/// `TCP_CLOSE`, of a connection that is over in both directions; the structure's first byte says where it stands.
+const TCP_IS_OVER: u8 = 7;
+
 /// Puts TLS between TCP and whoever sends; nothing changes until there is a key.
 pub(super) fn attach(socket: BorrowedFd<'_>) -> io::Result<()> {
     set_option(socket, libc::IPPROTO_TCP, TCP_ULP, b"tls")
@@ -31,12 +34,16 @@ pub(super) fn next_sequence(socket: BorrowedFd<'_>, cipher: Cipher) -> io::Resul
     info.last_chunk().map(|sequence| u64::from_be_bytes(*sequence)).ok_or(io::ErrorKind::InvalidData.into())
 }
 
-/// How many bytes the client has acknowledged since the connection began; `None` where the kernel does not say.
-pub(super) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> Option<u64> {
+/// How many bytes the client has acknowledged since the connection began. An error where that is over, by a reset, or where the
+/// kernel does not say.
+pub(super) fn acknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut info = [0; 8 * TCP_INFO_WORDS];
-    let length = get_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).ok()?;
-    let last = info.last_chunk().filter(|_| length == info.len())?;
-    Some(u64::from_ne_bytes(*last))
+    let length = get_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
+    if info[0] == TCP_IS_OVER {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    let last = info.last_chunk().filter(|_| length == info.len()).ok_or(io::ErrorKind::Unsupported)?;
+    Ok(u64::from_ne_bytes(*last))
 }
 
 /// Sends a record of that kind; false when the socket's buffer is full.

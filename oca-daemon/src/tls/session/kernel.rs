@@ -58,7 +58,10 @@ impl Session {
     pub fn flush_to_kernel(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         let is_sent = self.send_alerts(socket)?;
         let has_said_last = self.has_said_last;
-        Ok(is_sent && (!has_said_last || self.kernel().is_none_or(|kernel| kernel.is_all_with_tcp(socket))))
+        match self.kernel() {
+            Some(kernel) if is_sent && has_said_last => kernel.is_all_with_tcp(socket),
+            _ => Ok(is_sent),
+        }
     }
 
     fn send_alerts(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
@@ -114,7 +117,8 @@ impl Traffic {
                 }
                 let (sequence, secrets) =
                     keys.update_tx_secret().map_err(|_| io::Error::other(SealError::Refused))?;
-                kernel.change_key(socket, &secrets, sequence)?;
+                // Whatever the system call says, it is no word of the client's.
+                kernel.change_key(socket, &secrets, sequence).map_err(io::Error::other)?;
                 self.key_update_owed = false;
                 Ok(true)
             }

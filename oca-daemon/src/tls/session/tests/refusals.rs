@@ -239,6 +239,9 @@ fn more_than_a_request_may_have_is_not_taken_in() {
     let result = pair.client_speaks(4096);
     assert!(matches!(result, Err(SessionError::TooMany)), "{result:?}");
     assert!(pair.inbox.len() <= INBOX_BYTES_MAX);
+    pair.server.say_goodbye();
+    pair.server_speaks();
+    assert!(pair.client.process_new_packets().unwrap().peer_has_closed());
 }
 
 #[test]
