@@ -80,7 +80,7 @@ fn told(socket: BorrowedFd<'_>, delay: Duration, cmcd: Option<&Cmcd>, is_in_dure
         transport: transport_facts(socket.as_fd()),
         delay,
         is_in_duress,
-        bitrate_kbps: cmcd.and_then(|cmcd| cmcd.bitrate_kbps),
+        bitrate_kbps: cmcd.and_then(Cmcd::picture_bitrate_kbps),
     }
 }
 

@@ -149,6 +149,12 @@ impl Cmcd {
         Some(values.into_cmcd())
     }
 
+    /// The bitrate of a picture that is asked for: what a player could be told to go no higher than. A sound's says nothing of that.
+    pub fn picture_bitrate_kbps(&self) -> Option<u32> {
+        let is_picture = matches!(self.object_type, ObjectType::Video | ObjectType::Muxed);
+        self.bitrate_kbps.filter(|&bitrate_kbps| is_picture && bitrate_kbps > 0)
+    }
+
     /// Whether what is asked for is played at a bitrate: its delivery can be judged, and paced, by that.
     pub fn is_media(&self) -> bool {
         matches!(

@@ -26,6 +26,15 @@ fn a_request_without_cmcd_has_none() {
 }
 
 #[test]
+fn only_a_picture_has_a_bitrate_to_stay_below() {
+    assert_eq!(of_lines(&["br=3200,ot=v"]).picture_bitrate_kbps(), Some(3200));
+    assert_eq!(of_lines(&["br=3200,ot=av"]).picture_bitrate_kbps(), Some(3200));
+    for line in ["br=128,ot=a", "br=128", "br=0,ot=v", "ot=v"] {
+        assert_eq!(of_lines(&[line]).picture_bitrate_kbps(), None, "{line}");
+    }
+}
+
+#[test]
 fn version_1_is_read_from_a_query_as_hls_js_writes_it() {
     let cmcd = of_query(
         "/a/1.m4s?CMCD=bl%3D21300%2Cbr%3D3200%2Cbs%2Ccid%3D%22faec5fc2%22%2Ccom.example-hello%3D%22world%22%2Cd%3D4004%2C\
