@@ -59,6 +59,7 @@ pub struct Api {
     document: String,
     requests: Semaphore,
     observers: Semaphore,
+    plays: Semaphore,
     contents: Memory,
     answers: Memory,
     counted: Counted,
@@ -105,6 +106,7 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         document: document.to_json().expect("the document holds only what JSON can say"),
         requests: Semaphore::new(limits::REQUESTS_AT_ONCE),
         observers: Semaphore::new(limits::OBSERVERS_AT_ONCE),
+        plays: Semaphore::new(limits::PLAYS_AT_ONCE),
         contents: Memory::new(limits::CONTENTS_BYTES_MAX, limits::CONTENTS_BYTES_EACH_MAX),
         answers: Memory::new(limits::ANSWERS_BYTES_MAX, limits::ANSWERS_BYTES_EACH_MAX),
         counted: Counted::default(),
@@ -174,6 +176,8 @@ async fn bounded(State(api): Shared, request: Request, next: Next) -> Response {
         "/healthz" | "/metrics" => Some(&api.observers),
         // Clients are steered whatever the database does: that waits for nothing.
         "/v1/steer" | "/v1/steer/hls" | "/v1/steer/dash" | "/openapi.json" => None,
+        // Viewers who come all at once take no place from appliances.
+        "/v1/play/hls.m3u8" | "/v1/play/dash.mpd" => Some(&api.plays),
         _ => Some(&api.requests),
     };
     let place = places.map(Semaphore::try_acquire).transpose();

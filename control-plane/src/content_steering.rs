@@ -4,8 +4,8 @@
 //!
 //! A pathway (HLS: `PATHWAY-ID`, `"."` where there is none; DASH: `serviceLocation`) is an appliance, and called what the appliance is
 //! called. Media manifests that [`crate::media_manifest`] makes have the pathways of their moment. Any other media manifest has one of its
-//! own. An appliance that the manifest has not is a clone of the manifest's first pathway with another host, so that a manifest need not know the fleet. A clone
-//! keeps scheme, path and query: the media manifest's own URLs must have the paths of bundles, without a
+//! own. An appliance that the manifest has not is a clone with another host, of the manifest's first appliance or of its one pathway, so that
+//! a manifest need not know the fleet. A clone keeps scheme, path and query: the media manifest's own URLs must have the paths of bundles, without a
 //! prefix. A player that has seen a clone keeps it.
 
 mod pathways;
@@ -15,7 +15,7 @@ mod tests;
 use control_client::steering::SteeringAnswer;
 use serde::{Deserialize, Serialize};
 
-pub use pathways::{Pathway, Pathways, last_pathway, pathways};
+pub use pathways::{Pathway, Pathways, appliances_scheme, last_pathway, pathways};
 
 use pathways::host;
 
@@ -93,14 +93,15 @@ pub fn content_steering(
         else {
             continue;
         };
-        push_once(&mut document.pathway_priority, appliance.as_str());
         if !pathways.own().contains(&appliance.as_str()) {
+            let Some(base) = pathways.base() else { continue };
             document.pathway_clones.push(PathwayClone {
-                base_id: pathways.own()[0].to_owned(),
+                base_id: base.to_owned(),
                 id: appliance.to_string(),
                 uri_replacement: UriReplacement { host: host.to_owned() },
             });
         }
+        push_once(&mut document.pathway_priority, appliance.as_str());
     }
     if document.pathway_priority.is_empty() {
         document.pathway_priority.extend(pathways.own().iter().map(|&pathway| pathway.to_owned()));

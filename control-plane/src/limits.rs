@@ -147,6 +147,9 @@ pub const REQUESTS_AT_ONCE: usize = 512;
 /// the database, or at all inventories.
 pub const OBSERVERS_AT_ONCE: usize = 8;
 
+/// Media manifests that are made for players at once: far more than processors, and most are made of what is in memory.
+pub const PLAYS_AT_ONCE: usize = 64;
+
 /// How long the fleet's size stands for metrics: finding it walks all inventories.
 pub const SIZE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -245,3 +248,9 @@ pub const MEDIA_MANIFESTS_MAX: usize = 32;
 
 /// Memory for titles' media manifests that are asked for, in bytes: some thousand titles. Others are read from the database.
 pub const ORIGINALS_BYTES_MAX: u64 = 64 << 20;
+
+/// How long it stands that a bundle has no media manifest of a name. It never gets one; but names are endless.
+pub const ORIGINAL_ABSENT_TIME: Duration = Duration::from_secs(10);
+
+/// Media manifests that are being read from the database, or are not there: at most 2 KiB each beside the manifest.
+pub const ORIGINALS_ASKED_MAX: u64 = 4_096;

@@ -124,9 +124,14 @@ const ANY_HOST: &str = "appliance.invalid";
 
 impl Place {
     fn new(directory: &BundlePath) -> Self {
-        let mut url = Url::parse("http://appliance.invalid/").expect("it is a URL");
+        let mut url = Self::any();
         url.set_path(&format!("{}/", directory.as_str().trim_end_matches('/')));
         Self(url)
+    }
+
+    /// The top of whichever appliance it is.
+    fn any() -> Url {
+        Url::parse("http://appliance.invalid/").expect("it is a URL")
     }
 
     /// Where a URL of the manifest leads by a pathway. One of another host stays as it is unless it leads into the title's directory:

@@ -98,6 +98,7 @@ async fn a_player_gets_the_pathways_of_its_steering_and_asks_again_by_what_the_m
     assert_eq!(locations, steered);
     assert!(dash.contains(">http://192.0.2.7:8080/t/</BaseURL>"), "{dash}");
     let server = dash.split("queryBeforeStart=\"false\">").nth(1).unwrap().split('<').next().unwrap();
+    assert!(server.ends_with("&amp;scheme=http&amp;client=192.0.2.9"), "clones keep it: {server}");
     let said = format!("%22{},elsewhere%22", steered[0]);
     let asked = format!("{}&_DASH_pathway={said}&_DASH_throughput=1,", server.replace("&amp;", "&"));
     assert_eq!(ask(&running, &asked).await.pathway_priority, steered);
@@ -191,9 +192,16 @@ async fn a_manifest_that_there_is_not_or_that_nobody_may_watch_is_not_found() {
     }
     let later = NOW + 1_000_000_000;
     let files = tree(&[("master.m3u8", MASTER)]);
-    let mut publication = publication("later", Some(1));
-    publication.release_at = Some(later);
-    publish(&running.plane().database, files.path(), &path("/later"), publication, NOW).await.unwrap();
+    let mut unreleased = publication("later", Some(1));
+    unreleased.release_at = Some(later);
+    publish(&running.plane().database, files.path(), &path("/later"), unreleased, NOW).await.unwrap();
+    let open = tree(&[("1.m4s", "of another title, which is open")]);
+    let below = path("/later/open");
+    publish(&running.plane().database, open.path(), &below, publication("open", Some(2)), NOW).await.unwrap();
+    eventually("what is below may be watched", async || {
+        !running.steer("192.0.2.9", "/later/open").await.candidates.is_empty()
+    })
+    .await;
     eventually("it is in the catalogue", async || running.plane().fleet().newest(&path("/later")).is_some())
         .await;
     eventually("nobody may watch it", async || {

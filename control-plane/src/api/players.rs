@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::Response;
 use control_client::admin::Failure;
 use control_client::content::{BundlePath, ObjectName};
@@ -15,7 +15,8 @@ use super::answer::json;
 use super::steer::{answer, client};
 use super::{Api, Problem, Shared};
 use crate::content_steering::{
-    ContentSteering, DASH_BASE, HLS_BASE, Pathways, content_steering, last_pathway, pathways,
+    ContentSteering, DASH_BASE, HLS_BASE, Pathways, appliances_scheme, content_steering, last_pathway,
+    pathways,
 };
 use crate::fleet::Fleet;
 use crate::media_manifest::Format;
@@ -49,7 +50,7 @@ pub(super) struct PlayQuery {
     /// The media manifest as the title has it: /titles/film/master.m3u8.
     path: String,
     /// The scheme of its URLs, http or https. Left out: https where a proxy on this machine says that it was asked with https, otherwise
-    /// what each appliance names first.
+    /// what the best appliance names first, and the origin's own.
     scheme: Option<String>,
 }
 
@@ -112,9 +113,10 @@ pub(super) async fn play_hls(
     State(api): Shared,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
+    uri: Uri,
     query: Result<Query<PlayQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    play(&api, peer, &headers, query, Format::Hls).await
+    play(&api, peer, &headers, &uri, query, Format::Hls).await
 }
 
 /// An MPD of a title, with the pathways of the steering decision for this player.
@@ -130,9 +132,10 @@ pub(super) async fn play_dash(
     State(api): Shared,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
+    uri: Uri,
     query: Result<Query<PlayQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    play(&api, peer, &headers, query, Format::Dash).await
+    play(&api, peer, &headers, &uri, query, Format::Dash).await
 }
 
 fn steer_player(
@@ -181,6 +184,7 @@ async fn play(
     api: &Api,
     peer: SocketAddr,
     headers: &HeaderMap,
+    uri: &Uri,
     query: Result<Query<PlayQuery>, QueryRejection>,
     format: Format,
 ) -> Result<Response, Problem> {
@@ -195,24 +199,29 @@ async fn play(
     if Format::of(name.as_str()) != Some(format) {
         return Err(absent());
     }
+    // Directories below it may be open, and have appliances.
+    if api.plane.fleet().is_closed(&directory) {
+        return Err(absent());
+    }
     let bundle = api.plane.fleet().newest(&directory).ok_or_else(absent)?;
     let address = client(query.client.as_deref(), peer, headers)?;
     let answer = answer(api, address, directory.as_str(), false, Fleet::steer_below)?;
-    if answer.candidates.is_empty() && api.plane.fleet().is_closed(&directory) {
-        return Err(absent());
-    }
     let pathways = pathways(&answer, scheme);
     if pathways.is_empty() {
         return Err(Problem::crowded("no appliance can serve it to this client now"));
     }
     let original = api.originals.of(&api.plane.database, &bundle, &name).await?.ok_or_else(absent)?;
     let ids: Vec<&str> = pathways.iter().map(|pathway| pathway.id.as_str()).collect();
+    // Appliances that the player hears of later are clones of these, with the same scheme.
+    let scheme = scheme.or_else(|| appliances_scheme(&answer));
     let question = steering_question(directory.as_str(), &ids.join(","), scheme, query.client.as_deref());
-    let steering_url = own_url(peer, headers, format, &question);
+    let steering_url = own_url(peer, headers, uri, format, &question);
     let text = format
         .with_pathways(&original, &directory, &pathways, &steering_url)
         .map_err(|error| Problem::internal(&error))?;
-    let room = api.room(&address.to_string(), text.len() as u64)?;
+    // It is reckoned with whoever asks: anybody can name any number of clients.
+    let asker = client(None, peer, headers)?;
+    let room = api.room(&asker.to_string(), text.len() as u64)?;
     let mut response = room.send(text.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)

@@ -7,6 +7,7 @@ use crate::limits::{CANDIDATES_MAX, PATHWAY_BYTES_MAX, TOLD_PATHWAYS_BYTES_MAX};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pathways<'a> {
     own: Vec<&'a str>,
+    base: Option<&'a str>,
     origin: &'a str,
     scheme: Option<&'a str>,
 }
@@ -16,7 +17,12 @@ impl<'a> Pathways<'a> {
     /// identifier cannot be one (8216bis, section 4.4.6.2: letters, digits, `.`, `-`, `_`), or the scheme is
     /// another.
     pub fn one(id: &'a str, scheme: Option<&'a str>) -> Option<Self> {
-        (is_pathway(id) && is_scheme(scheme)).then(|| Self { own: vec![id], origin: id, scheme })
+        (is_pathway(id) && is_scheme(scheme)).then(|| Self {
+            own: vec![id],
+            base: Some(id),
+            origin: id,
+            scheme,
+        })
     }
 
     /// Those of a manifest that was made here, separated by commas: `oca-1,oca-2,origin`.
@@ -28,12 +34,19 @@ impl<'a> Pathways<'a> {
             }
             own.push(id);
         }
-        is_scheme(scheme).then_some(Self { own, origin: ORIGIN_PATHWAY, scheme })
+        let base = own.iter().copied().find(|&id| id != ORIGIN_PATHWAY);
+        is_scheme(scheme).then_some(Self { own, base, origin: ORIGIN_PATHWAY, scheme })
     }
 
     /// All of them; at least one, none twice.
     pub fn own(&self) -> &[&'a str] {
         &self.own
+    }
+
+    /// The one that others are clones of. Of a manifest that was made here it is an appliance: the origin's URLs may have a scheme of
+    /// their own, and a path before that of the bundle, which a clone would keep.
+    pub const fn base(&self) -> Option<&'a str> {
+        self.base
     }
 
     /// The one whose URLs are the origin's; it need not be among [`Self::own`].
@@ -57,7 +70,9 @@ pub struct Pathway {
 }
 
 /// The pathways of a steering decision, the best first: exactly its candidates that can be told apart and have a URL with the scheme.
+/// Where none is asked for, appliances have [`appliances_scheme`], and the origin its own.
 pub fn pathways(answer: &SteeringAnswer, scheme: Option<&str>) -> Vec<Pathway> {
+    let appliances = scheme.or_else(|| appliances_scheme(answer));
     let mut pathways = Vec::with_capacity(answer.candidates.len());
     for candidate in &answer.candidates {
         let id = match &candidate.appliance {
@@ -65,11 +80,22 @@ pub fn pathways(answer: &SteeringAnswer, scheme: Option<&str>) -> Vec<Pathway> {
             Some(appliance) => appliance.as_str(),
             None => ORIGIN_PATHWAY,
         };
+        let scheme = if candidate.appliance.is_some() { appliances } else { scheme };
         if let Some((url, _)) = usable(candidate, scheme) {
             pathways.push(Pathway { id: id.to_owned(), base_url: url.trim_end_matches('/').to_owned() });
         }
     }
     pathways
+}
+
+/// The scheme of the first URL of the best appliance. All of a manifest have the same, so that any of them can be cloned.
+pub fn appliances_scheme(answer: &SteeringAnswer) -> Option<&'static str> {
+    let mut appliances = answer.candidates.iter().filter(|candidate| {
+        candidate.appliance.as_ref().is_some_and(|appliance| appliance.as_str() != ORIGIN_PATHWAY)
+    });
+    let (url, _) = appliances.find_map(|candidate| usable(candidate, None))?;
+    let (found, _) = url.split_once("://")?;
+    ["http", "https"].into_iter().find(|scheme| found.eq_ignore_ascii_case(scheme))
 }
 
 /// Where a player says that it is: the last of the pathways that it names. Players say what they like; what is no pathway, or too long to

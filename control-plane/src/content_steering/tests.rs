@@ -154,3 +154,31 @@ fn what_a_player_says_of_where_it_is_may_be_anything() {
         assert_eq!(last_pathway(strange), None, "{strange:?}");
     }
 }
+
+#[test]
+fn the_appliances_of_a_manifest_have_one_scheme_and_the_origin_its_own() {
+    let answer = answer(vec![
+        candidate(Some("origin"), 0, &["http://192.0.2.6"]),
+        candidate(Some("oca-1"), 0, &["HTTPS://oca-1.example.net", "http://192.0.2.7"]),
+        candidate(Some("oca-2"), 0, &["http://192.0.2.8", "https://oca-2.example.net"]),
+        candidate(Some("oca-3"), 1, &["http://192.0.2.9"]),
+        candidate(None, 2, &["http://cdn.example.net"]),
+    ]);
+    assert_eq!(appliances_scheme(&answer), Some("https"));
+    let urls: Vec<String> = pathways(&answer, None).into_iter().map(|pathway| pathway.base_url).collect();
+    assert_eq!(urls, ["HTTPS://oca-1.example.net", "https://oca-2.example.net", "http://cdn.example.net"]);
+}
+
+#[test]
+fn the_origin_of_a_manifest_that_was_made_here_has_no_clones() {
+    let answer = answer(vec![
+        candidate(Some("oca-1"), 0, &["http://192.0.2.7:8080"]),
+        candidate(None, 2, &["https://cdn.example.net/oca"]),
+    ]);
+    let document = content_steering(&answer, &Pathways::listed("origin", None).unwrap(), None);
+    assert_eq!(document.pathway_priority, ["origin"]);
+    assert!(document.pathway_clones.is_empty());
+    let document = content_steering(&answer, &Pathways::listed("origin,oca-2", None).unwrap(), None);
+    assert_eq!(document.pathway_priority, ["oca-1", "origin"]);
+    assert_eq!(document.pathway_clones[0].base_id, "oca-2");
+}

@@ -62,66 +62,115 @@ pub(super) fn with_pathways(
 /// Reads all of it: what is no XML is no MPD.
 fn read(original: &str) -> Result<Top, ManifestError> {
     let mut reader = Reader::from_str(original);
-    let mut depth = 0_usize;
-    let mut place = None;
-    let mut replaced: Vec<Range<usize>> = Vec::new();
-    let mut base: Option<String> = None;
-    // Where an element that is replaced began, and whether it is the first BaseURL.
-    let mut within: Option<(usize, bool)> = None;
+    let mut reading = Reading::default();
     loop {
         let from = position(&reader);
-        let event = reader.read_event().map_err(|error| malformed(&error.to_string()))?;
-        let is_empty = matches!(event, Event::Empty(_));
-        match event {
-            Event::Start(element) | Event::Empty(element) => {
-                let name = element.local_name();
-                if depth == 0 && (name.as_ref() != "MPD" || is_empty || place.is_some()) {
-                    return Err(malformed("its one element is not MPD"));
-                }
-                if depth == 1 && name.as_ref() != "ProgramInformation" {
-                    place.get_or_insert(from);
-                }
-                if depth == 1 && matches!(name.as_ref(), "BaseURL" | "ContentSteering") {
-                    if is_empty {
-                        replaced.push(from..position(&reader));
-                    } else {
-                        within = Some((from, name.as_ref() == "BaseURL" && base.is_none()));
-                    }
-                }
-                depth += usize::from(!is_empty);
-                if depth > DEPTH_MAX {
-                    return Err(malformed("its elements are too deep in one another"));
-                }
+        match reader.read_event().map_err(|error| malformed(&error.to_string()))? {
+            Event::Start(element) => reading.begin(element.name().0, from)?,
+            Event::Empty(_) if reading.depth == 0 => return Err(malformed("it is empty")),
+            Event::Empty(element) => {
+                reading.begin(element.name().0, from)?;
+                reading.end(from, position(&reader))?;
             }
-            Event::End(_) => {
-                depth =
-                    depth.checked_sub(1).ok_or_else(|| malformed("an element ends that has not begun"))?;
-                if depth == 1
-                    && let Some((began, _)) = within.take()
-                {
-                    replaced.push(began..position(&reader));
-                }
-                if depth == 0 {
-                    place.get_or_insert(from);
-                }
-            }
-            Event::Text(text) if matches!(within, Some((_, true))) => {
-                base.get_or_insert_default().push_str(&text.xml10_content());
-            }
-            Event::GeneralRef(reference) if matches!(within, Some((_, true))) => {
+            Event::End(_) => reading.end(from, position(&reader))?,
+            Event::Text(text) => reading.add(&text.xml10_content()),
+            Event::CData(text) => reading.add(&text.xml10_content()),
+            Event::GeneralRef(reference) if reading.is_in_base() => {
                 if &*reference != "amp" {
                     return Err(malformed("a BaseURL has a reference that no URL needs"));
                 }
-                base.get_or_insert_default().push('&');
+                reading.add("&");
             }
             Event::DocType(_) => return Err(malformed("it has a document type")),
-            Event::Eof if depth == 0 => break,
-            Event::Eof => return Err(malformed("it ends too early")),
+            Event::Eof => return reading.top(),
             _ => {}
         }
     }
-    let place = place.ok_or_else(|| malformed("it has no MPD element"))?;
-    Ok(Top { place, replaced, base })
+}
+
+/// What was read so far.
+#[derive(Default)]
+struct Reading {
+    depth: usize,
+    place: Option<usize>,
+    replaced: Vec<Range<usize>>,
+    base: Option<String>,
+    within: Option<Within>,
+}
+
+/// A `BaseURL`, or an element that is replaced, that has begun.
+struct Within {
+    began: usize,
+    depth: usize,
+    /// What it says, where it is a `BaseURL`.
+    base: Option<String>,
+}
+
+impl Reading {
+    /// Names are those of an MPD without a prefix: one with another prefix is of another namespace, or not one that could be given
+    /// elements without.
+    fn begin(&mut self, name: &str, from: usize) -> Result<(), ManifestError> {
+        if self.depth == 0 && (name != "MPD" || self.place.is_some()) {
+            return Err(malformed("its one element is not MPD"));
+        }
+        if self.depth == 1 && name != "ProgramInformation" {
+            self.place.get_or_insert(from);
+        }
+        let is_base = name == "BaseURL";
+        if self.within.is_none() && (is_base || (self.depth == 1 && name == "ContentSteering")) {
+            let base = is_base.then(String::new);
+            self.within = Some(Within { began: from, depth: self.depth, base });
+        }
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(malformed("its elements are too deep in one another"));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, from: usize, to: usize) -> Result<(), ManifestError> {
+        self.depth =
+            self.depth.checked_sub(1).ok_or_else(|| malformed("an element ends that has not begun"))?;
+        if self.depth == 0 {
+            self.place.get_or_insert(from);
+        }
+        match self.within.take_if(|within| within.depth == self.depth) {
+            Some(Within { began, depth: 1, base }) => {
+                self.replaced.push(began..to);
+                self.base = self.base.take().or(base);
+            }
+            // Whatever pathway the player chose, it would lead there.
+            Some(Within { base: Some(base), .. }) if leads_elsewhere(&base) => {
+                return Err(malformed("a BaseURL in a Period, or below, names a host"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_in_base(&self) -> bool {
+        self.within.as_ref().is_some_and(|within| within.base.is_some())
+    }
+
+    fn add(&mut self, text: &str) {
+        if let Some(base) = self.within.as_mut().and_then(|within| within.base.as_mut()) {
+            base.push_str(text);
+        }
+    }
+
+    fn top(self) -> Result<Top, ManifestError> {
+        if self.depth > 0 {
+            return Err(malformed("it ends too early"));
+        }
+        let place = self.place.ok_or_else(|| malformed("it has no MPD element"))?;
+        Ok(Top { place, replaced: self.replaced, base: self.base })
+    }
+}
+
+/// Whether a `BaseURL` leads to another host than that which it is relative to.
+fn leads_elsewhere(base: &str) -> bool {
+    let any = Place::any();
+    any.join(base.trim()).map_or(true, |url| url.origin() != any.origin())
 }
 
 fn position(reader: &Reader<&[u8]>) -> usize {

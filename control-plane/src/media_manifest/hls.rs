@@ -6,6 +6,8 @@ use crate::content_steering::{HLS_BASE, Pathway};
 
 const VARIANT: &str = "#EXT-X-STREAM-INF:";
 const IFRAME_VARIANT: &str = "#EXT-X-I-FRAME-STREAM-INF:";
+/// Not of the RFC, but of packagers that make thumbnails.
+const IMAGE_VARIANT: &str = "#EXT-X-IMAGE-STREAM-INF:";
 const RENDITION: &str = "#EXT-X-MEDIA:";
 const STEERING: &str = "#EXT-X-CONTENT-STEERING:";
 
@@ -23,6 +25,9 @@ pub(super) fn is_multivariant(playlist: &str) -> bool {
 struct Playlist<'a> {
     /// Lines that stand once, and the place of a URL in them where they have one.
     once: Vec<Once<'a>>,
+    /// Renditions that lie in the video, wherever that comes from.
+    captions: Vec<Attributes<'a>>,
+    /// All others.
     renditions: Vec<Attributes<'a>>,
     variants: Vec<Variant<'a>>,
     /// The pathway that the original begins with.
@@ -37,7 +42,7 @@ enum Once<'a> {
 struct Variant<'a> {
     tag: &'static str,
     attributes: Attributes<'a>,
-    /// What stands on the next line; variants of key frames have theirs among the attributes.
+    /// What stands on the next line; variants of key frames and of images have theirs among the attributes.
     url: Option<&'a str>,
 }
 
@@ -60,32 +65,45 @@ pub(super) fn with_pathways(
         }
     }
     push(&mut text, &format!("{STEERING}SERVER-URI=\"{steering_url}\",PATHWAY-ID=\"{}\"", first.id));
+    // Their groups are those of all pathways, and no two renditions of a group may have one name (RFC 8216, section 4.3.4.1.1).
+    for captions in &playlist.captions {
+        push(&mut text, &format!("{RENDITION}{}", captions.text()));
+    }
     for pathway in pathways {
         text.push('\n');
-        for rendition in &playlist.renditions {
-            let mut rendition = placed(rendition, place, pathway)?;
-            if rendition.get("TYPE") != Some("CLOSED-CAPTIONS")
-                && let Some(group) = rendition.get("GROUP-ID").map(|group| group_of(group, pathway))
-            {
-                rendition.set_quoted("GROUP-ID", &group);
-            }
-            push(&mut text, &format!("{RENDITION}{}", rendition.text()));
-        }
-        for variant in &playlist.variants {
-            let mut attributes = placed(&variant.attributes, place, pathway)?;
-            for name in GROUPS {
-                if let Some(group) = attributes.get(name).map(|group| group_of(group, pathway)) {
-                    attributes.set_quoted(name, &group);
-                }
-            }
-            attributes.set_quoted("PATHWAY-ID", &pathway.id);
-            push(&mut text, &format!("{}{}", variant.tag, attributes.text()));
-            if let Some(url) = variant.url {
-                push(&mut text, &by(place, pathway, url)?);
-            }
-        }
+        push_pathway(&mut text, &playlist, place, pathway)?;
     }
     Ok(text)
+}
+
+/// What each pathway has of its own.
+fn push_pathway(
+    text: &mut String,
+    playlist: &Playlist<'_>,
+    place: &Place,
+    pathway: &Pathway,
+) -> Result<(), ManifestError> {
+    for rendition in &playlist.renditions {
+        let mut rendition = placed(rendition, place, pathway)?;
+        if let Some(group) = rendition.get("GROUP-ID").map(|group| group_of(group, pathway)) {
+            rendition.set_quoted("GROUP-ID", &group);
+        }
+        push(text, &format!("{RENDITION}{}", rendition.text()));
+    }
+    for variant in &playlist.variants {
+        let mut attributes = placed(&variant.attributes, place, pathway)?;
+        for name in GROUPS {
+            if let Some(group) = attributes.get(name).map(|group| group_of(group, pathway)) {
+                attributes.set_quoted(name, &group);
+            }
+        }
+        attributes.set_quoted("PATHWAY-ID", &pathway.id);
+        push(text, &format!("{}{}", variant.tag, attributes.text()));
+        if let Some(url) = variant.url {
+            push(text, &by(place, pathway, url)?);
+        }
+    }
+    Ok(())
 }
 
 fn parse(original: &str) -> Result<Playlist<'_>, ManifestError> {
@@ -103,11 +121,16 @@ fn parse(original: &str) -> Result<Playlist<'_>, ManifestError> {
             playlist.variants.push(Variant { tag: VARIANT, attributes: attributes(list)?, url });
         } else if let Some(list) = line.strip_prefix(IFRAME_VARIANT) {
             playlist.variants.push(Variant { tag: IFRAME_VARIANT, attributes: attributes(list)?, url: None });
+        } else if let Some(list) = line.strip_prefix(IMAGE_VARIANT) {
+            playlist.variants.push(Variant { tag: IMAGE_VARIANT, attributes: attributes(list)?, url: None });
         } else if let Some(list) = line.strip_prefix(RENDITION) {
-            playlist.renditions.push(attributes(list)?);
+            let rendition = attributes(list)?;
+            let is_captions = rendition.get("TYPE") == Some("CLOSED-CAPTIONS");
+            if is_captions { &mut playlist.captions } else { &mut playlist.renditions }.push(rendition);
         } else if let Some(list) = line.strip_prefix(STEERING) {
             playlist.pathway = attributes(list)?.get("PATHWAY-ID").map(str::to_owned);
-        } else if line.starts_with("#EXT-X-SESSION-") && line.contains("URI=") {
+        } else if line.starts_with("#EXT-X-") && line.contains("URI=\"") {
+            // Whatever it is, its URL was relative to the original.
             let (tag, list) = line.split_at(line.find(':').map_or(line.len(), |colon| colon + 1));
             playlist.once.push(Once::Tag(tag, attributes(list)?));
         } else if line.starts_with("#EXT") {
@@ -134,12 +157,14 @@ impl Playlist<'_> {
         }
         self.variants.retain(|variant| id(variant) == wanted);
         let variants = &self.variants;
-        self.renditions.retain(|rendition| {
+        let is_used = |rendition: &Attributes<'_>| {
             let group = rendition.get("GROUP-ID");
             rendition
                 .get("TYPE")
                 .is_some_and(|kind| variants.iter().any(|one| one.attributes.get(kind) == group))
-        });
+        };
+        self.captions.retain(is_used);
+        self.renditions.retain(is_used);
     }
 }
 

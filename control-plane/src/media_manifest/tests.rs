@@ -126,6 +126,38 @@ fn an_mpds_own_base_url_and_steering_are_replaced() {
 }
 
 #[test]
+fn a_base_url_may_be_empty_or_character_data_and_those_of_other_namespaces_stay() {
+    let base = |text: &str| format!("<BaseURL serviceLocation=\"oca-1\">http://192.0.2.7{text}</BaseURL>");
+    let text = dash("<MPD><BaseURL><![CDATA[a/?b&c]]></BaseURL><Period/></MPD>", &one()).unwrap();
+    assert!(text.contains(&base("/titles/sample/a/")) && !text.contains("CDATA"), "{text}");
+    let text = dash("<MPD><BaseURL/><Period/></MPD>", &one()).unwrap();
+    assert!(text.contains(&base("/titles/sample/")) && !text.contains("<BaseURL/>"), "{text}");
+    let foreign = "<x:BaseURL>https://a.example/</x:BaseURL><Period/></MPD>";
+    let text = dash(&format!("<MPD xmlns:x=\"x\">{foreign}"), &one()).unwrap();
+    assert!(text.contains(&base("/titles/sample/")) && text.ends_with(foreign), "{text}");
+}
+
+#[test]
+fn captions_stand_once_and_thumbnails_and_unknown_tags_have_their_urls_placed() {
+    let captions = "#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"cc\",NAME=\"English\",INSTREAM-ID=\"CC1\"\n";
+    let original = format!(
+        "#EXTM3U\n{captions}#EXT-X-UNKNOWN:URI=\"u.json\"\n\
+         #EXT-X-IMAGE-STREAM-INF:BANDWIDTH=1,URI=\"images.m3u8\"\n\
+         #EXT-X-STREAM-INF:BANDWIDTH=2,CLOSED-CAPTIONS=\"cc\"\na.m3u8\n"
+    );
+    let text = hls(&original, &two()).unwrap();
+    assert_eq!(text.matches(captions).count(), 1, "{text}");
+    assert_eq!(text.matches("CLOSED-CAPTIONS=\"cc\"").count(), 2, "{text}");
+    for part in [
+        "#EXT-X-UNKNOWN:URI=\"http://192.0.2.7:8080/titles/sample/u.json\"\n",
+        "URI=\"http://192.0.2.7:8080/titles/sample/images.m3u8\",PATHWAY-ID=\"oca-1\"\n",
+        "URI=\"https://oca-2.example.net/titles/sample/images.m3u8\",PATHWAY-ID=\"oca-2\"\n",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_moves_nothing() {
     let plain = "<?xml version=\"1.0\"?><MPD><BaseURL>a/</BaseURL><Period/></MPD>";
     let marked = format!("\u{feff}{plain}");
@@ -147,6 +179,9 @@ fn what_is_no_mpd_is_refused() {
         "<MPD></MPD><MPD></MPD>",
         "<!DOCTYPE MPD [<!ENTITY a \"b\">]><MPD></MPD>",
         "<MPD><BaseURL>&a;</BaseURL></MPD>",
+        "<m:MPD xmlns:m=\"urn:mpeg:dash:schema:mpd:2011\"></m:MPD>",
+        "<MPD><Period><BaseURL>https://a.example/</BaseURL></Period></MPD>",
+        "<MPD><Period><AdaptationSet><BaseURL><![CDATA[ //a.example/ ]]></BaseURL></AdaptationSet></Period></MPD>",
         &deep,
     ] {
         assert!(matches!(dash(bad, &one()), Err(ManifestError::Malformed(_))), "{bad:?}");

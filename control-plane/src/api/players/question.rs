@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use reqwest::Url;
 
 use crate::media_manifest::Format;
@@ -46,14 +46,28 @@ pub(super) fn steering_question(
 }
 
 /// Where it is to ask that: here, by the name that it knows us by. Some players take a relative URL as relative to the page.
-pub(super) fn own_url(peer: SocketAddr, headers: &HeaderMap, format: Format, question: &str) -> String {
+pub(super) fn own_url(
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    uri: &Uri,
+    format: Format,
+    question: &str,
+) -> String {
     let place = if format == Format::Hls { "hls" } else { "dash" };
-    match headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_host(host)) {
+    match own_host(headers, uri).filter(|host| is_host(host)) {
         Some(host) => {
             let scheme = own_scheme(peer, headers).unwrap_or("http");
             format!("{scheme}://{host}/v1/steer/{place}?{question}")
         }
         None => format!("../steer/{place}?{question}"),
+    }
+}
+
+/// The name that we were asked by: the field, or where there is none what stands before the path.
+fn own_host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    match headers.get(header::HOST) {
+        Some(host) => host.to_str().ok(),
+        None => Some(uri.authority()?.as_str()),
     }
 }
 
@@ -82,7 +96,10 @@ mod tests {
     fn players_are_told_to_ask_where_they_asked() {
         let here: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let there: SocketAddr = "198.51.100.1:1".parse().unwrap();
-        let url = |peer, fields: &[_]| own_url(peer, &headers(fields), Format::Hls, "q");
+        let asked_by = |uri: &'static str, peer, fields: &[_]| {
+            own_url(peer, &headers(fields), &Uri::from_static(uri), Format::Hls, "q")
+        };
+        let url = |peer, fields: &[_]| asked_by("/v1/play/hls.m3u8", peer, fields);
         assert_eq!(url(there, &[("host", "steer.example:8443")]), "http://steer.example:8443/v1/steer/hls?q");
         let proxied = [("host", "steer.example"), ("x-forwarded-proto", "https")];
         assert_eq!(url(here, &proxied), "https://steer.example/v1/steer/hls?q");
@@ -95,6 +112,11 @@ mod tests {
             assert_eq!(url(there, &[("host", strange)]), "../steer/hls?q", "{strange:?}");
         }
         assert_eq!(url(there, &[]), "../steer/hls?q");
+        let whole = "http://steer.example:8443/v1/play/hls.m3u8";
+        assert_eq!(asked_by(whole, there, &[]), "http://steer.example:8443/v1/steer/hls?q");
+        let named = [("host", "named.example")];
+        assert_eq!(asked_by(whole, there, &named), "http://named.example/v1/steer/hls?q");
+        assert_eq!(asked_by("http://user@steer.example/", there, &[]), "../steer/hls?q");
     }
 
     #[test]
