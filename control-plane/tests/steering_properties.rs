@@ -146,7 +146,10 @@ proptest! {
         }
         let second = answer(&later, client, has_origin, false);
         let document = content_steering(&second, &own, None);
-        let expected = steered(&second);
+        // A clone is made of an appliance: whoever began at the origin alone stays there.
+        let can_clone = carried != [ORIGIN_PATHWAY];
+        let expected: Vec<String> =
+            steered(&second).into_iter().filter(|id| can_clone || carried.contains(id)).collect();
         prop_assert_eq!(&document.pathway_priority, if expected.is_empty() { &carried } else { &expected });
         let cloned: Vec<String> = document.pathway_clones.iter().map(|clone| clone.id.clone()).collect();
         let new: Vec<String> = expected.into_iter().filter(|id| !carried.contains(id)).collect();
