@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use control_client::units::ByteRange;
 use memmap2::{Advice, MmapOptions, MmapRaw};
@@ -35,13 +36,13 @@ pub fn long_read_ahead(volume: &Path) -> Option<u64> {
 /// Whether a block of this file can be read as one folio, and nothing beside it.
 pub(super) fn is_possible(file: impl AsFd) -> io::Result<bool> {
     let window = read_ahead_bytes(fstat(file)?.st_dev);
-    Ok(window.is_some_and(|window| window <= READ_AHEAD_BYTES_MAX) && kernel_gives_up())
+    Ok(window.is_some_and(|window| window <= READ_AHEAD_BYTES_MAX) && *KERNEL_GIVES_UP)
 }
 
 /// Before Linux 6.9 a `MADV_POPULATE_READ` that meets an error of the disk tries again for ever.
-fn kernel_gives_up() -> bool {
+static KERNEL_GIVES_UP: LazyLock<bool> = LazyLock::new(|| {
     fs::read_to_string("/proc/sys/kernel/osrelease").is_ok_and(|release| is_at_least(&release, (6, 9)))
-}
+});
 
 fn is_at_least(release: &str, least: (u32, u32)) -> bool {
     let mut numbers = release.split(['.', '-']).map_while(|number| number.trim().parse().ok());

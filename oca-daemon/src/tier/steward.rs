@@ -212,14 +212,15 @@ impl Steward {
         if self.holdings.bytes().sum() > bytes_max {
             self.sweep();
         }
-        // Loads that hang take room that the policy believes it has.
-        let excess_bytes = self.holdings.bytes().sum().saturating_sub(bytes_max);
+        // Loads that hang take room that the policy believes it has. What is leaving is gone in a moment.
+        let held = self.holdings.bytes();
+        let excess_bytes = (held.resident + held.loading).saturating_sub(bytes_max);
         if excess_bytes > 0 {
             self.give_back(excess_bytes, Departure::Displaced);
             self.sweep();
-            if self.holdings.bytes().sum() > bytes_max {
-                return Err(Refusal::Memory);
-            }
+        }
+        if self.holdings.bytes().sum() > bytes_max {
+            return Err(Refusal::Memory);
         }
         self.loaders[bundle.volume().as_usize()].load(key, open, Instant::now())?;
         self.holdings.begin_load(key, bundle, length_bytes);

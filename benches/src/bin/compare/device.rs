@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use demo::failure::{Failure, Step};
 use rustix::fs::{major, minor};
@@ -27,16 +27,20 @@ pub(crate) fn drop_caches() -> Result<(), Failure> {
 
 /// How the kernel reads ahead and schedules on the device of a folder, which whoever reads through the page cache depends on.
 pub(crate) fn queue_facts(folder: &Path) -> Result<String, Failure> {
-    let device = fs::metadata(folder).step("the folder's device")?.dev();
-    let device = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-    // A partition has its disk's.
+    let queue = queue(folder)?;
     let fact = |name: &str| {
-        let read = |folder: &str| fs::read_to_string(format!("{device}/{folder}/{name}")).ok();
-        read("queue")
-            .or_else(|| read("../queue"))
-            .map_or_else(|| "?".to_owned(), |fact| fact.trim().to_owned())
+        let fact = queue.as_ref().and_then(|queue| fs::read_to_string(queue.join(name)).ok());
+        fact.map_or_else(|| "?".to_owned(), |fact| fact.trim().to_owned())
     };
     Ok(format!("scheduler {}, read-ahead {} KiB", fact("scheduler"), fact("read_ahead_kb")))
+}
+
+/// Where the settings of the disk under a folder are; `None` where it is no disk.
+pub(crate) fn queue(folder: &Path) -> Result<Option<PathBuf>, Failure> {
+    let device = fs::metadata(folder).step("the folder's device")?.dev();
+    let device = PathBuf::from(format!("/sys/dev/block/{}:{}", major(device), minor(device)));
+    // A partition has its disk's.
+    Ok(["queue", "../queue"].map(|queue| device.join(queue)).into_iter().find(|queue| queue.is_dir()))
 }
 
 /// Whether packets of the loopback are taken in on other cores than their sender's (`Documentation/networking/scaling.rst`).

@@ -2,11 +2,11 @@
 //! (`docs/OPERATING.md`); peers have what the machine has, which may be more and then helps them.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use demo::failure::{Failure, Step};
-use rustix::fs::{major, minor};
+use demo::failure::Failure;
+
+use super::device::queue;
 
 /// The kernel's default.
 const DEFAULT_KIB: u64 = 128;
@@ -24,14 +24,8 @@ pub(crate) struct DefaultReadAhead(ReadAhead);
 impl ReadAhead {
     /// Of the disk under a folder. `None` where it has no such setting.
     pub(crate) fn of(folder: &Path) -> Result<Option<Self>, Failure> {
-        let device = fs::metadata(folder).step("the folder's device")?.dev();
-        let device = format!("/sys/dev/block/{}:{}", major(device), minor(device));
-        // A partition has its disk's.
-        let settings =
-            ["queue", "../queue"].map(|queue| PathBuf::from(format!("{device}/{queue}/read_ahead_kb")));
-        let found =
-            settings.into_iter().find_map(|setting| Some((fs::read_to_string(&setting).ok()?, setting)));
-        Ok(found.map(|(found, setting)| Self { setting, found }))
+        let setting = queue(folder)?.map(|queue| queue.join("read_ahead_kb"));
+        Ok(setting.and_then(|setting| Some(Self { found: fs::read_to_string(&setting).ok()?, setting })))
     }
 
     /// The default from now on, where the machine has more. Needs root.
