@@ -100,6 +100,37 @@ fn a_block_whose_disk_hangs_on_its_way_into_memory_arrives_when_the_disk_answers
     assert!(daemon.stop().success());
 }
 
+/// What hangs on its way takes room of the budget that the policy does not know of.
+#[test]
+fn a_full_memory_goes_on_to_change_while_a_load_hangs() {
+    let Some((mut site, disk)) = site_with_faulty_disk() else { return };
+    site.premises.set("serve", "ram_tier = \"16 MiB\"");
+    let hung = Sample::new("/hung", 1, 1, 2_000_000);
+    hung.publish(site.volume(1));
+    let here: Vec<Sample> =
+        (0..16).map(|title| Sample::new(&format!("/here/{title}"), 1, 1, 2_000_000)).collect();
+    here.iter().for_each(|sample| sample.publish(site.volume(0)));
+    let daemon = site.start();
+    wait_until_serving(&site, 17);
+    open_bundle(&daemon, &hung);
+    disk.fail(Fault::HungReads(HANG), ".bundle");
+    eventually("it is on its way", || {
+        assert_eq!(read_carefully(daemon.http(), &hung, "0"), End::Refused(503));
+        site.metric("oca_ram_tier_bytes", &["\"loading\""]) > 0.0
+    });
+    for sample in &here {
+        // Asked for so often that it is worth more than what was there before it.
+        eventually("it has come into memory", || {
+            let before = from_memory(&site);
+            read_right(&mut Connection::open(daemon.http()).unwrap(), sample, "0");
+            from_memory(&site) > before
+        });
+    }
+    assert!(site.metric("oca_ram_tier_bytes", &["\"loading\""]) > 0.0, "the disk had stopped hanging");
+    disk.heal();
+    assert!(daemon.stop().success());
+}
+
 /// A command that a disk has lost does not come back; the next one may.
 #[test]
 fn who_waits_for_a_read_that_hangs_is_answered_from_memory_when_the_block_has_come_there() {

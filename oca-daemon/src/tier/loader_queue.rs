@@ -104,3 +104,33 @@ impl LoaderQueue {
         let _ = self.jobs.send(Job::Close(file));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn queue(loads: usize, working_since: Instant) -> LoaderQueue {
+        LoaderQueue { loads, working_since, ..LoaderQueue::new(mpsc::channel().0, 64) }
+    }
+
+    #[test]
+    fn nobody_waits_behind_a_loader_that_stands_still() {
+        let now = Instant::now();
+        let later = now + TIER_WAIT_MAX + Duration::from_millis(1);
+        assert!(!queue(1, now).is_stalled(now) && queue(1, now).may_load_awaited(now).is_ok());
+        assert!(queue(1, now).is_stalled(later));
+        assert_eq!(queue(1, now).may_load_awaited(later), Err(Refusal::LoaderBusy));
+        assert!(!queue(0, now).is_stalled(later), "it has nothing to do");
+    }
+
+    #[test]
+    fn half_of_the_line_is_for_those_who_wait() {
+        let now = Instant::now();
+        let half = queue(TIER_ASKED_LOADS_MAX / 2, now);
+        assert_eq!(half.may_load(now), Err(Refusal::LoaderBusy));
+        assert!(half.may_load_awaited(now).is_ok());
+        assert!(queue(TIER_ASKED_LOADS_MAX, now).may_load_awaited(now).is_err());
+    }
+}
