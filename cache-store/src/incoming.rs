@@ -271,7 +271,7 @@ fn lock_named(incoming: BorrowedFd<'_>, name: &str, file: &OwnedFd) -> io::Resul
     Ok(named.is_some_and(|named| named.is_same_file(&locked)))
 }
 
-fn random_number() -> u64 {
+pub(crate) fn random_number() -> u64 {
     let mut bytes = [0; 8];
     SystemRandom::new().fill(&mut bytes).expect("the kernel gives random bytes to every process");
     u64::from_le_bytes(bytes)

@@ -20,7 +20,8 @@
 //!    way out to its last reader. `warden` takes bundles and volumes out of service when trouble is reported, and
 //!    touches no disk.
 //! 7. `status`, `counters`, `change`, `quarantine`: what is told, counted, asked, and why bundles are turned away.
-//! 8. [`import`](mod@import), [`verify`](mod@verify), [`generate`](mod@generate): what `oca-store` does without a
+//! 8. [`demand`]: what was pulled through, in a record log beside the bundles: its own format, index and recovery.
+//! 9. [`import`](mod@import), [`verify`](mod@verify), [`generate`](mod@generate): what `oca-store` does without a
 //!    daemon. [`limits`]: every bound, with its reason.
 //!
 //! What holds everywhere: nothing is changed in place; a change is durable before it is acknowledged; a name
@@ -33,6 +34,7 @@ mod change;
 mod checksums;
 mod clock;
 mod counters;
+pub mod demand;
 mod departure;
 mod disk;
 mod disk_error;

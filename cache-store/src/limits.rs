@@ -115,3 +115,46 @@ pub const TIMEOUT_SPACING: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a log of demand content, at least: four of the smallest segments, of which one is leaving.
+pub const DEMAND_CAPACITY_BYTES_MIN: u64 = 64 << 20;
+
+/// Bytes of one block of demand content: what a range of a huge object fetches from upstream at once.
+pub const DEMAND_BLOCK_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a primary key: the longest request target that is accepted, and the method.
+pub const DEMAND_KEY_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of a secondary key: the selecting fields of one request.
+pub const DEMAND_SECONDARY_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of an entry's metadata: the fields of one response, and little else.
+pub const DEMAND_METADATA_BYTES_MAX: usize = 64 << 10;
+
+/// Entries of one primary key: responses vary by a few encodings or languages. One that varies by what each client
+/// makes up shall not have a lookup read more heads than this.
+pub const DEMAND_VARIANTS_MAX: usize = 16;
+
+/// Segments that a log's capacity is divided into: what leaves at once is about 1.5 % of it.
+pub const DEMAND_SEGMENTS: u64 = 64;
+
+/// Bytes of a segment, at most: what was not sealed is looked through when a log is opened after a crash.
+pub const DEMAND_SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes of a segment, at least: fifteen of the largest records, so that little is left at its end.
+pub const DEMAND_SEGMENT_BYTES_MIN: u64 = 16 << 20;
+
+/// Bytes that are read at once where records are looked for one by one; the longest head fits.
+pub const DEMAND_SCAN_BYTES: usize = 256 << 10;
+
+/// Bytes of memory of the list of purges; over it, what was stored before the last one goes at the next restart.
+pub const DEMAND_PURGES_MEMORY_MAX: u64 = 64 << 20;
+
+/// Bytes of the file of purges: all of them twice, before it is written anew.
+pub const DEMAND_PURGES_BYTES_MAX: u64 = 256 << 20;
+
+/// Garbage below this is not worth writing the file of purges anew.
+pub const DEMAND_PURGES_GARBAGE_BYTES_MIN: u64 = 64 << 10;
+
+/// How often a read is tried whose record was written again elsewhere in the meantime: that takes a whole turn of the log.
+pub const DEMAND_READ_ATTEMPTS: usize = 3;

@@ -26,6 +26,7 @@ use crate::openers::{self, OnOpened, OpenQueueFull, Openers};
 use crate::quarantine::QuarantineReason;
 use crate::shared::{Shared, VolumeView};
 use crate::status::{BundleState, InventoryEntry, VolumeStatus};
+use crate::volume::Volume;
 use crate::warden::{self, Trouble};
 
 /// A store that is open: all of its volumes, those that failed included.
@@ -137,6 +138,20 @@ impl Store {
     /// Whether bundles of a volume may be served: it has not been isolated. Lock-free.
     pub fn is_in_use(&self, volume: VolumeIndex) -> bool {
         !self.shared.view(volume).is_failed()
+    }
+
+    /// A volume itself, once it is open and as long as it is in use, for what is kept there beside the bundles.
+    pub fn volume(&self, volume: VolumeIndex) -> Option<Arc<Volume>> {
+        let view = self.shared.volumes.get(usize::from(volume.0)).filter(|view| !view.is_failed())?;
+        view.volume().cloned()
+    }
+
+    /// Reports that something beside the bundles could not be read. It counts against the volume, which is isolated past the
+    /// limit, where it is the disk's fault.
+    pub fn report_volume_error(&self, volume: VolumeIndex, error: &io::Error) {
+        if let Some(view) = self.shared.volumes.get(usize::from(volume.0)) {
+            self.shared.note_read_error(view, error);
+        }
     }
 
     /// How often a bundle or a volume has left service: while the number stays the same, none has. Lock-free.

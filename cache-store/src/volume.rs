@@ -7,6 +7,7 @@
 //! bundles/ab/       the published bundles, by the first byte of their paths' hashes: 256 directories
 //! incoming/         bundles that are being written, each writer holds the lock of its file; and those that were begun and
 //!                   wait for the next night (`.partial`)
+//! demand/           the record log of demand content, made when it is first opened
 //! quarantine/       the newest bundles that failed, for examination
 //! inventory/        the journal of what the volume holds, and `isolated.json` while the volume is isolated
 //! ```
@@ -168,6 +169,16 @@ impl Volume {
         let names = disk::list(self.bundle_directory(any.path_hash[0])?.as_fd())?;
         let ids = names.iter().filter_map(|name| BundleId::parse_file_name(name));
         Ok(ids.filter(|id| id.path_hash == any.path_hash).map(|id| id.generation).max())
+    }
+
+    /// Every bundle that is published on the volume, adopted or not, in no order.
+    pub fn published(&self) -> io::Result<Vec<BundleId>> {
+        let mut published = Vec::new();
+        for first_byte in 0..=u8::MAX {
+            let names = disk::list(self.bundle_directory(first_byte)?.as_fd())?;
+            published.extend(names.iter().filter_map(|name| BundleId::parse_file_name(name)));
+        }
+        Ok(published)
     }
 
     /// Removes a bundle's published file that the daemon does not have in its inventory, and refuses to take into it; `false` where

@@ -68,13 +68,14 @@ pub struct Retired {
 }
 
 /// Stop serving content because somebody said so. The answer comes when none of it can be served any more; its space
-/// returns after the last reader.
+/// returns after the last reader. Pulled content that has this path, whatever its query, or lies below it goes with it, `prefix` or not:
+/// it is pulled again when it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Purge {
     /// 1, or left out.
     #[serde(default)]
     pub version: DocumentVersion,
-    /// The directory.
+    /// The directory; of pulled content an object, too.
     pub path: BundlePath,
     /// Everything below it, too.
     #[serde(default)]
@@ -88,10 +89,17 @@ pub struct Purged {
     pub version: DocumentVersion,
     /// What was taken out.
     pub bundles: Vec<BundleKey>,
+    /// Pulled objects that were dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pulled_objects: u64,
     /// Paths of volumes that have failed or are not open yet: what they hold would serve again once they do, so purge again
     /// then.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_reached: Vec<String>,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Where draining or undraining has led. Draining ends by itself in [`Readiness::Drained`], which `/health` tells.

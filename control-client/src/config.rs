@@ -15,6 +15,7 @@ mod listeners;
 mod log;
 mod optional;
 mod problem;
+mod pull;
 mod serve;
 mod source;
 mod store;
@@ -32,6 +33,7 @@ pub use error::ConfigError;
 pub use fill::FillConfig;
 pub use log::{LogConfig, LogLevel};
 pub use problem::Problem;
+pub use pull::{OnMiss, PullConfig, PullRule, S3Config, UnsafeMethods, UpstreamConfig};
 pub use serve::{AtCapacity, Cmsd, Pacing, RamTier, ServeConfig, Workers};
 pub use source::is_world_writable;
 pub use store::{StoreConfig, VolumeConfig};
@@ -50,6 +52,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What clients meet.
     pub serve: ServeConfig,
+    /// What happens to requests for what no bundle holds.
+    pub pull: PullConfig,
     /// Certificates for the TLS listeners.
     pub tls: TlsConfig,
     /// What operators and the control plane meet.
@@ -120,6 +124,7 @@ impl Config {
         }
         if daemon {
             self.serve.check(&mut problems);
+            self.pull.check(&mut problems);
             self.tls.check(&mut problems);
         }
         if daemon || agent {

@@ -11,9 +11,11 @@
 //!    [`load`], [`demand`], [`fill`], [`report`] (what is told), [`steering`] (where clients go).
 //! 4. What makes them trustworthy: [`digest`], [`signature`] (of manifests), [`token`] (who asks).
 //! 5. The clients, each call bounded in time and bytes: [`admin_client`] (of the daemon), [`agent_client`] (of the fill agent),
-//!    `control_plane_client` (of the control plane, behind the feature of that name), with [`backoff`] between two attempts.
+//!    `control_plane_client` (of the control plane, behind the feature of that name), with [`backoff`] between two attempts
+//!    and a [`breaker`] for whom it is in vain to ask.
 //! 6. [`outbox`]: what the control plane has not heard yet, told exactly once.
-//! 7. [`limits`]: every bound, with its reason.
+//! 7. `process`, behind the feature of that name: what a process that serves needs of its machine, a log and a private socket.
+//! 8. [`limits`]: every bound, with its reason.
 //!
 //! `src/bin/oca` is the operator's command. It asks the daemon through [`admin_client`], and the agent through
 //! [`agent_client`]; commands that need the format of the store are executed by the store's own program, `oca-store`.
@@ -22,6 +24,7 @@ pub mod admin;
 pub mod admin_client;
 pub mod agent_client;
 pub mod backoff;
+pub mod breaker;
 pub mod config;
 pub mod content;
 #[cfg(feature = "control-plane-client")]
@@ -39,6 +42,8 @@ pub mod limits;
 pub mod load;
 pub mod media_type;
 pub mod outbox;
+#[cfg(feature = "process")]
+pub mod process;
 pub mod report;
 pub mod signature;
 pub mod sources;

@@ -82,6 +82,30 @@ pub const ALLOW_ORIGIN_BYTES_MAX: usize = 256;
 /// The pace of one response. Below, audio is late; a Tbit/s is no bound on any link.
 pub const PACING_RATE: RangeInclusive<BitRate> = BitRate::new(100_000)..=BitRate::new(1_000_000_000_000);
 
+/// Rules about what no bundle holds. Each is looked at for every such request.
+pub const PULL_RULES_MAX: usize = 64;
+
+/// Places to pull from. Each is tried in turn.
+pub const UPSTREAMS_MAX: usize = 16;
+
+/// The part of a volume for pulled content. All of it would leave nothing for bundles; none would keep nothing.
+pub const PULL_VOLUME_PERCENT: RangeInclusive<u32> = 1..=90;
+
+/// Memory of pull-through. Below, a handful of viewers fills it.
+pub const PULL_MEMORY: RangeInclusive<ByteCount> = ByteCount::mib(4)..=ByteCount::TIB;
+
+/// What a fetch that nobody waits for may have left to be finished. None is possible: then all are broken off.
+pub const PULL_FINISH_BELOW: RangeInclusive<ByteCount> = ByteCount::ZERO..=ByteCount::TIB;
+
+/// Requests that pulled content answers at once: each has a buffer of up to 256 KiB.
+pub const PULL_REQUESTS: RangeInclusive<u32> = 1..=1_048_576;
+
+/// Requests to upstreams at once: each has a connection.
+pub const PULL_FETCHES: RangeInclusive<u32> = 1..=65_536;
+
+/// Timeouts of an upstream. Viewers do not wait for minutes.
+pub const PULL_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+
 /// Access log records that wait, per worker.
 pub const ACCESS_QUEUE: RangeInclusive<u32> = 16..=1_048_576;
 

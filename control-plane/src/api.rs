@@ -62,6 +62,7 @@ pub struct Api {
     plays: Semaphore,
     contents: Memory,
     answers: Memory,
+    play_answers: Memory,
     counted: Counted,
     originals: Originals,
 }
@@ -109,6 +110,7 @@ pub fn router(plane: Arc<ControlPlane>, poller: Poller) -> (Router, Document) {
         plays: Semaphore::new(limits::PLAYS_AT_ONCE),
         contents: Memory::new(limits::CONTENTS_BYTES_MAX, limits::CONTENTS_BYTES_EACH_MAX),
         answers: Memory::new(limits::ANSWERS_BYTES_MAX, limits::ANSWERS_BYTES_EACH_MAX),
+        play_answers: Memory::new(limits::PLAY_ANSWERS_BYTES_MAX, limits::PLAY_ANSWERS_BYTES_EACH_MAX),
         counted: Counted::default(),
         originals: Originals::new(),
     });

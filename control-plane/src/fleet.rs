@@ -1,4 +1,4 @@
-//! The fleet in memory: what [`steer`] reads. Readers never wait: they load a pointer to the sites and a
+//! The fleet in memory: what [`steer`](crate::steering::steer) reads. Readers never wait: they load a pointer to the sites and a
 //! pointer to the appliances of each site that matters. Writers (reports, polls, operators) take one lock,
 //! make one new value for the appliance that changed, and swap the list of its site.
 //!
@@ -8,6 +8,8 @@
 mod catalogue;
 mod expectation;
 mod inventory;
+mod size;
+mod steered;
 mod topology;
 
 use std::collections::{HashMap, HashSet};
@@ -18,19 +20,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use control_client::content::{BundleKey, BundlePath};
 use control_client::fleet::{ApplianceName, SiteName};
-use control_client::steering::{Explained, SteeringAnswer};
-use roaring::RoaringBitmap;
 
 use crate::footprint::Match;
 use crate::hysteresis::Standing;
-use crate::limits::{APPLIANCES_MAX, EXPLAINED_MAX};
+use crate::limits::APPLIANCES_MAX;
 use crate::rendezvous;
-use crate::steering::{Member, Question, Tier, Utilisation, View, Wanted, steer};
+use crate::steering::{Member, Utilisation};
 use catalogue::Catalogue;
 use topology::Topology;
 
 pub use expectation::Expectation;
 pub use inventory::{Inventory, WrongRevision};
+pub use size::FleetSize;
 pub use topology::{SiteFacts, TopologyError};
 
 /// The fleet.
@@ -79,23 +80,6 @@ impl fmt::Display for PlaceError {
 
 impl std::error::Error for PlaceError {}
 
-/// How large the fleet is, and what it takes in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FleetSize {
-    /// Sites.
-    pub sites: usize,
-    /// Prefixes of clients.
-    pub prefixes: usize,
-    /// Appliances.
-    pub appliances: usize,
-    /// Bundles in the catalogue.
-    pub bundles: usize,
-    /// Bundles in all inventories together.
-    pub held_bundles: u64,
-    /// Bytes of memory that inventories take, each that is shared counted once.
-    pub inventory_bytes: u64,
-}
-
 impl Fleet {
     /// A fleet without sites. `origin_urls` are where clients are sent as a last resort; none sends them nowhere.
     pub fn new(origin_urls: Vec<String>) -> Self {
@@ -106,17 +90,6 @@ impl Fleet {
             closed: ArcSwap::default(),
             appliances: Mutex::default(),
         }
-    }
-
-    /// Answers a client that wants the bundle of a directory. Lock-free.
-    pub fn steer(&self, question: &Question<'_>) -> SteeringAnswer {
-        self.steer_for(question, self.catalogue.bundle(question.path).as_slice())
-    }
-
-    /// Answers a client that wants whatever lies in a directory or below it, such as a player that goes from
-    /// one representation of a title to another. Lock-free.
-    pub fn steer_below(&self, question: &Question<'_>) -> SteeringAnswer {
-        self.steer_for(question, &self.catalogue.bundles_below(question.path))
     }
 
     /// The site that has a client, and by which prefix.
@@ -252,61 +225,6 @@ impl Fleet {
         topology.chain(number).map(|site| site.facts.name.clone()).collect()
     }
 
-    /// How large the fleet is. Walks all inventories: for metrics and benchmarks.
-    pub fn size(&self) -> FleetSize {
-        let topology = self.topology.load();
-        let mut size = FleetSize {
-            sites: topology.sites.len(),
-            prefixes: topology.footprint.len(),
-            bundles: self.catalogue.len(),
-            ..FleetSize::default()
-        };
-        for site in &topology.sites {
-            let members = site.members.load();
-            size.appliances += members.len();
-            let mut counted: HashSet<*const RoaringBitmap> = HashSet::with_capacity(members.len());
-            for member in members.iter() {
-                size.held_bundles += member.held.len();
-                if counted.insert(Arc::as_ptr(&member.held)) {
-                    size.inventory_bytes += inventory::memory_bytes(&member.held);
-                }
-            }
-        }
-        size
-    }
-
-    fn steer_for(&self, question: &Question<'_>, bundles: &[Arc<Wanted>]) -> SteeringAnswer {
-        let closed = self.closed.load();
-        if closed.is_empty() || !bundles.iter().any(|wanted| closed.contains(&wanted.path)) {
-            return self.steer_among(question, bundles, &self.origin_urls);
-        }
-        let open: Vec<_> =
-            bundles.iter().filter(|wanted| !closed.contains(&wanted.path)).map(Arc::clone).collect();
-        self.steer_among(question, &open, if open.is_empty() { &[] } else { &self.origin_urls })
-    }
-
-    fn steer_among(
-        &self,
-        question: &Question<'_>,
-        bundles: &[Arc<Wanted>],
-        origin_urls: &[String],
-    ) -> SteeringAnswer {
-        let topology = self.topology.load();
-        let sites = topology.tiers(question.client);
-        let members: Vec<_> = sites.iter().map(|site| site.members.load()).collect();
-        let tiers: Vec<Tier<'_>> = sites
-            .iter()
-            .zip(&members)
-            .map(|(site, members)| Tier { site: &site.facts.name, members })
-            .collect();
-        let view = View { tiers: &tiers, bundles, origin_urls };
-        let mut answer = steer(question, &view);
-        if question.explain {
-            self.explain_elsewhere(&topology, &tiers, &mut answer);
-        }
-        answer
-    }
-
     fn lock(&self) -> MutexGuard<'_, HashMap<ApplianceName, Known>> {
         // What is in it is whole after every statement: a writer that panicked has at worst left its own change out.
         self.appliances.lock().unwrap_or_else(PoisonError::into_inner)
@@ -329,27 +247,6 @@ impl Fleet {
             && let Some(changed) = change(&member)
         {
             site.put(changed);
-        }
-    }
-
-    fn explain_elsewhere(&self, topology: &Topology, tiers: &[Tier<'_>], answer: &mut SteeringAnswer) {
-        let why_not_here = match tiers.first() {
-            Some(own) => format!("clients of site {} do not turn to it", own.site),
-            None => "no site has the client's address in its prefixes".to_owned(),
-        };
-        for site in &topology.sites {
-            if tiers.iter().any(|tier| *tier.site == site.facts.name) {
-                continue;
-            }
-            for member in site.members.load().iter() {
-                if answer.explanation.len() >= EXPLAINED_MAX {
-                    return;
-                }
-                answer.explanation.push(Explained {
-                    appliance: member.name.clone(),
-                    why: format!("left out (site {}): {why_not_here}", site.facts.name),
-                });
-            }
         }
     }
 }

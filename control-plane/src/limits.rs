@@ -203,6 +203,13 @@ pub const ANSWERS_BYTES_MAX: usize = 512 << 20;
 /// Memory for large answers to one who asks, in bytes: one manifest of the largest size.
 pub const ANSWERS_BYTES_EACH_MAX: usize = control_client::limits::MANIFEST_BYTES_MAX as usize;
 
+/// Memory for media manifests that are being sent to players, in bytes, over all connections: some hundred of the largest. It is apart
+/// from [`ANSWERS_BYTES_MAX`], because anybody may ask for them, and a fill is not to wait for viewers.
+pub const PLAY_ANSWERS_BYTES_MAX: usize = 128 << 20;
+
+/// Memory for media manifests that are being sent to one address, in bytes: many viewers may be behind it.
+pub const PLAY_ANSWERS_BYTES_EACH_MAX: usize = 32 << 20;
+
 /// How long a large answer may take to be sent, beside what its bytes take at [`ANSWER_BYTES_PER_SECOND`].
 pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 

@@ -11,13 +11,24 @@ mod running;
 #[path = "support/fleet.rs"]
 mod support;
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use control_client::report::{InventoryReport, Report};
+use control_plane::api::router;
 use control_plane::limits;
+use control_plane::poll::Poller;
+use control_plane::publish::publish;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 use reqwest::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use running::{Running, eventually};
+use running::{PATIENCE, Running, eventually};
 use support::*;
 
 /// A connection on which a request was begun: its head, and so much of its content.
@@ -134,6 +145,60 @@ async fn large_answers_that_are_being_sent_are_bounded_for_each_who_asks() {
         running.client.get(&url).bearer_auth(&token).send().await.unwrap().status().as_u16() == 200
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn viewers_who_take_all_memory_for_their_answers_take_none_from_fills() {
+    let mut running = Running::start().await;
+    let [token] = running.fleet(["oca-1"]).await;
+    let database = &running.plane().database;
+    let mpd = format!("<MPD><!--{}--><Period/></MPD>", "x".repeat(limits::MPD_BYTES_MAX as usize - 100));
+    let files = tree(&[("manifest.mpd", &mpd), ("high/1.m4s", "first")]);
+    publish(database, files.path(), &path("/t"), publication("t", Some(1)), NOW).await.unwrap();
+    running.put("/v1/appliances/oca-1", &token, &enrolment("http://192.0.2.7", "", 1 << 30)).await;
+    let manifest = "/v1/appliances/oca-1/manifest";
+    eventually("a manifest is made, and viewers are steered", async || {
+        running.get(manifest, Some(&token)).await.status == 200
+            && running.get("/v1/play/dash.mpd?path=/t/manifest.mpd", None).await.status == 200
+    })
+    .await;
+    let document = format!("{{\"manifest\":\"{}\"}}", "x".repeat(2 * limits::SMALL_BYTES_MAX));
+    let mut change = database.change().await.unwrap();
+    change.execute("UPDATE manifests SET document = $1", vec![document.as_str().into()]).await.unwrap();
+    change.commit().await.unwrap();
+
+    // Without sockets, whose buffers take some of what nobody reads.
+    let poller = Poller::new(PATIENCE).unwrap();
+    let (router, _) = router(Arc::clone(&running.service.as_ref().unwrap().plane), poller);
+    let ask = async |path: &str, name: &str, value: &str| {
+        let request = Request::get(path).header(name, value);
+        let mut request = request.body(Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 1))));
+        TowerToHyperService::new(router.clone()).call(request).await.unwrap()
+    };
+    let play =
+        async |viewer: &str| ask("/v1/play/dash.mpd?path=/t/manifest.mpd", "x-forwarded-for", viewer).await;
+    let mut unread = Vec::new();
+    let mut viewers = (1..).map(|number: u32| Ipv4Addr::from_bits(0xcb00_0000 + number).to_string());
+    let (mut viewer, mut refused_in_a_row) = (viewers.next().unwrap(), 0);
+    while refused_in_a_row < 2 {
+        let answer = play(&viewer).await;
+        if answer.status() == 503 {
+            // First what is this one's, at last what there is for all.
+            refused_in_a_row += 1;
+            viewer = viewers.next().unwrap();
+        } else {
+            assert_eq!(answer.status(), 200);
+            refused_in_a_row = 0;
+            unread.push(answer);
+        }
+    }
+    assert_eq!(ask(manifest, "authorization", &format!("Bearer {token}")).await.status(), 200);
+    let bytes = unread.len() * limits::MPD_BYTES_MAX as usize;
+    assert!(bytes <= limits::PLAY_ANSWERS_BYTES_MAX + limits::MPD_BYTES_MAX as usize, "{bytes}");
+    drop(unread);
+    eventually("there is memory for viewers again", async || play(&viewer).await.status() == 200).await;
     running.stop().await;
 }
 

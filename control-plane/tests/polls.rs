@@ -2,21 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails says where")]
 
+#[path = "support/fleet.rs"]
+mod support;
+
 use std::time::{Duration, Instant};
 
 use control_client::fleet::ApplianceName;
-use control_client::health::{Headroom, HealthReport, Readiness, Verdict};
-use control_client::wire::DocumentVersion;
+use control_client::health::{HealthReport, Readiness, Verdict};
 use control_plane::hysteresis::Observation;
 use control_plane::limits;
 use control_plane::poll::Poller;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use support::{appliance, health};
+
 const TIMEOUT: Duration = Duration::from_millis(400);
 
 fn name() -> ApplianceName {
-    ApplianceName::parse("oca-1").unwrap()
+    appliance("oca-1")
 }
 
 /// A peer that reads a request's head, sends these bytes, and then holds the connection, or sends zeros without end.
@@ -48,19 +52,6 @@ async fn missed(answer: &str, is_endless: bool) -> String {
     match observation {
         Observation::Missed(why) => why,
         other => panic!("{answer:?}: {other:?}"),
-    }
-}
-
-fn health(readiness: Readiness, verdict: Verdict) -> HealthReport {
-    HealthReport {
-        version: DocumentVersion,
-        appliance: None,
-        readiness,
-        verdict,
-        reasons: vec![],
-        headroom: Headroom::default(),
-        volumes: vec![],
-        uptime_seconds: 1,
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use control_client::content::{Generation, ObjectName};
 use control_client::descriptor::Descriptor;
-use control_client::fill::{FillRun, RunOutcome};
 use control_client::fill_manifest::{FillClass, FillEntry, ManifestRefused, SignedManifest};
 use control_client::report::{DirectiveResult, InventoryReport, Order};
 use control_client::signature::TrustedKey;
@@ -417,23 +416,7 @@ on_every_database! {
     async fn runs_are_kept_once_and_not_for_ever(test: &TestDatabase) {
         let database = &test.database;
         small_fleet(database).await;
-        let run = |number: u64| FillRun {
-            run: format!("run-{number}"),
-            started_at: number,
-            ended_at: number,
-            outcome: RunOutcome::Completed,
-            detail: String::new(),
-            manifest_sequence: 1,
-            planned_bundles: 0,
-            planned_bytes: 0,
-            published_bundles: 0,
-            published_bytes: 0,
-            retired_bundles: 0,
-            retired_bytes: 0,
-            failures: vec![],
-            more_failures: 0,
-            sources: vec![],
-        };
+        let run = |number| fill_run(number, String::new());
         for sequence in 1..=3_u64 {
             let mut told = report("oca-1", "one", sequence);
             told.runs = (1..=60).map(|number| run(sequence * 40 + number)).collect();

@@ -12,7 +12,6 @@ mod running;
 mod support;
 
 use control_client::control_plane_client::{ControlPlaneClient, ControlPlaneTimeouts};
-use control_client::fill::{FillRun, RunOutcome};
 use control_client::report::{DirectiveResult, Order};
 use control_client::token::Token;
 use control_plane::database::Database;
@@ -25,26 +24,6 @@ use support::*;
 async fn fleet(database: &Database) {
     registry::add_site(database, site_facts("edge", "north", None, &[])).await.unwrap();
     registry::add_appliance(database, &appliance("oca-1"), &site("edge")).await.unwrap();
-}
-
-fn run(number: u64, detail: String) -> FillRun {
-    FillRun {
-        run: format!("run-{number}"),
-        started_at: number,
-        ended_at: number,
-        outcome: RunOutcome::Completed,
-        detail,
-        manifest_sequence: 1,
-        planned_bundles: 0,
-        planned_bytes: 0,
-        published_bundles: 0,
-        published_bytes: 0,
-        retired_bundles: 0,
-        retired_bytes: 0,
-        failures: vec![],
-        more_failures: 0,
-        sources: vec![],
-    }
 }
 
 on_every_database! {
@@ -82,9 +61,9 @@ on_every_database! {
         fleet(database).await;
         let name = appliance("oca-1");
         let mut told = report("oca-1", "one", 1);
-        told.runs = vec![run(1, "x".repeat(limits::RUN_BYTES_MAX)), run(2, String::new())];
+        told.runs = vec![fill_run(1, "x".repeat(limits::RUN_BYTES_MAX)), fill_run(2, String::new())];
         registry::accept(database, &name, &told, NOW).await.unwrap();
-        assert_eq!(registry::runs(database, &name).await.unwrap(), [run(2, String::new())]);
+        assert_eq!(registry::runs(database, &name).await.unwrap(), [fill_run(2, String::new())]);
     }
 }
 

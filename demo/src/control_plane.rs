@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control_client::content::{BundleKey, BundlePath};
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
-use control_client::report::Order;
+use control_client::report::{Order, Report};
 use control_plane::api::{ApplianceList, ApplianceView};
 use control_plane::database::Database;
 use control_plane::fleet::SiteFacts;
@@ -160,6 +160,18 @@ level = \"warn\"
         tree: &Path,
         is_pinned: bool,
     ) -> Result<Vec<BundleKey>, Failure> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).step("the clock")?;
+        self.publish_at(title, tree, is_pinned, now).await
+    }
+
+    /// The same as if it had been done at another moment, counted from 1970.
+    pub async fn publish_at(
+        &self,
+        title: &Title,
+        tree: &Path,
+        is_pinned: bool,
+        now: Duration,
+    ) -> Result<Vec<BundleKey>, Failure> {
         let publication = Publication {
             title: TitleName::parse(&title.name).step(&title.name)?,
             regions: Vec::new(),
@@ -172,7 +184,6 @@ level = \"warn\"
             generation: None,
         };
         let path = BundlePath::parse(&title.path).step(&title.path)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).step("the clock")?;
         let published =
             publish(&self.database, &title.directory(tree), &path, publication, now.as_micros() as u64)
                 .await
@@ -181,6 +192,12 @@ level = \"warn\"
             Some((path, why)) => Err(Failure::new(format!("publishing {}: {why}", path.display()))),
             None => Ok(published.bundles.into_iter().map(|bundle| bundle.key).collect()),
         }
+    }
+
+    /// Takes a report as if it had come from an appliance: what it tells of days before it was started.
+    pub async fn take_report(&self, report: &Report) -> Result<(), Failure> {
+        let taken = registry::accept(&self.database, &report.appliance, report, report.at).await;
+        taken.map(|_| ()).step("taking a report")
     }
 
     /// Orders something of an appliance.

@@ -100,15 +100,16 @@ fn a_block_whose_disk_hangs_on_its_way_into_memory_arrives_when_the_disk_answers
     assert!(daemon.stop().success());
 }
 
-/// What hangs on its way takes room of the budget that the policy does not know of.
+/// What hangs on its way takes room of the budget that the policy does not know of. A tier of one block keeps no room beside what the
+/// policy fills: three of these fit.
 #[test]
 fn a_full_memory_goes_on_to_change_while_a_load_hangs() {
     let Some((mut site, disk)) = site_with_faulty_disk() else { return };
-    site.premises.set("serve", "ram_tier = \"16 MiB\"");
-    let hung = Sample::new("/hung", 1, 1, 2_000_000);
+    site.premises.set("serve", "ram_tier = \"2 MiB\"");
+    let hung = Sample::new("/hung", 1, 1, 600_000);
     hung.publish(site.volume(1));
     let here: Vec<Sample> =
-        (0..16).map(|title| Sample::new(&format!("/here/{title}"), 1, 1, 2_000_000)).collect();
+        (0..16).map(|title| Sample::new(&format!("/here/{title}"), 1, 1, 600_000)).collect();
     here.iter().for_each(|sample| sample.publish(site.volume(0)));
     let daemon = site.start();
     wait_until_serving(&site, 17);

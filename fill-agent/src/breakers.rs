@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use control_client::breaker::{Admission, Breaker};
 use control_client::sources::FillSource;
 
-use crate::breaker::{Admission, Breaker};
 use crate::random::jitter;
 use crate::shared_pace::SharedPace;
 

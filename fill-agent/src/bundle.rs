@@ -27,6 +27,7 @@ use crate::random::jitter;
 use crate::run::Run;
 use crate::volumes::OpenVolume;
 
+pub(crate) use adoption::have_served;
 use adoption::{adopt, adopt_published};
 use objects::Stopped;
 use publication::publish;

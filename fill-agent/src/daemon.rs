@@ -2,9 +2,11 @@
 //!
 //! It may be restarting: what only waits for it is patient, within a bound.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use cache_store::VolumeId;
 use control_client::admin::{Adopt, Adopted, Retire};
 use control_client::admin_client::{AdminAddress, AdminClient, AdminError};
 use control_client::content::BundleKey;
@@ -38,6 +40,8 @@ pub enum Retired {
 pub struct Holdings {
     /// Of the volumes that serve.
     pub inventory: Inventory,
+    /// The volumes that serve, by their index.
+    pub volumes: HashMap<u8, VolumeId>,
     /// Whether nothing else could come back by itself.
     pub is_whole: bool,
 }
@@ -73,8 +77,14 @@ impl Daemon {
         let before = self.questions.health().await?;
         let inventory = self.questions.inventory().await?;
         let after = self.questions.health().await?;
-        let is_whole = has_everything(&before) && has_everything(&after);
-        Ok(Holdings { inventory, is_whole })
+        let volumes = serving(&after);
+        let is_whole = has_everything(&before) && has_everything(&after) && serving(&before) == volumes;
+        Ok(Holdings { inventory, volumes, is_whole })
+    }
+
+    /// The volumes that serve, by their index.
+    pub async fn serving_volumes(&self) -> Result<HashMap<u8, VolumeId>, AdminError> {
+        self.questions.health().await.map(|health| serving(&health))
     }
 
     /// Has it serve a bundle that was published. Waits for a daemon that is not there.
@@ -110,6 +120,11 @@ pub fn is_up(health: &HealthReport) -> bool {
 /// Whether what it holds is everything that there is.
 fn has_everything(health: &HealthReport) -> bool {
     is_up(health) && health.volumes.iter().all(|volume| volume.state == VolumeState::Serving)
+}
+
+fn serving(health: &HealthReport) -> HashMap<u8, VolumeId> {
+    let serving = health.volumes.iter().filter(|volume| volume.state == VolumeState::Serving);
+    serving.filter_map(|volume| Some((volume.index, VolumeId::parse(&volume.id)?))).collect()
 }
 
 /// Whether a bundle of that state counts as held.

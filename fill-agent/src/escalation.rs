@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use control_client::backoff::Backoff;
+use control_client::breaker::Admission;
 use control_client::fill::FailureReason;
 use control_client::sources::{FillSource, SourceKind};
-
-use crate::breaker::Admission;
 
 /// The sources of one bundle, and what became of asking them. Moments are times since any fixed moment by a
 /// clock that never goes back.

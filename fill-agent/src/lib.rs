@@ -4,10 +4,10 @@
 //! Reading order:
 //!
 //! 1. [`run`](mod@run): a run from top to bottom, `window → manifest → inventory → plan → per bundle: sources → fetch →
-//!    verify → publish → report`; with its `queue` (several bundles at once), what these share (`places` for objects, `room`), its
-//!    `watch` (what ends it early), and its `ledger` (what a kill must not forget).
+//!    verify → publish → report`; with what is `unadopted` still, its `queue` (several bundles at once), what these share (`places` for
+//!    objects, `room`), its `watch` (what ends it early), and its `ledger` (what a kill must not forget).
 //! 2. What it decides, purely: [`window`] (when), [`plan`](mod@plan) (what and where to), [`escalation`] (from whom),
-//!    [`breaker`] (and from whom not), [`pace`] and [`yielding`] (how fast), [`night_budget`] (how much).
+//!    [`control_client::breaker`] (and from whom not), [`pace`] and [`yielding`] (how fast), [`night_budget`] (how much).
 //! 3. What it decides upon: [`manifest`], [`planning`], [`sources`], [`descriptors`], [`licences`], [`volumes`].
 //!    What blocks on a volume goes through the latter's calls, so that a disk that hangs holds up nobody else.
 //! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back; [`retiring`]: several bundles' way out.
@@ -24,7 +24,6 @@
 //! is on the disks, and believes only its digests.
 
 pub mod agent;
-pub mod breaker;
 pub mod breakers;
 pub mod bundle;
 pub mod clock;

@@ -164,6 +164,10 @@ pub const REPLAN_INTERVAL: Duration = Duration::from_secs(1800);
 /// How often the daemon's load is asked for during a fill.
 pub const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Licences that are remembered. Beyond, those of bundles that are neither listed nor held are forgotten, which are on volumes that were
+/// taken out: those that end first. A licence takes some 150 bytes.
+pub const LICENCES_KEPT_MAX: usize = 2 * control_client::limits::MANIFEST_ENTRIES_MAX;
+
 /// How often licences are looked at: the clock may have been set, and a daemon that did not answer is asked again.
 pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -197,6 +201,9 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections that the agent's socket serves at once: operators, and the demo.
 pub const SOCKET_CONNECTIONS_MAX: usize = 16;
+
+/// Clients of the agent's socket that the kernel keeps until they are accepted.
+pub const SOCKET_BACKLOG: i32 = 32;
 
 /// For one exchange on the agent's socket.
 pub const SOCKET_TIMEOUT: Duration = Duration::from_secs(30);

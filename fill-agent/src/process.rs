@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use control_client::agent_client::AgentClient;
-use control_client::config::{Config, LogLevel, Reader};
+use control_client::config::{Config, Reader};
 use control_client::fill::{FillPlanReport, PlannedBundle, RunOutcome};
+use control_client::process::start_log;
 use control_client::units::ByteCount;
 use jiff::Timestamp;
 use tokio::runtime::Runtime;
@@ -20,7 +21,7 @@ use crate::limits::{BLOCKING_THREADS_MAX, LAST_REPORT_TIMEOUT, RUNTIME_THREADS_M
 use crate::reporter::Reporter;
 use crate::run::{self, Occasion};
 use crate::service;
-use crate::socket::{self, Door};
+use crate::socket;
 use crate::state::{StateError, StateFolder};
 use crate::watchdog;
 use crate::window::WindowState;
@@ -54,7 +55,7 @@ pub fn main(config_path: &Path, clock: ClockTrust, task: Task) -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(CONFIGURATION, &error),
     };
-    start_logging(config.log.level);
+    start_log(config.log.level);
     let state = match StateFolder::open(&config.fill.state) {
         Ok(state) => state,
         Err(StateError::Locked(_)) if matches!(task, Task::Plan { .. }) => {
@@ -84,15 +85,15 @@ async fn serve(agent: &Arc<Agent>) -> u8 {
         Ok(told) => told,
         Err(error) => return complain(OS_ERROR, &error),
     };
-    let door = match Door::bind(&agent.config.fill.socket) {
-        Ok(door) => door,
+    let socket = match socket::bind(&agent.config.fill.socket) {
+        Ok(socket) => socket,
         Err(error) => return complain(UNAVAILABLE, &error),
     };
     tracing::info!(socket = %agent.config.fill.socket.display(), "the fill agent works");
     watchdog::ready();
     tokio::select! {
         () = service::keep(Arc::clone(agent), told) => {}
-        () = socket::serve(Arc::clone(agent), door) => {}
+        () = socket::serve(Arc::clone(agent), socket) => {}
         () = report(agent) => {}
         () = expiry::keep(Arc::clone(agent)) => {}
         () = watchdog::feed(Arc::clone(agent)) => {}
@@ -125,8 +126,8 @@ async fn run_once(agent: &Arc<Agent>, now: bool) -> u8 {
             );
         }
     };
-    let door = match Door::bind(&agent.config.fill.socket) {
-        Ok(door) => door,
+    let socket = match socket::bind(&agent.config.fill.socket) {
+        Ok(socket) => socket,
         Err(error) => return complain(UNAVAILABLE, &error),
     };
     agent.blocking(service::recover).await;
@@ -138,7 +139,7 @@ async fn run_once(agent: &Arc<Agent>, now: bool) -> u8 {
     agent.calls.set_running(true);
     let report = tokio::select! {
         report = run::run(agent, occasion, told.clone()) => report,
-        () = socket::serve(Arc::clone(agent), door) => None,
+        () = socket::serve(Arc::clone(agent), socket) => None,
     };
     agent.calls.set_running(false);
     if let Some(reporter) = Reporter::new(agent)
@@ -247,21 +248,4 @@ fn complain(code: u8, why: &dyn std::fmt::Display) -> u8 {
 fn refuse(code: u8, why: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("fill-agent: {why}");
     ExitCode::from(code)
-}
-
-fn start_logging(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    // systemd stamps each line with its own time.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .try_init();
 }

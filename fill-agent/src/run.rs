@@ -9,6 +9,7 @@ mod places;
 mod queue;
 mod room;
 mod shared;
+mod unadopted;
 mod watch;
 
 use std::collections::HashSet;
@@ -18,17 +19,20 @@ use std::sync::Arc;
 use control_client::content::Sha256;
 use control_client::fill::{FillRun, FillState, RunOutcome};
 use control_client::fill_manifest::FillManifest;
+use control_client::inventory::Inventory;
 use jiff::Timestamp;
 use tokio::sync::watch as signal;
 
-use crate::agent::{Agent, locked};
+use crate::agent::{Agent, LICENCES, locked};
 use crate::bundle::Work;
 use crate::clock;
 use crate::descriptors;
+use crate::expiry;
 use crate::history::{self, keep_checkpoint};
 use crate::planning::{self, Planned};
 use crate::run_record::{Checkpoint, RunRecord};
 use crate::sources::Sources;
+use crate::state::or_warn;
 
 use ledger::Ledger;
 
@@ -101,13 +105,15 @@ async fn fill(
     told: signal::Receiver<bool>,
 ) -> Result<Ending, Hindrance> {
     let manifest = manifest(agent).await?;
-    let inventory = agent.daemon.inventory().await.map_err(|error| {
-        Hindrance(format!("the daemon does not say what it holds, so nothing can be planned: {error}"))
-    })?;
+    let inventory = inventory(agent).await?;
+    let adopted = unadopted::adopt(agent, record, &manifest, &inventory).await;
+    let inventory = if adopted.0 > 0 { self::inventory(agent).await? } else { inventory };
     let planned = planning::make(agent, &manifest, &inventory, occasion.night).await;
+    let volumes = planned.volumes.iter().map(|volume| (volume.index, volume.volume.id())).collect();
+    agent.blocking(move |agent| expiry::note_volumes(agent, &inventory, &volumes)).await;
     let bundles = planned.plan.fetches.len() as u64;
     let bytes = planned.plan.fetches.iter().map(|fetch| manifest.entries[fetch.entry].bytes).sum();
-    record.plan(manifest.sequence, bundles, bytes);
+    record.plan(manifest.sequence, bundles + adopted.0, bytes + adopted.1);
     record.know_begun(planned.begun.iter().map(|begun| (begun.key.clone(), begun.done_bytes)));
     agent.progress.plan(bundles, bytes);
     tracing::info!(bundles, bytes, retires = planned.plan.retires.len(), held = planned.plan.held, "planned");
@@ -153,6 +159,12 @@ async fn manifest(agent: &Arc<Agent>) -> Result<Arc<FillManifest>, Hindrance> {
             (Ok(_), None) => "the control plane has none for this appliance yet".to_owned(),
         };
         Hindrance(format!("there is no manifest: {why}"))
+    })
+}
+
+async fn inventory(agent: &Agent) -> Result<Inventory, Hindrance> {
+    agent.daemon.inventory().await.map_err(|error| {
+        Hindrance(format!("the daemon does not say what it holds, so nothing can be planned: {error}"))
     })
 }
 
@@ -220,6 +232,9 @@ pub fn keep(agent: &Agent, checkpoint: &Checkpoint) {
         "a run has ended"
     );
     keep_checkpoint(checkpoint, &agent.state);
+    if report.published_bundles > 0 {
+        or_warn(agent.state.write(LICENCES, &*locked(&agent.licences)));
+    }
     if let Err(error) = locked(&agent.outbox).add_run(report.clone()) {
         tracing::warn!(%error, "the run's report could not be kept yet");
     }

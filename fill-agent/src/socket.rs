@@ -9,13 +9,14 @@
 //!
 //! Failures are [`Failure`] documents. One request a connection.
 
-mod door;
-
 use std::convert::Infallible;
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use control_client::admin::Failure;
+use control_client::process::{Peer, PrivateSocket, PrivateSocketError};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
@@ -28,15 +29,22 @@ use serde::Serialize;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-pub use door::{Door, DoorError};
-
 use crate::agent::{Agent, locked};
-use crate::limits::{HEAD_BYTES_MAX, SOCKET_CONNECTIONS_MAX, SOCKET_TIMEOUT};
+use crate::limits::{HEAD_BYTES_MAX, SOCKET_BACKLOG, SOCKET_CONNECTIONS_MAX, SOCKET_TIMEOUT};
 use crate::planning;
 
+/// Why the agent has no socket.
+#[derive(Debug)]
+pub struct NoSocket(PrivateSocketError);
+
+/// Binds `fill.socket`.
+pub fn bind(path: &Path) -> Result<PrivateSocket, NoSocket> {
+    PrivateSocket::bind(path, SOCKET_BACKLOG).map_err(NoSocket)
+}
+
 /// Answers whoever comes. Never ends by itself.
-pub async fn serve(agent: Arc<Agent>, door: Door) {
-    let Door { listener, name: _name } = door;
+pub async fn serve(agent: Arc<Agent>, socket: PrivateSocket) {
+    let (listener, _name) = socket.into_parts();
     let listener = match UnixListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -66,8 +74,21 @@ pub async fn serve(agent: Arc<Agent>, door: Door) {
 /// After an accept that failed, so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Whether the peer may ask and tell: the kernel says who it is.
+fn is_allowed(stream: &UnixStream) -> bool {
+    let Ok(peer) = Peer::of(stream) else { return false };
+    if !peer.is_allowed_here() {
+        tracing::warn!(
+            peer.user,
+            peer.group,
+            "a peer of the agent's socket was refused; only root, the agent's user and its group may use it"
+        );
+    }
+    peer.is_allowed_here()
+}
+
 async fn exchange(agent: Arc<Agent>, stream: UnixStream) {
-    let is_allowed = door::is_allowed(&stream);
+    let is_allowed = is_allowed(&stream);
     let service = service_fn(|request| {
         let agent = Arc::clone(&agent);
         async move {
@@ -171,3 +192,16 @@ fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }
+
+impl fmt::Display for NoSocket {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let next = match self.0 {
+            PrivateSocketError::NotASocket(_) => "fill.socket has to name a free place",
+            PrivateSocketError::InUse(_) => "stop it first",
+            PrivateSocketError::Io(..) => "fill.socket has to lie in a folder of the agent",
+        };
+        write!(formatter, "{}; {next}", self.0)
+    }
+}
+
+impl std::error::Error for NoSocket {}

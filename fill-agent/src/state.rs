@@ -5,7 +5,7 @@
 //! | `lock` | held while an agent works | |
 //! | `manifest.json` | the last good manifest, as it was signed | the next one is taken |
 //! | `sequence.json` | the newest sequence seen; never goes back | so does the manifest's |
-//! | `licences.json` | when what is held expires, from all manifests so far | only the manifest's are known |
+//! | `licences.json` | when what is held expires, from all manifests so far, and the volumes it was seen on | only the manifest's are known |
 //! | `sources.json` | where the bundles of the last plan can be fetched | asked again |
 //! | `descriptors/` | those of bundles that were begun | asked again |
 //! | `run_wanted.json` | somebody asked for a run that has not begun | they ask again |

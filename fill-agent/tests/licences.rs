@@ -12,8 +12,9 @@ use fill_agent::clock;
 use fill_agent::daemon::Retired;
 use fill_agent::expiry::{self, Enforced};
 use fill_agent::retiring::retire;
-use support::appliance::{Appliance, signed};
+use support::appliance::{Appliance, origin, signed};
 use support::content::Content;
+use support::scripted_source::ScriptedSource;
 
 /// A title whose licence ended a minute ago.
 fn expired(content: &Content) -> FillEntry {
@@ -60,6 +61,49 @@ async fn a_bundle_that_comes_back_with_its_volume_expires_though_no_manifest_lis
     appliance.daemon.hold(&away.key(), 8192);
     assert_eq!(expiry::enforce(&appliance.agent).await, Enforced::Done);
     assert!(appliance.daemon.held().is_empty());
+}
+
+/// A licence that ends in two seconds, of a bundle that is on a volume which is taken out before, and nothing listed any more.
+async fn is_retired_when_its_volume_is_put_back(mut appliance: Appliance, content: &Content) {
+    appliance.agent.take_manifest(signed(6, Vec::new())).unwrap();
+    appliance.daemon.take_volume_out();
+    // Everything else serves, and a licence has ended of what is nowhere.
+    assert_eq!(expiry::enforce(&appliance.agent).await, Enforced::Done);
+    appliance.restart();
+    let is_known =
+        |content: &Content| appliance.agent.licences.lock().unwrap().expires_at(&content.key()).is_some();
+    assert!(is_known(content) && !is_known(&Content::new("/titles/nowhere", 1, &[100])));
+    until("its licence has ended", || appliance.agent.licences.lock().unwrap().has_expired(clock::now()))
+        .await;
+    assert_eq!(expiry::enforce(&appliance.agent).await, Enforced::Done);
+    appliance.daemon.put_volume_back();
+    assert_eq!(appliance.daemon.held(), [content.key()]);
+    assert_eq!(expiry::enforce(&appliance.agent).await, Enforced::Done);
+    assert!(appliance.daemon.held().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_whose_volume_was_taken_out_of_the_configuration_expires_when_that_is_put_back() {
+    let (away, nowhere) =
+        (Content::new("/titles/away", 1, &[100]), Content::new("/titles/nowhere", 1, &[100]));
+    let appliance = appliance();
+    appliance.daemon.hold(&away.key(), 8192);
+    let soon = FillEntry { expires_at: Some(clock::now() + 2), ..away.entry() };
+    appliance.agent.take_manifest(signed(5, vec![soon, expired(&nowhere)])).unwrap();
+    assert_eq!(expiry::enforce(&appliance.agent).await, Enforced::Done);
+    is_retired_when_its_volume_is_put_back(appliance, &away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_that_nobody_has_looked_at_since_it_was_filled() {
+    let (away, nowhere) =
+        (Content::new("/titles/away", 1, &[100]), Content::new("/titles/nowhere", 1, &[100]));
+    let source = ScriptedSource::right(&[&away]);
+    let appliance = Appliance::new(&[(&away, vec![origin(source.url())])]);
+    let soon = FillEntry { expires_at: Some(clock::now() + 4), ..away.entry() };
+    appliance.obey(5, vec![soon, expired(&nowhere)], &[(&away, vec![origin(source.url())])]);
+    assert_eq!(appliance.run().await.published_bundles, 1);
+    is_retired_when_its_volume_is_put_back(appliance, &away).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

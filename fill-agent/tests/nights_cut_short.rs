@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control_client::fill::{FillRun, RunOutcome};
+use control_client::fill_manifest::FillEntry;
 use control_client::sources::SourceKind;
 use control_client::units::{BitRate, ByteCount};
+use fill_agent::clock;
 use fill_agent::history;
 use fill_agent::run::{self, Occasion};
 use jiff::Timestamp;
@@ -73,6 +75,44 @@ async fn when_the_nights_bytes_are_spent_what_is_whole_is_published_still() {
     assert_eq!(run.failures, []);
     assert_eq!(appliance.daemon.held(), [first.key()]);
     assert_eq!(agent.pace.received(), night_bytes, "and not a byte more");
+}
+
+/// Its bytes have come, and are paid for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_and_not_adopted_is_adopted_by_the_next_run_though_the_nights_bytes_are_spent() {
+    let (first, second) = (Content::new("/titles/1", 1, &[MIB; 2]), Content::new("/titles/2", 1, &[MIB; 8]));
+    let source = ScriptedSource::right(&[&first, &second]);
+    let appliance = Appliance::with(
+        &[(&first, vec![origin(source.url())]), (&second, vec![origin(source.url())])],
+        |entries| entries[0].score *= 1000,
+        |config| config.fill.night_bytes = ByteCount::new(3 * MIB as u64),
+    );
+    *appliance.daemon.shared.refuse_adoptions.lock().unwrap() = true;
+    let run = appliance.run().await;
+    assert!(appliance.has_published(&first) && appliance.daemon.held().is_empty(), "{run:?}");
+    *appliance.daemon.shared.refuse_adoptions.lock().unwrap() = false;
+    let (agent, night) = (&appliance.agent, night(&appliance));
+    agent.budget.lock().unwrap().spend(night, 3 * MIB as u64);
+    let before = agent.pace.received();
+    let run = appliance.run().await;
+    assert_eq!(appliance.daemon.held(), [first.key()], "{run:?}");
+    assert_eq!((run.published_bundles, run.failures), (1, vec![]));
+    assert_eq!(agent.pace.received(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_and_not_adopted_is_not_adopted_when_its_licence_has_ended() {
+    let content = Content::new("/titles/1", 1, &[MIB]);
+    let source = ScriptedSource::right(&[&content]);
+    let appliance = Appliance::new(&[(&content, vec![origin(source.url())])]);
+    *appliance.daemon.shared.refuse_adoptions.lock().unwrap() = true;
+    appliance.run().await;
+    *appliance.daemon.shared.refuse_adoptions.lock().unwrap() = false;
+    assert!(appliance.has_published(&content));
+    let expired = FillEntry { expires_at: Some(clock::now() - 60), ..content.entry() };
+    appliance.obey(2, vec![expired], &[]);
+    let run = appliance.run().await;
+    assert!(appliance.daemon.held().is_empty(), "{run:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,10 +11,13 @@ mod support;
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use cache_store::BundleId;
 use control_client::config::VolumeConfig;
-use control_client::fill::RunOutcome;
+use control_client::fill::{FailureReason, RunOutcome};
 use control_client::report::{Report, ReportAnswer};
 use control_client::wire::DocumentVersion;
 use demo::faulty_volume::{Fault, FaultyVolume, Submission};
@@ -94,6 +97,59 @@ fn a_silent_volume_holds_up_no_run_and_is_used_again_when_it_answers() {
         }
         assert!(!volumes.is_lost(1).await);
     });
+}
+
+/// Freeing a large file may take a disk long, and one that hangs never ends it.
+#[test]
+fn a_file_whose_removal_hangs_holds_up_nobody_but_its_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let (backing, mount) = (folder.path().join("behind"), folder.path().join("disk"));
+    fs::create_dir(&backing).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let Some(disk) = FaultyVolume::mount_or_skip(&backing, &mount, Submission::Queued) else { return };
+    cache_store::Volume::init(&mount).unwrap();
+    let content = Content::new("/titles/a", 1, &[100_000]);
+    let source = ScriptedSource::right(&[&content]);
+    let volume = VolumeConfig { path: mount, mount_required: false };
+    let appliance = Appliance::with(
+        &[(&content, vec![origin(source.url())])],
+        |_| {},
+        |config| config.store.volumes = vec![volume],
+    );
+    let name = BundleId::of(&content.key()).file_name();
+    let name: &'static str = name.split_once('.').unwrap().0.to_owned().leak();
+    // What is read back is wrong, twice, and is given up.
+    disk.fail(Fault::FlippedBits, name);
+    disk.fail(Fault::HungUnlinks(Duration::from_secs(600)), name);
+    let ticks = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&ticks);
+    let running = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::spawn(async move {
+                loop {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+            appliance.run().await
+        })
+    });
+    assert!(disk.wait_for_hung(1, Duration::from_secs(60)), "the file was not removed");
+    let before = ticks.load(Ordering::SeqCst);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while ticks.load(Ordering::SeqCst) < before + 10 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let goes_on = ticks.load(Ordering::SeqCst) >= before + 10;
+    disk.heal();
+    let run = running.join().unwrap();
+    assert!(goes_on, "the agent stood still while a disk removed a file");
+    assert_eq!(
+        (run.outcome, run.failures[0].reason),
+        (RunOutcome::Incomplete, FailureReason::DiskFailed),
+        "{run:?}"
+    );
 }
 
 #[test]

@@ -43,13 +43,14 @@ pub(crate) fn check(response: &Response, method: Option<Method>, object: Option<
         _ => assert_eq!(length, Some(response.body_bytes())),
     }
     let family = match code {
-        200..=399 => ["hit_", "head", "options", "not_modified"].as_slice(),
+        200..=399 => ["hit_", "head", "options", "not_modified", "redirected"].as_slice(),
         503 => &["refused_"],
         _ => &["client_error_"],
     };
     let outcome = response.outcome.as_str();
     assert!(family.iter().any(|family| outcome.starts_with(family)), "{code} counts as {outcome}");
     assert_eq!(code == 405, value("allow").is_some() && code != 204);
+    assert_eq!(code == 307, value("location").is_some());
     assert_eq!(code == 503, value("retry-after").is_some());
     assert_eq!(matches!(code, 200 | 206 | 304), value("etag").is_some());
     let is_one_range =
@@ -69,6 +70,7 @@ fn check_body(response: &Response, method: Option<Method>, object: Option<ByteRa
     for part in sent {
         match part {
             Part::Text(text) => assert!(!text.is_empty() && text.len() < 500 && sent.len() > 1),
+            Part::Bytes(_) => panic!("nothing of a bundle comes from upstream"),
             Part::File(range) => ranges.push(*range),
         }
     }

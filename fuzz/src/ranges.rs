@@ -51,7 +51,7 @@ fn answered(response: &Response) -> Expected {
     let ranges = match &response.body {
         Body::Object(parts) => parts.iter().filter_map(|part| match part {
             Part::File(range) => Some(ByteRange::new(range.start - START, range.end - START)),
-            Part::Text(_) => None,
+            Part::Text(_) | Part::Bytes(_) => None,
         }),
         _ if response.status.code() == 416 => return Expected::Unsatisfiable,
         _ => return Expected::Whole,

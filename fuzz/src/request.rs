@@ -3,14 +3,16 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use control_client::config::{OnMiss, PullConfig, PullRule, UnsafeMethods};
 use control_client::content::{BundlePath, ObjectName};
 use control_client::units::ByteRange;
 use oca_daemon::limits;
 use oca_daemon::outcome::Outcome;
 use oca_daemon::request::{
-    Cause, ContentSkipper, Framing, Location, Method, Parsed, Progress, Refusal, Request, Scheme, parse,
+    Cause, ContentSkipper, Framing, Location, Method, NormalTarget, Parsed, Progress, Refusal, Request,
+    Scheme, parse,
 };
-use oca_daemon::serve::{self, ObjectFacts, Policy, Route};
+use oca_daemon::serve::{self, Miss, MissRules, ObjectFacts, Policy, Route};
 
 use super::{answer, reference};
 
@@ -23,9 +25,21 @@ const NOW: u64 = 1_800_000_000;
 const LENGTHS: [u64; 3] = [0, 1000, 1 << 38];
 
 static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
-    ["*", ""].map(|origin| {
+    let rule = |prefix: &str, on_miss, redirect_to: &str| PullRule {
+        prefix: prefix.to_owned(),
+        on_miss,
+        redirect_to: redirect_to.to_owned(),
+    };
+    let rules = vec![
+        rule("/", OnMiss::Pull, ""),
+        rule("/a", OnMiss::Redirect, "http://b"),
+        rule("/b", OnMiss::Reject, ""),
+    ];
+    let elsewhere = PullConfig { rules, unsafe_methods: UnsafeMethods::Pass, ..PullConfig::default() };
+    [("*", PullConfig::default()), ("", elsewhere)].map(|(origin, pull)| {
         let seconds = Duration::from_secs;
-        Policy::new("oca", origin, seconds(31_536_000), seconds(60), seconds(5)).expect("the policy is sound")
+        let policy = Policy::new("oca", origin, seconds(31_536_000), seconds(60), seconds(5));
+        policy.expect("the policy is sound").with_misses(MissRules::new(&pull))
     })
 });
 
@@ -142,8 +156,9 @@ fn check_refusal(refusal: Refusal) {
 fn check_answers(request: &Request<'_>) {
     for (scheme, policy) in [Scheme::Http, Scheme::Https].into_iter().zip(POLICIES.iter()) {
         match serve::route(request, scheme, policy) {
-            Route::Answer(response) => {
-                answer::check(&response, Some(request.method), None);
+            Route::Answer(response) => answer::check(&response, Some(request.method), None),
+            Route::Nowhere(cause) => {
+                check_missed(request, scheme, cause, policy);
                 let is_about_an_object = matches!(request.method, Method::Get | Method::Head)
                     && !request.fields.expects_other
                     && has_plain_path(request.target);
@@ -158,7 +173,26 @@ fn check_answers(request: &Request<'_>) {
                 let expected = (location.directory.into_owned(), location.object.into_owned());
                 assert_eq!(reference::location(request.target), Some(expected));
                 check_found(request, policy);
+                check_missed(request, scheme, Cause::Absent, policy);
             }
+        }
+    }
+}
+
+/// What no bundle holds is absent, or is pulled under a target that is its own normal form, leads nowhere above the root, and asks for
+/// what was asked for.
+fn check_missed(request: &Request<'_>, scheme: Scheme, cause: Cause, policy: &Policy) {
+    match serve::miss(request, scheme, cause, policy) {
+        Miss::Answer(response) => answer::check(&response, Some(request.method), None),
+        Miss::Pull(target) => {
+            assert!(
+                target.path().starts_with('/') && target.text.bytes().all(|byte| byte.is_ascii_graphic())
+            );
+            assert!(target.path().split('/').all(|component| !matches!(component, "." | "..")), "{target:?}");
+            let again = NormalTarget::of(&target.text).expect("a normal form is a target");
+            assert_eq!((&again.text, again.path_bytes), (&target.text, target.path_bytes));
+            let (before, after) = (request.target.split_once('?'), target.text.split_once('?'));
+            assert_eq!(before.map(|(_, query)| query), after.map(|(_, query)| query));
         }
     }
 }
@@ -197,7 +231,6 @@ fn check_found(request: &Request<'_>, policy: &Policy) {
         assert_eq!(response.persistence, request.persistence);
         answer::check(&response, Some(request.method), Some(range_in_file));
     }
-    answer::check(&serve::absent(request, policy), Some(request.method), None);
     let busy = serve::unavailable(Some(request), Outcome::RefusedVolumeBusy, policy);
     answer::check(&busy, Some(request.method), None);
 }

@@ -4,7 +4,7 @@
 //! demand, status. Over the Unix socket (`admin.socket`) root, the daemon's own user and its group may also change
 //! things: adopt, retire, purge, drain, undrain.
 //!
-//! Reading order: `admin/tcp.rs` and `admin/unix.rs` open the doors, `admin/connection.rs` bounds what comes
+//! Reading order: `admin/tcp.rs` and [`control_client::process`] open the doors, `admin/connection.rs` bounds what comes
 //! through them, `admin/routes.rs` decides what is asked, `admin/answers.rs`, `admin/inventory.rs` and
 //! `admin/demand.rs` answer reads, `admin/changes.rs` makes changes.
 //!
@@ -22,22 +22,20 @@ mod routes;
 mod tcp;
 #[cfg(test)]
 mod tests;
-mod unix;
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 
+use control_client::process::{PrivateSocket, PrivateSocketError};
 use control_client::status::ListenerRole;
 use tokio::sync::watch;
 
 pub(crate) use self::answers::build;
 use self::connection::Door;
-use self::unix::UnixDoor;
 use crate::appliance::Appliance;
 
 /// The running admin API.
@@ -58,7 +56,7 @@ impl Admin {
             appliance.add_listener(ListenerRole::Admin, bound);
             doors.push(Door::Tcp(listener));
         }
-        let unix = UnixDoor::bind(&config.socket)?;
+        let unix = PrivateSocket::bind(&config.socket, limits::UNIX_BACKLOG).map_err(AdminError::Socket)?;
         appliance.add_listener(ListenerRole::AdminSocket, config.socket.display());
         doors.push(Door::Unix(unix));
 
@@ -158,17 +156,8 @@ pub enum AdminError {
         /// What the kernel said.
         error: io::Error,
     },
-    /// Something that is not a socket has the name of `admin.socket`.
-    NotASocket(PathBuf),
-    /// Another process answers at `admin.socket`.
-    InUse(PathBuf),
-    /// `admin.socket` cannot be bound.
-    Unix {
-        /// `admin.socket`
-        path: PathBuf,
-        /// What the kernel said.
-        error: io::Error,
-    },
+    /// There is no `admin.socket`.
+    Socket(PrivateSocketError),
     /// The system gave us no thread or no event queue.
     Thread(io::Error),
 }
@@ -181,18 +170,18 @@ impl fmt::Display for AdminError {
                 "the admin API cannot listen on {address}: {error}; see with `ss -ltnp` who does, or change \
                 admin.listen"
             ),
-            AdminError::NotASocket(path) => write!(
+            AdminError::Socket(PrivateSocketError::NotASocket(path)) => write!(
                 formatter,
                 "{} exists and is not a socket; move it away, or change admin.socket",
                 path.display()
             ),
-            AdminError::InUse(path) => write!(
+            AdminError::Socket(PrivateSocketError::InUse(path)) => write!(
                 formatter,
                 "a running daemon answers at {}; stop it, or give this one another admin.socket and other \
                 volumes",
                 path.display()
             ),
-            AdminError::Unix { path, error } => write!(
+            AdminError::Socket(PrivateSocketError::Io(path, error)) => write!(
                 formatter,
                 "the admin socket {} cannot be bound: {error}; create its directory and let the daemon's \
                 user write there",

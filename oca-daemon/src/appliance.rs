@@ -22,6 +22,7 @@ use crate::admin::AdminStats;
 use crate::demand::DemandCollector;
 use crate::load::Measured;
 use crate::media::is_in_duress;
+use crate::pull::{PullHandle, PullStats};
 use crate::readiness::{IllegalStep, ReadinessState};
 use crate::stats::{Totals, WorkerStats};
 use crate::tier::Tier;
@@ -53,6 +54,7 @@ pub struct Appliance {
     load: ArcSwapOption<Measured>,
     certificates: OnceLock<Arc<Certificates>>,
     tier: OnceLock<Tier>,
+    pulling: OnceLock<Pulling>,
     health_thread: OnceLock<Thread>,
 }
 
@@ -62,6 +64,14 @@ pub struct Judged {
     pub report: HealthReport,
     /// When its facts were gathered.
     pub at: Instant,
+}
+
+/// The pull service, as seen from outside.
+pub struct Pulling {
+    /// Where it is asked.
+    pub handle: PullHandle,
+    /// What it counts.
+    pub stats: Arc<PullStats>,
 }
 
 /// Why the appliance did not take a step.
@@ -99,6 +109,7 @@ impl Appliance {
             load: ArcSwapOption::empty(),
             certificates: OnceLock::new(),
             tier: OnceLock::new(),
+            pulling: OnceLock::new(),
             health_thread: OnceLock::new(),
         })
     }
@@ -203,6 +214,16 @@ impl Appliance {
     /// The RAM tier, once it was started.
     pub fn tier(&self) -> Option<&Tier> {
         self.tier.get()
+    }
+
+    /// The pull service was started; told once.
+    pub fn set_pulling(&self, pulling: Pulling) {
+        let _ = self.pulling.set(pulling);
+    }
+
+    /// The pull service, where a rule of the configuration pulls.
+    pub fn pulling(&self) -> Option<&Pulling> {
+        self.pulling.get()
     }
 
     /// `thread` judges health; it is woken at every step of the daemon's life.

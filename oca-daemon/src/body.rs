@@ -11,6 +11,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
+use bytes::{Buf, Bytes};
 use cache_store::CHUNK_BYTES;
 use control_client::units::ByteRange;
 use smallvec::SmallVec;
@@ -51,6 +52,8 @@ enum Piece {
         bytes: Vec<u8>,
         sent_bytes: usize,
     },
+    /// From upstream; what is not sent of it.
+    Bytes(Bytes),
     /// Of one block that was in memory when the piece was queued.
     Resident {
         range: ByteRange,
@@ -67,6 +70,13 @@ enum Piece {
     },
 }
 
+impl Piece {
+    /// Whether it never had to be read.
+    fn is_at_hand(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Bytes(_))
+    }
+}
+
 /// The body of a response in flight.
 #[derive(Default)]
 pub struct ResponseBody {
@@ -78,6 +88,20 @@ impl ResponseBody {
     /// A body of these parts.
     pub fn new(parts: impl IntoIterator<Item = Part>) -> Self {
         Self { parts: parts.into_iter().collect(), pieces: VecDeque::new() }
+    }
+
+    /// Adds what comes after all that is there: of a body that is known only as it comes.
+    pub fn append(&mut self, part: Part) {
+        self.parts.push_back(part);
+    }
+
+    /// Bytes that are there, have come from upstream, and wait to be sent.
+    pub fn pulled_bytes(&self) -> usize {
+        let in_parts =
+            self.parts.iter().map(|part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 });
+        let in_pieces =
+            self.pieces.iter().map(|piece| if let Piece::Bytes(bytes) = piece { bytes.len() } else { 0 });
+        in_parts.sum::<usize>() + in_pieces.sum::<usize>()
     }
 
     /// Whether every byte has been sent.
@@ -100,7 +124,7 @@ impl ResponseBody {
 
     /// Whether the response may begin: the first bytes of the file, if it has any, are there, and were verified.
     pub fn can_start(&self) -> bool {
-        match self.pieces.iter().find(|piece| !matches!(piece, Piece::Text { .. })) {
+        match self.pieces.iter().find(|piece| !piece.is_at_hand()) {
             Some(piece) => !matches!(piece, Piece::Reading { .. }),
             None => self.parts.is_empty(),
         }
@@ -108,7 +132,7 @@ impl ResponseBody {
 
     /// Whether what is to be sent next is being read now, as against waiting for a buffer.
     pub fn is_being_read(&self) -> bool {
-        let next = self.pieces.iter().find(|piece| !matches!(piece, Piece::Text { .. }));
+        let next = self.pieces.iter().find(|piece| !piece.is_at_hand());
         matches!(next, Some(Piece::Reading { .. }))
     }
 
@@ -121,14 +145,17 @@ impl ResponseBody {
 
     /// Pieces of the file that are being read or wait to be sent.
     pub fn pieces_ahead(&self) -> usize {
-        self.pieces.iter().filter(|piece| !matches!(piece, Piece::Text { .. })).count()
+        self.pieces.iter().filter(|piece| !piece.is_at_hand()).count()
     }
 
-    /// What of the file comes next and is neither being read nor queued, if anything is left; text on the way to it is queued.
+    /// What of the file comes next and is neither being read nor queued, if anything is left; what is there already on the way to it
+    /// is queued.
     pub fn next_range(&mut self) -> Option<ByteRange> {
-        while let Some(Part::Text(_)) = self.parts.front() {
-            if let Some(Part::Text(bytes)) = self.parts.pop_front() {
-                self.pieces.push_back(Piece::Text { bytes, sent_bytes: 0 });
+        while !matches!(self.parts.front(), None | Some(Part::File(_))) {
+            match self.parts.pop_front() {
+                Some(Part::Text(bytes)) => self.pieces.push_back(Piece::Text { bytes, sent_bytes: 0 }),
+                Some(Part::Bytes(bytes)) => self.pieces.push_back(Piece::Bytes(bytes)),
+                Some(Part::File(_)) | None => {}
             }
         }
         match self.parts.front() {
@@ -180,6 +207,7 @@ impl ResponseBody {
         for piece in &self.pieces {
             match piece {
                 Piece::Text { bytes, sent_bytes } => slices.push(IoSlice::new(&bytes[*sent_bytes..])),
+                Piece::Bytes(bytes) => slices.push(IoSlice::new(bytes)),
                 Piece::Reading { .. } | Piece::Resident { .. } => return,
                 Piece::Ready { first_chunk, range, buffers, freed } => {
                     for (offset, buffer) in buffers.iter().enumerate() {
@@ -208,6 +236,11 @@ impl ResponseBody {
                     let step = sent_bytes.min(bytes.len() - *already);
                     *already += step;
                     (step, *already == bytes.len())
+                }
+                Piece::Bytes(bytes) => {
+                    let step = sent_bytes.min(bytes.len());
+                    bytes.advance(step);
+                    (step, bytes.is_empty())
                 }
                 Piece::Resident { range } => {
                     let step = sent_bytes.min((range.end - range.start) as usize);
@@ -243,6 +276,7 @@ impl ResponseBody {
                 Piece::Text { bytes, sent_bytes } => {
                     self.parts.push_front(Part::Text(bytes[sent_bytes..].to_vec()))
                 }
+                Piece::Bytes(bytes) => self.parts.push_front(Part::Bytes(bytes)),
                 Piece::Reading { range, .. } | Piece::Resident { range } => self.push_front(range),
                 Piece::Ready { range, buffers, .. } => {
                     buffers.into_iter().for_each(|buffer| pool.give(buffer));

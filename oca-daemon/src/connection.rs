@@ -2,7 +2,7 @@
 //! beside it hold what happens in them, in the order of a request's life:
 //!
 //! 1. `receiving`: bytes from the socket become a request;
-//! 2. `deciding`: the request becomes a response;
+//! 2. `deciding`: the request becomes a response; `pulling`: it comes from elsewhere;
 //! 3. `reading`: the response's pieces are read ahead, and `awaiting`: of blocks that come into memory, waited for;
 //! 4. `sending`, and for what is in memory `resident`: they are sent;
 //! 5. `closing`: the connection ends, and why.
@@ -14,8 +14,9 @@
 //!                    ▼                                                               │
 //!  accepted ─▶ ReadingRequest ─▶ (deciding) ─▶ AwaitingDisk ─▶ SendingHead ─▶ SendingBody ─▶ Closing ─▶ Closed
 //!                                    │  ▲                                  ◀── AwaitingDisk
-//!                                    ▼  │
-//!                                OpeningBundle
+//!                                    ▼  │                                      or AwaitingUpstream
+//!                                OpeningBundle,
+//!                                AwaitingUpstream
 //! ```
 //!
 //! Nothing here waits: where something must happen first, an operation is in flight or somebody will send a
@@ -26,6 +27,7 @@ mod closing;
 mod deciding;
 mod exchange;
 mod player;
+mod pulling;
 mod reading;
 mod receiving;
 mod resident;
@@ -56,6 +58,9 @@ pub enum State {
     /// The bundle's file is being opened, and its footer read, off the worker. The ticket tells this opening
     /// from earlier ones.
     OpeningBundle(u64),
+    /// The pull service has been asked for the response; its head, or the next piece of its body, is awaited. The ticket tells this
+    /// response from earlier ones.
+    AwaitingUpstream(u64),
     /// The next piece of the body is being read, or waits for a buffer to be read into.
     AwaitingDisk,
     /// The head is on its way, with whatever of the body is ready.
@@ -87,6 +92,8 @@ pub struct Connection {
     inbox: Vec<u8>,
     /// Content of the request in hand that is still to be skipped.
     skipper: Option<ContentSkipper>,
+    /// That content as far as it has come, where it may be passed upstream.
+    content: Option<Vec<u8>>,
     /// The head of the request in hand is complete, and this long.
     head_bytes: Option<usize>,
     exchange: Option<Box<Exchange>>,
@@ -101,6 +108,7 @@ pub struct Connection {
 
     receive_armed: bool,
     poll_armed: bool,
+    reset_poll_armed: bool,
     cancelled: bool,
 
     deadline: Instant,
@@ -150,6 +158,7 @@ impl Connection {
             state: State::ReadingRequest,
             inbox: Vec::new(),
             skipper: None,
+            content: None,
             head_bytes: None,
             exchange: None,
             accepted_at: reactor.now,
@@ -160,6 +169,7 @@ impl Connection {
             is_last: false,
             receive_armed: false,
             poll_armed: false,
+            reset_poll_armed: false,
             cancelled: false,
             deadline: reactor.now,
             timer: None,
@@ -201,6 +211,7 @@ impl Connection {
                 State::AwaitingDisk | State::SendingHead | State::SendingBody => {
                     self.send_response(reactor, service)
                 }
+                State::AwaitingUpstream(_) => self.take_answer(reactor, service),
                 State::OpeningBundle(_) | State::Closing(_) | State::Closed(_) => Step::Wait,
             };
             if step == Step::Wait {
@@ -251,6 +262,14 @@ impl Connection {
         if !self.poll_armed {
             self.poll_armed = true;
             reactor.ring.poll_writable(self.socket.as_fd(), Token::Writable(self.id));
+        }
+    }
+
+    /// Has it told when the connection is reset while nothing is sent or received on it.
+    fn arm_reset_poll(&mut self, reactor: &mut Reactor) {
+        if !self.reset_poll_armed {
+            self.reset_poll_armed = true;
+            reactor.ring.poll_reset(self.socket.as_fd(), Token::Reset(self.id));
         }
     }
 

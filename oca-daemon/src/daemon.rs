@@ -4,8 +4,9 @@
 //! Whatever cannot work is found before the first connection is accepted, and said once, with what to do about it.
 
 mod resources;
+mod settings;
+mod start_error;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,8 +14,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cache_store::{Store, StoreOptions, VolumeOptions};
-use control_client::config::{Config, LogLevel, Reader, ServeConfig, Workers};
+use cache_store::Store;
+use control_client::config::{Config, Reader};
+use control_client::process::start_log;
 use control_client::status::ListenerRole;
 
 use crate::access_log::{AccessLog, LogSender};
@@ -25,7 +27,7 @@ use crate::health::HealthThread;
 use crate::limits::USER_TIMEOUT_STALLS;
 use crate::listener::{Listener, SocketSettings, bind_for_workers};
 use crate::mailbox::{Mailbox, Message, mailbox};
-use crate::serve::Policy;
+use crate::pull::PullService;
 use crate::service::{PlayerService, Service, Timeouts};
 use crate::signals::{Signal, Signals};
 use crate::stats::{Transport, WorkerStats};
@@ -34,7 +36,9 @@ use crate::tls::kernel::KernelTls;
 use crate::tls::{KeyFileError, TicketKeys, Tls};
 use crate::watchdog;
 use crate::worker::{self, WorkerSettings};
-use resources::{fit_descriptor_limit, probe_kernel_tls, start_tier};
+use resources::{fit_descriptor_limit, probe_kernel_tls, start_pulling, start_tier};
+use settings::{cache_name, notsent_lowat_bytes, policy, store_options, worker_count};
+use start_error::{CONFIGURATION, OS_ERROR, SOFTWARE, StartError, UNAVAILABLE};
 
 /// How long the daemon waits for a signal before it looks whether its workers are alive.
 const SIGNAL_WAIT: Duration = Duration::from_secs(1);
@@ -51,41 +55,13 @@ pub fn run(config_path: &Path) -> ExitCode {
             return ExitCode::from(CONFIGURATION);
         }
     };
-    start_logging(config.log.level);
+    start_log(config.log.level);
     match Daemon::start(config, config_path) {
         Ok(daemon) => daemon.live(),
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::from(error.exit_code)
         }
-    }
-}
-
-/// Why the daemon did not start.
-#[derive(Debug)]
-struct StartError {
-    text: String,
-    exit_code: u8,
-}
-
-/// `EX_UNAVAILABLE`: something that the daemon needs is not there.
-const UNAVAILABLE: u8 = 69;
-/// `EX_SOFTWARE`: a defect of ours.
-const SOFTWARE: u8 = 70;
-/// `EX_OSERR`: the kernel refuses something.
-const OS_ERROR: u8 = 71;
-/// `EX_CONFIG`: the configuration cannot be used.
-const CONFIGURATION: u8 = 78;
-
-impl StartError {
-    fn new(exit_code: u8, text: impl fmt::Display) -> Self {
-        Self { text: text.to_string(), exit_code }
-    }
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
     }
 }
 
@@ -97,6 +73,8 @@ struct Daemon {
     workers: Vec<RunningWorker>,
     admin: Admin,
     health: HealthThread,
+    /// Where a rule pulls.
+    pulling: Option<PullService>,
 }
 
 struct RunningWorker {
@@ -123,13 +101,15 @@ impl Daemon {
             appliance.set_certificates(tls.certificates.clone());
         }
         let sample_senders = start_tier(&appliance, tier_files_max)?;
+        let pulling = start_pulling(&appliance)?;
         let _ = appliance.begin_recovering();
         let health =
             HealthThread::start(appliance.clone()).map_err(|error| StartError::new(OS_ERROR, error))?;
         let admin = Admin::start(appliance.clone()).map_err(|error| StartError::new(UNAVAILABLE, error))?;
 
         let listeners = bind_all(&appliance, worker_count)?;
-        let mut daemon = Self { signals, appliance, tls, kernel_tls, workers: Vec::new(), admin, health };
+        let workers = Vec::new();
+        let mut daemon = Self { signals, appliance, tls, kernel_tls, workers, admin, health, pulling };
         let ends = log_senders.into_iter().zip(sample_senders);
         for ((index, listeners), (log, samples)) in listeners.into_iter().enumerate().zip(ends) {
             daemon.start_worker(index, listeners, log, samples)?;
@@ -153,13 +133,14 @@ impl Daemon {
             residency: self.appliance.tier().and_then(Tier::residency),
             policy: policy(config)?,
             players: PlayerService::new(&config.serve, cache_name(config), self.appliance.duress()),
-            timeouts: Timeouts::new(&config.serve),
+            timeouts: Timeouts::new(&config.serve, &config.pull),
             stats: self.appliance.workers[index].clone(),
             mailbox: mailbox.clone(),
             tls: self.tls.as_ref().map(|tls| tls.settings.clone()),
             kernel_tls: self.kernel_tls,
             connection_bound: ConnectionBound::new(config.serve.connections, &self.appliance.workers),
             at_capacity: config.serve.at_capacity,
+            pull: self.appliance.pulling().map(|pulling| pulling.handle.clone()),
             notsent_lowat_bytes: notsent_lowat_bytes(&config.serve),
         };
         let read_buffer_bytes = config.serve.read_buffers.bytes();
@@ -232,6 +213,9 @@ impl Daemon {
         }
         self.admin.stop();
         self.health.stop();
+        if let Some(pulling) = self.pulling {
+            pulling.stop(deadline + WORKER_GRACE);
+        }
         if let Some(tier) = self.appliance.tier() {
             tier.stop();
         }
@@ -253,10 +237,6 @@ fn join_by(thread: JoinHandle<()>, deadline: Instant) -> bool {
         std::thread::park_timeout(Duration::from_millis(5));
     }
     thread.join().is_ok()
-}
-
-fn notsent_lowat_bytes(serve: &ServeConfig) -> u32 {
-    serve.notsent_lowat.bytes().try_into().unwrap_or(u32::MAX)
 }
 
 /// Every listener of the configuration, a list for each worker.
@@ -283,18 +263,6 @@ fn bind_all(appliance: &Appliance, worker_count: usize) -> Result<Vec<Vec<Listen
     Ok(of_workers)
 }
 
-/// Under what name the appliance speaks of itself to clients.
-fn cache_name(config: &Config) -> &str {
-    config.control.appliance.as_ref().map_or("oca", |name| name.as_str())
-}
-
-fn policy(config: &Config) -> Result<Policy, StartError> {
-    let serve = &config.serve;
-    let origin = serve.allow_origin.as_deref().unwrap_or_default();
-    Policy::new(cache_name(config), origin, serve.segment_max_age, serve.playlist_max_age, serve.retry_after)
-        .map_err(|error| StartError::new(CONFIGURATION, error))
-}
-
 /// What TLS listeners need, where there are any.
 fn load_tls(config: &Config) -> Result<Option<Tls>, StartError> {
     if config.serve.listen_tls.is_empty() {
@@ -316,43 +284,4 @@ fn say_ticket_keys(kept: Result<(), KeyFileError>) {
 
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn worker_count(workers: Workers) -> usize {
-    match workers {
-        Workers::PerCore => std::thread::available_parallelism().map_or(1, |count| count.get()),
-        Workers::Count(count) => count as usize,
-    }
-}
-
-fn store_options(config: &Config) -> StoreOptions {
-    StoreOptions {
-        volumes: config
-            .store
-            .volumes
-            .iter()
-            .map(|volume| VolumeOptions { path: volume.path.clone(), mount_required: volume.mount_required })
-            .collect(),
-        footer_cache: config.store.footer_cache,
-        open_bundles: config.store.open_bundles as usize,
-        open_queue: config.store.open_queue as usize,
-        volume_errors: config.store.volume_errors,
-    }
-}
-
-fn start_logging(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    // systemd stamps each line with its own time.
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
 }

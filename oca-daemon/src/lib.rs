@@ -10,7 +10,9 @@
 //! 6. [`cache_store`]: which bundle has the object, lock-free, and where in its file;
 //! 7. [`response`]: the head, and which ranges of the file follow it;
 //! 8. `connection/sending`: [`body`] says what to read next, [`disk_reads`] reads and verifies it for its [`readers`], [`transport`] sends it;
-//! 9. `connection/closing`: the [`outcome`] and the [`demand`] are counted and logged, and the next request is awaited.
+//! 9. for what no bundle holds `connection/pulling`: it is handed to [`pull`], whose threads answer it from what they hold or from
+//!    upstream, and sent as it comes;
+//! 10. `connection/closing`: the [`outcome`] and the [`demand`] are counted and logged, and the next request is awaited.
 //!
 //! # What lies under it
 //!
@@ -47,6 +49,7 @@ pub mod mapping;
 pub mod media;
 pub mod metrics;
 pub mod outcome;
+pub mod pull;
 pub mod reactor;
 pub mod read_buffers;
 pub mod read_queue;

@@ -224,6 +224,128 @@ pub const RESIDENT_UNSENT_BYTES: u32 = 64 << 20;
 /// third of a second's at the rate from which that is so. It saves half of the wakings and a tenth of what TLS costs at 2 MiB.
 pub const SEALED_UNSENT_BYTES: u32 = 1 << 20;
 
+// ---- pull-through ----
+
+/// Beyond the timeouts of all upstreams: how long a connection waits for the pull service, which may be busy with others.
+pub const PULL_GRACE: Duration = Duration::from_secs(10);
+
+/// Bytes that a connection takes from its pipe ahead of what its socket takes: one send's worth.
+pub const PULLED_AHEAD_BYTES_MAX: usize = 128 << 10;
+
+/// Bytes of an answer that wait for its connection. Half of it is on its way to the client while the other half is made; with
+/// `pull.requests` at its default, all pipes together hold 2 GiB at the very most.
+pub const PIPE_BYTES_MAX: usize = 256 << 10;
+
+/// Bytes of one chunk in a pipe: what a send takes at a time, so that a connection frees memory as it goes.
+pub const PIPE_CHUNK_BYTES_MAX: usize = 64 << 10;
+
+/// The most that a number of seconds in a field means (RFC 9111 §1.2.2): 68 years.
+pub const DELTA_SECONDS_MAX: Duration = Duration::from_secs(1 << 31);
+
+/// How long a response is fresh at most where only its Last-Modified says anything (RFC 9111 §4.2.2): a day, beyond which a warning was
+/// asked for while there were warnings.
+pub const HEURISTIC_LIFETIME_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long a server error is held at most, whatever upstream says of it: long enough to spare an upstream that asks for it, short enough
+/// that one slip in its configuration does not darken an evening.
+pub const SERVER_ERROR_LIFETIME_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of what is held of a response's head. Beyond, it is not stored. Heads of origins have 300 to 1,500; a Content-Security-Policy
+/// of 8 KiB fits.
+pub const STORED_HEAD_BYTES_MAX: usize = 16 * 1024;
+
+// ---- pulling: what upstreams may send, and what flights hold ----
+
+/// Field lines of an upstream's answer. Beyond: it counts as broken. Origins send about 20.
+pub const UPSTREAM_FIELD_LINES: usize = 128;
+
+/// Bytes of their names and values. Beyond: it counts as broken; a stored head has to fit a record of demand content.
+pub const UPSTREAM_FIELD_BYTES: usize = 32 * 1024;
+
+/// Connections to one upstream that are kept for later: a burst of misses should not begin with handshakes.
+pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
+
+/// How long they are kept: shorter than servers commonly do, so that they seldom close one as it is used.
+pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a signed URL of a bucket is valid: for a request that is sent at once, and clocks that differ a little.
+pub const S3_SIGNATURE_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Bytes of a file of credentials: two lines.
+pub const S3_CREDENTIALS_BYTES: usize = 4096;
+
+/// Threads of the pull service. It moves bytes between sockets and checks nothing of them; workers have cores of their own.
+pub const PULL_THREADS: usize = 2;
+
+/// Threads for one volume's demand content: as many reads are under way at once.
+pub const DEMAND_THREADS: usize = 4;
+
+/// Calls that wait for a volume's threads. Beyond: what is asked for is taken for not held, or not stored.
+pub const DEMAND_QUEUE: usize = 256;
+
+/// How long a look at what a volume holds may take. Beyond: upstream is asked, as it would be for what is not held.
+pub const DEMAND_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// For how long a volume that did not answer is not asked: its requests should not wait for it each.
+pub const DEMAND_STALL_PAUSE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a volume that is slow to open has opened.
+pub const VOLUME_AWAITED_EVERY: Duration = Duration::from_millis(100);
+
+/// Variants (`Vary`) of one object in memory. Beyond, the oldest go: an origin that varies by a player's name would fill it.
+pub const MEMORY_VARIANTS_MAX: usize = 16;
+
+/// Bytes of a body up to which it is kept in memory and on no disk: playlists, subtitles, errors.
+pub const SMALL_BODY_BYTES: u64 = 64 * 1024;
+
+/// Freshness below which a body is kept in memory and on no disk: it is replaced before anybody could miss it.
+pub const SHORT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How far ahead of what a flight has brought a request waits for it. Beyond: it asks for its own range.
+pub const FLIGHT_AHEAD_BYTES: u64 = 4 << 20;
+
+/// Bytes of a flight in memory that there must be room for: a block that is being put together, and what has just come.
+pub const FLIGHT_WINDOW_BYTES_MIN: u64 = (1 << 20) + (256 << 10);
+
+/// More than that helps nobody: who is further behind reads from the disk.
+pub const FLIGHT_WINDOW_BYTES_MAX: u64 = 16 << 20;
+
+/// How long one slow client may hold up others who want the same, where it cannot be stored for them.
+pub const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes at the beginning of an object that are passed over where an upstream sends all of it instead of a range. Beyond: the answer
+/// is the whole.
+pub const RANGE_IGNORED_BYTES_MAX: u64 = 64 << 20;
+
+/// How often a request looks anew when what it waited for turned out to be for others. Beyond: it goes to upstream alone.
+pub const FLIGHTS_BOARDED_MAX: usize = 4;
+
+/// Keys of which it is remembered for a while what their answers are like.
+pub const HABITS_MAX: u64 = 1 << 16;
+
+/// How long it is remembered that answers under a key cannot be shared: requests for it do not wait for each other.
+pub const HABIT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Absent names that one client may have upstream asked for within [`ABSENCES_WINDOW`]. Beyond: 503. A player that is out of step with
+/// its playlist asks for a few; behind one address of a provider there may be a hundred of them.
+pub const ABSENCES_MAX: u32 = 1000;
+
+/// For how long absences are counted together.
+pub const ABSENCES_WINDOW: Duration = Duration::from_secs(10);
+
+/// Clients of which they are counted.
+pub const ABSENCES_CLIENTS_MAX: u64 = 1 << 16;
+
+/// How far a flight runs ahead of the passenger who is furthest. A slow client of a huge object should not fill the disk with what it
+/// may never come to.
+pub const FLIGHT_LEAD_BYTES: u64 = 64 << 20;
+
+/// Bytes that a revalidation in the background fetches at most, where the object has changed. Beyond: whoever asks next fetches it.
+pub const BACKGROUND_BYTES: u64 = 16 << 20;
+
+/// How often what the service holds is told to the metrics.
+pub const PULL_STATS_INTERVAL: Duration = Duration::from_secs(1);
+
 // ---- load ----
 
 /// How often the counters are noted for the load.

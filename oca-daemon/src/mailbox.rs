@@ -27,6 +27,13 @@ pub enum Message {
     },
     /// A block that was asked for is in memory, or it is to be read: it does not come, or not for long.
     BlockSettled(BlockKey),
+    /// There is something in the pipe that a connection waits for.
+    Pulled {
+        /// Who waits.
+        connection: ConnectionId,
+        /// For which of its answers: an earlier one, that it has given up, may come late.
+        ticket: u64,
+    },
     /// Hand over what was counted of demand.
     HandOverDemand {
         /// The worker's number, for the answer.
@@ -43,8 +50,8 @@ pub enum Message {
     },
 }
 
-/// The sending end. At most two messages for each connection of the worker are under way, an `Opened` and a `BlockSettled`, one
-/// `HandOverDemand` and one `Stop`.
+/// The sending end. For each connection of the worker at most one `Opened` and one `BlockSettled` are under way, and of each answer that
+/// it has asked for one `Pulled`; besides one `HandOverDemand` and one `Stop`.
 #[derive(Clone)]
 pub struct Mailbox {
     messages: Sender<Message>,

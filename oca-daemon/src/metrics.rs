@@ -1,4 +1,4 @@
-//! The metrics: one table, in six parts (`metrics/{service,players,tier,volumes,store,daemon}.rs`), from which `/metrics`
+//! The metrics: one table, in seven parts (`metrics/{service,players,tier,pull,volumes,store,daemon}.rs`), from which `/metrics`
 //! is fed and `docs/METRICS.md` is written.
 //!
 //! Workers count for themselves, without a lock (`stats.rs`); everything is summed when it is scraped. So a
@@ -8,6 +8,7 @@
 
 mod daemon;
 mod players;
+mod pull;
 mod samples;
 mod service;
 mod store;
@@ -52,10 +53,12 @@ enum Kind {
     Histogram,
 }
 
-/// The table, in the order in which an operator asks: is it well, what does it serve, what do players say, what from memory, what of
-/// the disks, what is it made of.
+/// The table, in the order in which an operator asks: is it well, what does it serve, what do players say, what from memory, what from
+/// upstream, what of the disks, what is it made of.
 fn table() -> impl Iterator<Item = &'static Metric> {
-    [service::ROWS, players::ROWS, tier::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS].into_iter().flatten()
+    [service::ROWS, players::ROWS, tier::ROWS, pull::ROWS, volumes::ROWS, store::ROWS, daemon::ROWS]
+        .into_iter()
+        .flatten()
 }
 
 impl Metrics {

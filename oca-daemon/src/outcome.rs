@@ -43,6 +43,7 @@ outcomes! {
     HitDisk "hit_disk" "Answered from a bundle on disk"
     DemandHit "demand_hit" "Answered from pull-through content held here"
     DemandMiss "demand_miss" "Answered while the content was pulled from upstream"
+    DemandPassed "demand_passed" "A method that caches do not answer was passed to upstream, as pull.unsafe_methods allows, and its answer back"
     Redirected "redirected" "Sent elsewhere because the content is not held here"
     NotModified "not_modified" "304: the client's copy is still right"
     Head "head" "HEAD: the fields of an object without its bytes"
@@ -57,6 +58,13 @@ outcomes! {
     RefusedVolumeFailed "refused_volume_failed" "503: the volume is isolated; replace the disk"
     RefusedExhausted "refused_exhausted" "503: no descriptor or memory was left to open the bundle; raise LimitNOFILE or lower serve.connections"
     RefusedShutdown "refused_shutdown" "503: the daemon is stopping"
+    RefusedUpstreamUnreachable "refused_upstream_unreachable" "502: no upstream could be connected to; look at the upstreams and at the network between"
+    RefusedUpstreamTimeout "refused_upstream_timeout" "504: upstream did not answer within pull.first_byte_timeout; look at the upstream"
+    RefusedUpstreamInvalid "refused_upstream_invalid" "502: upstream's answer breaks HTTP or itself; the log says how, and the upstream's operator must mend it"
+    RefusedUpstreamLoop "refused_upstream_loop" "508: upstream leads back to this appliance; correct pull.upstreams"
+    RefusedUpstreamBusy "refused_upstream_busy" "503: pull.requests or pull.fetches is reached; raise them, or look why upstream is slow"
+    RefusedUpstreamError "refused_upstream_error" "5xx: upstream's own answer, passed on; look at the upstream"
+    RefusedUpstreamDefect "refused_upstream_defect" "502: a request was given up without a reason; report it"
 
     ClientErrorMalformed "client_error_malformed" "400: the request line or a field breaks the grammar of HTTP"
     ClientErrorFraming "client_error_framing" "400: Content-Length, Transfer-Encoding or a chunk is wrong; possibly a smuggling attempt"
@@ -75,6 +83,8 @@ outcomes! {
     ClientErrorUnknownMethod "client_error_unknown_method" "501: the method is not known, or is CONNECT"
     ClientErrorCoding "client_error_coding" "501: a transfer coding other than chunked"
     ClientErrorVersion "client_error_version" "505: not HTTP/1.x; an HTTP/2 preface ends here too"
+    ClientErrorOnlyIfCached "client_error_only_if_cached" "504: the client takes only what is held, and it is not, or not fresh"
+    ClientErrorUpstream "client_error_upstream" "4xx but 404, 410, 412 and 416: upstream's own answer, passed on"
 
     AbortedClientGone "aborted_client_gone" "The client closed the connection before the response was complete; seeking players do"
     AbortedSendStall "aborted_send_stall" "The client took no bytes for serve.send_stall_timeout"
@@ -85,6 +95,8 @@ outcomes! {
     AbortedDiskTimeout "aborted_disk_timeout" "The disk did not answer within serve.disk_timeout during the response; look at the disk"
     AbortedShutdown "aborted_shutdown" "The response was not complete within serve.shutdown_timeout"
     AbortedTls "aborted_tls" "The TLS connection broke during the request"
+    AbortedUpstreamTimeout "aborted_upstream_timeout" "Upstream sent nothing for pull.stall_timeout during the response"
+    AbortedUpstreamInvalid "aborted_upstream_invalid" "Upstream broke off, or sent another length or other content than it had said, during the response"
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod properties;
 
 pub use content::{ContentSkipper, Framing, Progress};
 pub use fields::{Fields, Single};
-pub use target::{Location, Scheme, Target, TargetError};
+pub use target::{Location, NormalTarget, Scheme, Target, TargetError};
 pub use want::Want;
 
 use crate::limits;
@@ -52,6 +52,8 @@ pub struct Request<'a> {
     pub version: Version,
     /// The request target as sent: visible ASCII, query included. For the access log; [`Target::parse`] reads it.
     pub target: &'a str,
+    /// The head itself, from the request line to the empty line.
+    pub head: &'a [u8],
     /// The bytes of the head, with any empty lines before it; the content starts there.
     pub head_bytes: usize,
     /// How long the content is.
@@ -192,6 +194,7 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Request<'_>>, Refusal> {
         method: line.method,
         version: line.version,
         target: line.target,
+        head: &head[..section_start + section_bytes],
         head_bytes: start + section_start + section_bytes,
         framing,
         persistence: if expect_continue { Persistence::Close } else { collected.persistence(line.version) },

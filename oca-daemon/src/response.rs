@@ -31,8 +31,17 @@ pub struct Response {
     pub body: Body,
     /// The Content-Length that is stated: for HEAD, that of the body which GET would have got.
     content_length: Option<u64>,
+    /// Who says Date and Server.
+    said_by: SaidBy,
     /// The fields of this response, as on the wire.
     fields: Vec<u8>,
+}
+
+/// Which of the fields that every response has are among its own already, because upstream has said them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct SaidBy {
+    upstream_date: bool,
+    upstream_server: bool,
 }
 
 /// A status code that is sent here.
@@ -55,6 +64,8 @@ pub enum Body {
 pub enum Part {
     /// These bytes: what separates the ranges of a multipart body.
     Text(Vec<u8>),
+    /// These bytes, which came from upstream.
+    Bytes(bytes::Bytes),
     /// These bytes of the bundle's file; never empty.
     File(ByteRange),
 }
@@ -64,11 +75,11 @@ macro_rules! statuses {
         impl Status {
             $(#[doc = concat!($code, " ", $reason)] pub const $name: Self = Self($code);)*
 
-            /// The status line, its CRLF included.
-            pub const fn line(self) -> &'static str {
+            /// The status line, its CRLF included; `None` for one that only upstream says.
+            pub const fn line(self) -> Option<&'static str> {
                 match self.0 {
-                    $($code => concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n"),)*
-                    _ => "HTTP/1.1 500 Internal Server Error\r\n",
+                    $($code => Some(concat!("HTTP/1.1 ", $code, " ", $reason, "\r\n")),)*
+                    _ => None,
                 }
             }
         }
@@ -80,6 +91,7 @@ statuses! {
     NO_CONTENT 204 "No Content"
     PARTIAL_CONTENT 206 "Partial Content"
     NOT_MODIFIED 304 "Not Modified"
+    TEMPORARY_REDIRECT 307 "Temporary Redirect"
     BAD_REQUEST 400 "Bad Request"
     NOT_FOUND 404 "Not Found"
     METHOD_NOT_ALLOWED 405 "Method Not Allowed"
@@ -92,11 +104,30 @@ statuses! {
     MISDIRECTED_REQUEST 421 "Misdirected Request"
     REQUEST_HEADER_FIELDS_TOO_LARGE 431 "Request Header Fields Too Large"
     NOT_IMPLEMENTED 501 "Not Implemented"
+    BAD_GATEWAY 502 "Bad Gateway"
     SERVICE_UNAVAILABLE 503 "Service Unavailable"
+    GATEWAY_TIMEOUT 504 "Gateway Timeout"
     HTTP_VERSION_NOT_SUPPORTED 505 "HTTP Version Not Supported"
+    LOOP_DETECTED 508 "Loop Detected"
 }
 
 impl Status {
+    /// A status that upstream says; `None` where it is no final one.
+    pub(crate) fn of_upstream(code: u16) -> Option<Self> {
+        (200..600).contains(&code).then_some(Self(code))
+    }
+
+    fn write_line(self, out: &mut Vec<u8>) {
+        match self.line() {
+            Some(line) => out.extend_from_slice(line.as_bytes()),
+            None => {
+                let known = http::StatusCode::from_u16(self.0).ok();
+                let reason = known.and_then(|status| status.canonical_reason()).unwrap_or_default();
+                write!(out, "HTTP/1.1 {} {reason}\r\n", self.0).expect("writing to a vector cannot fail");
+            }
+        }
+    }
+
     /// The number.
     pub const fn code(self) -> u16 {
         self.0
@@ -107,13 +138,26 @@ impl Response {
     /// A response without content and without a Content-Length.
     pub(crate) fn new(status: Status, outcome: Outcome, persistence: Persistence) -> Self {
         let fields = Vec::with_capacity(FIELDS_BYTES_USUAL);
-        Self { status, outcome, persistence, body: Body::Empty, content_length: None, fields }
+        let said_by = SaidBy::default();
+        Self { status, outcome, persistence, body: Body::Empty, content_length: None, said_by, fields }
     }
 
     /// Sets the body, and Content-Length with it. For HEAD the length alone is kept.
     pub(crate) fn set_body(&mut self, body: Body, is_head: bool) {
         self.content_length = Some(body.bytes());
         self.body = if is_head { Body::Empty } else { body };
+    }
+
+    /// States the length of a body that is not part of this value.
+    pub(crate) fn set_content_length(&mut self, length: Option<u64>) {
+        self.content_length = length;
+    }
+
+    /// Adds a field that upstream has said. One that every response has is said once.
+    pub(crate) fn add_upstream_field(&mut self, name: &http::HeaderName, value: &http::HeaderValue) {
+        self.said_by.upstream_date |= name == http::header::DATE;
+        self.said_by.upstream_server |= name == http::header::SERVER;
+        self.add_field(name.as_str(), value.as_bytes());
     }
 
     /// Adds a field. `value` comes from us or was checked: it holds no line end.
@@ -136,9 +180,14 @@ impl Response {
     /// Appends the head: status line, fields, empty line. `date` is the present moment, by [`http_date`].
     pub fn write_head(&self, out: &mut Vec<u8>, date: &[u8; HTTP_DATE_BYTES]) {
         out.reserve(self.fields.len() + FIELDS_BYTES_USUAL);
-        for piece in [self.status.line().as_bytes(), b"Date: ", date, b"\r\nServer: oca\r\n", &self.fields] {
-            out.extend_from_slice(piece);
+        self.status.write_line(out);
+        if !self.said_by.upstream_date {
+            [b"Date: ", date.as_slice(), b"\r\n"].iter().for_each(|piece| out.extend_from_slice(piece));
         }
+        if !self.said_by.upstream_server {
+            out.extend_from_slice(b"Server: oca\r\n");
+        }
+        out.extend_from_slice(&self.fields);
         if let Some(length) = self.content_length {
             write!(out, "Content-Length: {length}\r\n").expect("writing to a vector cannot fail");
         }
@@ -179,6 +228,7 @@ impl Part {
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Text(text) => text.len() as u64,
+            Self::Bytes(bytes) => bytes.len() as u64,
             Self::File(range) => range.len(),
         }
     }
@@ -252,6 +302,19 @@ mod tests {
         response.write_head(&mut out, &http_date(0));
         Response::add_to_head(&mut out, |head| head.extend_from_slice(b"A: b\r\n"));
         assert!(out.ends_with(b"\r\nServer: oca\r\nConnection: close\r\nA: b\r\n\r\n"));
+    }
+
+    #[test]
+    fn what_upstream_says_stands_for_what_every_response_says() {
+        let status = Status::of_upstream(203).unwrap();
+        let mut response = Response::new(status, Outcome::DemandMiss, Persistence::KeepAlive);
+        response.add_upstream_field(&http::header::DATE, &http::HeaderValue::from_static("then"));
+        response.add_upstream_field(&http::header::SERVER, &http::HeaderValue::from_static("theirs"));
+        assert_eq!(
+            head(&response),
+            "HTTP/1.1 203 Non Authoritative Information\r\ndate: then\r\nserver: theirs\r\n\r\n"
+        );
+        assert!(Status::of_upstream(103).is_none() && Status::of_upstream(600).is_none());
     }
 
     #[test]

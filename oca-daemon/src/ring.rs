@@ -151,6 +151,7 @@ impl Ring {
     pub fn receive(&mut self, socket: BorrowedFd<'_>, token: Token) {
         let entry =
             opcode::Recv::new(Fd(socket.as_raw_fd()), std::ptr::null_mut(), RECEIVE_BUFFER_BYTES as u32)
+                .ioprio(RECV_POLL_FIRST)
                 .buf_group(RECEIVE_GROUP)
                 .build()
                 .flags(squeue::Flags::BUFFER_SELECT);
@@ -160,6 +161,12 @@ impl Ring {
     /// Completes once when the socket's send buffer has room, or the socket has failed.
     pub fn poll_writable(&mut self, socket: BorrowedFd<'_>, token: Token) {
         self.push(opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32).build(), token);
+    }
+
+    /// Asks once to be told that the connection was reset, or that both sides have ended it.
+    pub fn poll_reset(&mut self, socket: BorrowedFd<'_>, token: Token) {
+        // `poll(2)` tells of POLLHUP and POLLERR unasked, and of nothing else then.
+        self.push(opcode::PollAdd::new(Fd(socket.as_raw_fd()), 0).build(), token);
     }
 
     /// Reads eight bytes of an eventfd.
@@ -253,3 +260,5 @@ impl Ring {
 }
 
 const RECEIVE_GROUP: u16 = 0;
+/// `IORING_RECVSEND_POLL_FIRST` (Linux 5.19): what is received for has, as a rule, not come yet, so that trying first is for nothing.
+const RECV_POLL_FIRST: u16 = 1;

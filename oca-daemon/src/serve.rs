@@ -1,15 +1,18 @@
 //! What is answered: the semantics of HTTP (RFC 9110) for immutable objects, decided without I/O.
 //!
 //! In the order of a request: [`route`] looks at method and target, and either answers or says what to look
-//! up; then [`answer`] decides for an object that was found (`conditions`, then `ranges`), [`absent`] for
-//! none, [`unavailable`] where the object cannot be read now, and [`refuse`] for what was not a request at
-//! all.
+//! up; then [`answer`] decides for an object that was found (`conditions`, then `ranges`), [`miss`] for what no bundle holds or can
+//! hold (after which [`pulled`] or [`not_pulled`] makes a response of what comes of it), [`unavailable`] where the object cannot be read
+//! now, and [`refuse`] for what was not a request at all.
 
 mod cache_control;
 mod conditions;
 mod digests;
+mod entity_tag;
 mod errors;
+mod miss;
 mod policy;
+mod pulled;
 mod ranges;
 mod server_timing;
 
@@ -22,9 +25,11 @@ use crate::outcome::Outcome;
 use crate::request::{Cause, Location, Method, Persistence, Refusal, Request, Scheme, Target, TargetError};
 use crate::response::{Body, Multipart, Part, Response, Status, http_date};
 use conditions::{EntityTag, Validators, Verdict};
-use ranges::Selection;
-
+pub(crate) use entity_tag::{WrittenTag, lists};
+pub use miss::{Miss, MissRules, miss, takes_content};
 pub use policy::{Policy, PolicyError};
+pub use pulled::{Coding, Pulled, not_pulled, pulled};
+pub(crate) use ranges::{Selection, select};
 pub use server_timing::{Source, append_line as append_server_timing};
 
 /// What is known of an object before a byte of it is read.
@@ -43,8 +48,10 @@ pub struct ObjectFacts<'a> {
 /// Where a request goes.
 #[derive(Debug)]
 pub enum Route<'a> {
-    /// Look this up; then [`answer`] or [`absent`].
+    /// Look this up; then [`answer`] or [`miss`].
     Find(Location<'a>),
+    /// No bundle can have it: [`miss`].
+    Nowhere(Cause),
     /// Answered without a look at the store.
     Answer(Response),
 }
@@ -56,15 +63,7 @@ pub fn route<'a>(request: &Request<'a>, scheme: Scheme, policy: &Policy) -> Rout
     match locate(request, scheme) {
         Ok(Some(location)) => Route::Find(location),
         Ok(None) => Route::Answer(options(request, policy)),
-        Err(cause) => {
-            let mut response =
-                errors::client_error(cause, request.persistence, request.method == Method::Head, policy);
-            if request.method == Method::Connect {
-                // What follows is meant for a tunnel that does not exist.
-                response.persistence = Persistence::Close;
-            }
-            Route::Answer(response)
-        }
+        Err(cause) => Route::Nowhere(cause),
     }
 }
 
@@ -135,7 +134,7 @@ fn selection(request: &Request<'_>, validators: &Validators, length: u64) -> Sel
         Some(range)
             if request.method == Method::Get && conditions::range_applies(&request.fields, validators) =>
         {
-            ranges::select(range, length)
+            select(range, length)
         }
         _ => Selection::Whole,
     }
@@ -198,11 +197,6 @@ fn not_modified(
     response
 }
 
-/// 404: no object has this name.
-pub fn absent(request: &Request<'_>, policy: &Policy) -> Response {
-    client_error(Cause::Absent, request, policy)
-}
-
 /// 503: the object cannot be read now, or the connection not be taken. `outcome` is one of the refused ones;
 /// without a request the connection closes.
 pub fn unavailable(request: Option<&Request<'_>>, outcome: Outcome, policy: &Policy) -> Response {
@@ -215,7 +209,13 @@ pub fn refuse(refusal: Refusal, policy: &Policy) -> Response {
 }
 
 fn client_error(cause: Cause, request: &Request<'_>, policy: &Policy) -> Response {
-    errors::client_error(cause, request.persistence, request.method == Method::Head, policy)
+    let mut response =
+        errors::client_error(cause, request.persistence, request.method == Method::Head, policy);
+    if request.method == Method::Connect {
+        // What follows is meant for a tunnel that does not exist.
+        response.persistence = Persistence::Close;
+    }
+    response
 }
 
 fn file(range: ByteRange) -> Body {

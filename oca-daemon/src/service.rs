@@ -5,12 +5,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cache_store::Store;
-use control_client::config::{AtCapacity, Cmsd, Pacing, ServeConfig};
+use control_client::config::{AtCapacity, Cmsd, Pacing, PullConfig, ServeConfig};
 use rustls::ServerConfig;
 
 use crate::connection_bound::ConnectionBound;
+use crate::limits::PULL_GRACE;
 use crate::mailbox::Mailbox;
 use crate::media::PacingLimits;
+use crate::pull::PullHandle;
 use crate::serve::Policy;
 use crate::stats::WorkerStats;
 use crate::tier::Residency;
@@ -42,6 +44,8 @@ pub struct Service {
     pub connection_bound: ConnectionBound,
     /// What happens beyond them.
     pub at_capacity: AtCapacity,
+    /// Whom to ask for what no bundle holds; `None`: nobody.
+    pub pull: Option<PullHandle>,
     /// What a socket may hold unsent of bytes that were copied into it.
     pub notsent_lowat_bytes: u32,
 }
@@ -80,17 +84,22 @@ pub struct Timeouts {
     pub lifetime: Duration,
     /// For one read or one opening.
     pub disk: Duration,
+    /// For the head, or the next piece, of a response that is pulled through. The pull service has timeouts of its own: this is for the
+    /// case that it fails to keep them.
+    pub pull: Duration,
 }
 
 impl Timeouts {
     /// As configured.
-    pub fn new(config: &ServeConfig) -> Self {
+    pub fn new(config: &ServeConfig, pull: &PullConfig) -> Self {
+        let of_one_upstream = pull.connect_timeout + pull.first_byte_timeout + pull.stall_timeout;
         Self {
             header: config.header_timeout,
             idle: config.idle_timeout,
             send_stall: config.send_stall_timeout,
             lifetime: config.connection_lifetime,
             disk: config.disk_timeout,
+            pull: of_one_upstream * pull.upstreams.len() as u32 + PULL_GRACE,
         }
     }
 }

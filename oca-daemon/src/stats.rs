@@ -11,6 +11,7 @@
 //! for the figures.
 
 mod causes;
+mod counter;
 mod histogram;
 mod totals;
 
@@ -23,6 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use self::causes::causes;
 pub use self::causes::{AcceptPause, CloseCause, ReadEnd, RecordLayer, TlsVersion, Transport};
+pub(crate) use self::counter::{Counter, counters};
 pub use self::histogram::{BOUNDS_MICROS, Histogram, HistogramTotal};
 pub(crate) use self::totals::add_each;
 pub use self::totals::{Totals, VolumeTotals};
@@ -284,86 +286,5 @@ impl VolumeStats {
     }
 }
 
-/// A number with one writer.
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) const fn new() -> Self {
-        Counter(AtomicU64::new(0))
-    }
-
-    pub(crate) fn add(&self, amount: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(amount), Relaxed);
-    }
-
-    /// Stops at zero: an event counted twice by mistake must not turn a gauge into 2^64.
-    fn subtract(&self, amount: u64) {
-        self.0.store(self.0.load(Relaxed).saturating_sub(amount), Relaxed);
-    }
-
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-pub(crate) const fn counters<const COUNT: usize>() -> [Counter; COUNT] {
-    [const { Counter::new() }; COUNT]
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_began_and_ended_leaves_no_gauge_behind() {
-        let stats = WorkerStats::new(4);
-        stats.accepted(Transport::Tls);
-        stats.began();
-        stats.read_began(3);
-        stats.read_ended(3, ReadEnd::Complete, 65536, Duration::from_micros(150));
-        stats.ended(Outcome::HitDisk, 65536, Some(Duration::from_micros(200)), Duration::from_millis(2));
-        stats.closed(Transport::Tls, CloseCause::IdleTimeout);
-
-        let totals = Totals::of([&stats]);
-        assert_eq!(totals.open_connections(), 0);
-        assert_eq!(totals.requests_in_flight, 0);
-        assert_eq!(totals.volumes[3].in_flight, 0);
-        assert_eq!(totals.outcomes[Outcome::HitDisk as usize], 1);
-        assert_eq!(totals.body_bytes[Outcome::HitDisk as usize], 65536);
-        assert_eq!(totals.volumes[3].bytes, 65536);
-    }
-
-    #[test]
-    fn a_gauge_never_goes_below_zero() {
-        let stats = WorkerStats::new(4);
-        stats.closed(Transport::Cleartext, CloseCause::PeerClosed);
-        stats.accepted(Transport::Cleartext);
-        assert_eq!(Totals::of([&stats]).open_connections(), 1);
-    }
-
-    #[test]
-    fn a_volume_beyond_the_last_is_counted_with_the_last() {
-        let stats = WorkerStats::new(4);
-        stats.read_began(255);
-        assert_eq!(Totals::of([&stats]).volumes[3].in_flight, 1);
-    }
-
-    #[test]
-    fn a_second_pause_of_accepting_keeps_the_time_of_the_first() {
-        let stats = WorkerStats::new(4);
-        assert_eq!(stats.accept_paused_since_millis(), None);
-        stats.accept_paused(AcceptPause::Capacity, 500);
-        assert_eq!(stats.accept_paused_since_millis(), None, "a bound is not a shortage");
-        stats.accept_paused(AcceptPause::Descriptors, 1000);
-        stats.accept_paused(AcceptPause::Descriptors, 2000);
-        assert_eq!(stats.accept_paused_since_millis(), Some(1000));
-        stats.accept_resumed();
-        assert_eq!(stats.accept_paused_since_millis(), None);
-    }
-
-    #[test]
-    fn workers_never_share_a_cache_line() {
-        assert_eq!(align_of::<WorkerStats>(), 128);
-        assert_eq!(size_of::<WorkerStats>() % 128, 0);
-    }
-}
+mod tests;

@@ -166,6 +166,11 @@ impl Worker {
                     connection.on_writable(reactor, service)
                 });
             }
+            Token::Reset(id) => {
+                self.with_connection(id, |connection, reactor, service| {
+                    connection.on_reset(reactor, service)
+                });
+            }
             Token::Read(slot) => self.on_read(slot, completion.result),
             Token::Cancel => {}
         }

@@ -7,18 +7,18 @@
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType};
+use oca_daemon::limits::CLOSING_TIMEOUT;
 use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, ProtocolVersion, StreamOwned};
 use support::tls::{OBJECT, Stream, client, client_of_suites, connect, get, noise, start, start_with};
-use support::{Daemon, ask, eventually};
+use support::{Daemon, ask, connect_slowly, eventually};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -115,7 +115,7 @@ fn whoever_seals_in_whichever_suite_the_bytes_are_right_from_disk_and_from_memor
 fn where_it_is_switched_off_the_daemon_seals() {
     let folder = tempfile::tempdir().unwrap();
     let object = noise(300_000);
-    let (daemon, certificate) = start_with(folder.path(), &object, YEAR, "kernel = \"off\"\n");
+    let (daemon, certificate) = start_with(folder.path(), &object, YEAR, "", "kernel = \"off\"\n");
     for version in [&TLS13, &TLS12] {
         let mut stream = connect(&client(version, &certificate), daemon.https());
         get_all_and_parts(&mut stream, &object, "off");
@@ -123,30 +123,20 @@ fn where_it_is_switched_off_the_daemon_seals() {
     assert_sealed_by("user", &daemon, object.len() as u64);
 }
 
-/// A client that holds little of what it does not read.
-fn connect_slowly(client: &Arc<ClientConfig>, address: SocketAddr) -> Stream {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    set_socket_recv_buffer_size(&socket, 8 << 10).unwrap();
-    rustix::net::connect(&socket, &address).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let connection = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
-    StreamOwned::new(connection, stream)
+/// A client that has read only so much of the last response of its connection that the daemon is done with it. The end and the
+/// farewell are then still with the daemon's kernel, in part, where that seals, not even with TCP.
+struct SlowClient {
+    stream: Stream,
+    bytes: Vec<u8>,
+    /// Of the body.
+    length: usize,
 }
 
-/// The end of the response and the farewell are then still with the daemon's kernel, in part not even with TCP: shutting our side
-/// must not cut them off.
-#[test]
-fn a_slow_client_gets_the_last_byte_and_the_farewell() {
-    let folder = tempfile::tempdir().unwrap();
-    let object = noise(400_000);
-    let (daemon, certificate) = start(folder.path(), &object, YEAR);
-    get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
-    // Around what the daemon's kernel takes before it says that it is full: the last record of some of these does not fit.
-    let lengths = (64 << 10..=320 << 10).step_by(16 << 10);
-    for (length, version) in lengths.zip([&TLS13, &TLS12].iter().cycle()) {
+impl SlowClient {
+    fn new(daemon: &Daemon, client: &Arc<ClientConfig>, length: usize) -> Self {
         let before = daemon.metric("oca_requests_total", "hit_");
-        let mut stream = connect_slowly(&client(version, &certificate), daemon.https());
+        let connection = ClientConnection::new(Arc::clone(client), "localhost".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(connection, connect_slowly(daemon.https(), 8 << 10));
         let last = length - 1;
         let head = format!(
             "GET {OBJECT} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nRange: bytes=0-{last}\r\n\r\n"
@@ -157,11 +147,72 @@ fn a_slow_client_gets_the_last_byte_and_the_farewell() {
             let read_bytes = stream.read(&mut chunk).unwrap();
             bytes.extend_from_slice(&chunk[..read_bytes]);
         }
-        // An end without a farewell is an error of this call.
-        stream.read_to_end(&mut bytes).unwrap();
-        assert!(bytes.ends_with(&object[..length]), "{length}: {} bytes", bytes.len());
+        Self { stream, bytes, length }
     }
-    assert_sealed_by(expected_layer(), &daemon, 17 * (192 << 10));
+
+    /// Reads what is left. An end without a farewell is an error.
+    fn read_rest(&mut self) -> io::Result<()> {
+        self.stream.read_to_end(&mut self.bytes).map(drop)
+    }
+
+    /// Whether the response has come, all of it.
+    fn is_served(&self, object: &[u8]) -> bool {
+        self.bytes.ends_with(&object[..self.length])
+    }
+}
+
+/// Around what the daemon's kernel takes before it says that it is full: the last record of some of these does not fit.
+fn lengths_around_what_fits() -> impl Iterator<Item = usize> {
+    (64 << 10..=320 << 10).step_by(16 << 10)
+}
+
+/// Slow clients of either version, for a response of each of these lengths.
+fn slow_clients(daemon: &Daemon, certificate: &CertificateDer<'static>) -> Vec<SlowClient> {
+    let clients = [client(&TLS13, certificate), client(&TLS12, certificate)];
+    get(&mut connect(&clients[0], daemon.https()));
+    let of_lengths = lengths_around_what_fits().zip(clients.iter().cycle());
+    of_lengths.map(|(length, client)| SlowClient::new(daemon, client, length)).collect()
+}
+
+/// Closing the socket would cut off what the kernel has not handed to TCP yet: it is waited for as long as for any client that stalls.
+#[test]
+fn a_slow_client_gets_the_last_byte_and_the_farewell() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(400_000);
+    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    let clients = slow_clients(&daemon, &certificate);
+    thread::sleep(CLOSING_TIMEOUT + Duration::from_secs(2));
+    for mut slow in clients {
+        slow.read_rest().unwrap();
+        assert!(slow.is_served(&object), "{}: {} bytes", slow.length, slow.bytes.len());
+    }
+    assert_sealed_by(expected_layer(), &daemon, lengths_around_what_fits().sum::<usize>() as u64);
+}
+
+/// Only a reset tells such a client that the end is missing.
+#[test]
+fn an_end_that_waits_for_a_slow_client_when_the_time_for_stopping_is_over_is_not_passed_off_as_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(400_000);
+    let serve = "shutdown_timeout = \"1 s\"\n";
+    let (mut daemon, certificate) = start_with(folder.path(), &object, YEAR, serve, "");
+    let mut clients = slow_clients(&daemon, &certificate);
+    assert_sealed_by(expected_layer(), &daemon, 0);
+    daemon.tell_to_stop();
+    eventually("it has stopped", || daemon.has_ended());
+    let mut resets = 0;
+    for slow in &mut clients {
+        match slow.read_rest() {
+            Ok(()) => assert!(slow.is_served(&object), "{}: a farewell before the end", slow.length),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => resets += 1,
+            // What the daemon seals is with TCP by then, but for the farewell.
+            Err(error) => {
+                let is_cut = expected_layer() == "kernel" || !slow.is_served(&object);
+                assert!(!is_cut, "{}: {error} after {} bytes", slow.length, slow.bytes.len());
+            }
+        }
+    }
+    assert!(expected_layer() == "user" || resets > 0, "no end was waiting");
 }
 
 /// Where the kernel cannot change the key, the response is whole and the connection ends after it, with a farewell; everywhere else it

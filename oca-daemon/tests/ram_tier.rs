@@ -13,13 +13,10 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
 use control_client::admin::{Purge, Retire};
 use control_client::content::BundlePath;
 use control_client::wire::DocumentVersion;
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType};
 use support::{Answer, Daemon, ask, eventually, runtime};
 
 const OBJECT: &str = "/title/1.m4s";
@@ -36,14 +33,9 @@ fn bytes(length: usize) -> Vec<u8> {
     words.flatten().take(length).collect()
 }
 
-/// A connection that holds little of what it does not read: a response to it does not end before it is read.
+/// A client that reads nothing by itself: far less than a block is on its way to it.
 fn connect_slowly(address: SocketAddr) -> TcpStream {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
-    rustix::net::connect(&socket, &address).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream
+    support::connect_slowly(address, 64 << 10)
 }
 
 fn get(address: SocketAddr, target: &str, fields: &str) -> Answer {

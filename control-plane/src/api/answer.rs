@@ -12,7 +12,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::memory::Share;
+use super::memory::{Memory, Share};
 use super::{Api, Problem};
 use crate::limits;
 
@@ -33,7 +33,7 @@ pub(super) fn json_text(content: impl Into<Body>) -> Response {
 /// Memory for an answer; none is needed for a small one.
 pub(super) struct Room(Option<Share>);
 
-impl Api {
+impl Memory {
     /// Takes memory for an answer of so many bytes before it is made, or refuses.
     pub(super) fn room(&self, whose: &str, bytes: u64) -> Result<Room, Problem> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -41,12 +41,14 @@ impl Api {
             return Ok(Room(None));
         }
         // What is larger than all that belongs to one is sent alone.
-        match self.answers.take(whose, bytes.min(limits::ANSWERS_BYTES_EACH_MAX)) {
+        match self.take(whose, bytes.min(self.each_bytes_max())) {
             Some(share) => Ok(Room(Some(share))),
             None => Err(Problem::crowded("too many large answers are being sent")),
         }
     }
+}
 
+impl Api {
     /// A document that may be a large answer. It is made already: at most one for each thread that makes them.
     pub(super) fn large_json<T: serde::Serialize>(
         &self,
@@ -54,7 +56,7 @@ impl Api {
         document: &T,
     ) -> Result<Response, Problem> {
         let content = serde_json::to_vec(document).map_err(|error| Problem::internal(&error))?;
-        Ok(self.room(whose, content.len() as u64)?.send(content.into()))
+        Ok(self.answers.room(whose, content.len() as u64)?.send(content.into()))
     }
 }
 
@@ -131,7 +133,6 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
-    use crate::api::memory::Memory;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -130,7 +130,7 @@ pub(super) async fn manifest(
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         // Before it is read.
-        let room = api.room(name.as_str(), bytes)?;
+        let room = api.answers.room(name.as_str(), bytes)?;
         let document;
         (sequence, document) = planning::newest(database, &name).await?.ok_or_else(none)?;
         room.send(document.into())
@@ -195,7 +195,7 @@ pub(super) async fn descriptor(
     let absent = || Problem::absent("the catalogue has no such descriptor");
     let sha256 = Sha256::parse(&sha256).map_err(|_| absent())?;
     let bytes = catalogue::descriptor_bytes(&api.plane.database, &sha256).await?.ok_or_else(absent)?;
-    let room = api.room(name.as_str(), bytes)?;
+    let room = api.answers.room(name.as_str(), bytes)?;
     let content = catalogue::descriptor(&api.plane.database, &sha256).await?.ok_or_else(absent)?;
     Ok(room.send(content.into()))
 }

@@ -34,6 +34,11 @@ impl Memory {
         Self { free: Arc::new(Semaphore::new(bytes_max)), each_bytes_max, taken: Arc::default() }
     }
 
+    /// The most that is one's.
+    pub(super) fn each_bytes_max(&self) -> usize {
+        self.each_bytes_max
+    }
+
     /// A share of it; nothing where there is no room now, or that would be too much for one.
     pub(super) fn take(&self, whose: &str, bytes: usize) -> Option<Share> {
         let part = self.part(whose, bytes)?;

@@ -221,7 +221,7 @@ async fn play(
         .map_err(|error| Problem::internal(&error))?;
     // It is reckoned with whoever asks: anybody can name any number of clients.
     let asker = client(None, peer, headers)?;
-    let room = api.room(&asker.to_string(), text.len() as u64)?;
+    let room = api.play_answers.room(&asker.to_string(), text.len() as u64)?;
     let mut response = room.send(text.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
     Ok(response)

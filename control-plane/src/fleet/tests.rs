@@ -1,8 +1,10 @@
 use control_client::content::{BundlePath, Generation};
 use control_client::fleet::RegionName;
 use control_client::report::{HeldBundle, InventoryReport};
+use roaring::RoaringBitmap;
 
 use super::*;
+use crate::steering::Question;
 
 fn site(name: &str) -> SiteName {
     SiteName::parse(name).unwrap()

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use control_client::content::{BundleKey, BundlePath, Generation};
 use control_client::demand::PathDemand;
+use control_client::fill::{FillRun, RunOutcome};
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::health::{Headroom, HealthReport, Readiness, Verdict};
 use control_client::report::{DayDemand, Dropped, Enrolment, HeldBundle, Report};
@@ -162,6 +163,27 @@ pub(crate) fn report(name: &str, instance: &str, sequence: u64) -> Report {
         manifest_refused: None,
         directives: vec![],
         dropped: Dropped::default(),
+    }
+}
+
+/// A run that had nothing to do.
+pub(crate) fn fill_run(number: u64, detail: String) -> FillRun {
+    FillRun {
+        run: format!("run-{number}"),
+        started_at: number,
+        ended_at: number,
+        outcome: RunOutcome::Completed,
+        detail,
+        manifest_sequence: 1,
+        planned_bundles: 0,
+        planned_bytes: 0,
+        published_bundles: 0,
+        published_bytes: 0,
+        retired_bundles: 0,
+        retired_bytes: 0,
+        failures: vec![],
+        more_failures: 0,
+        sources: vec![],
     }
 }
 

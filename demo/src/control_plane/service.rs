@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use control_client::config::{Config, Reader};
+use control_client::config::{Config, LogLevel, Reader};
+use control_client::process::start_log;
 use control_plane::server::ServerLimits;
 use control_plane::service::Service;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,12 +14,7 @@ use crate::origin::publish_address;
 
 /// Serves until it is told to stop. The first address that it listens on is written to a file once it does.
 pub fn run(config: &Path, address_file: &Path) -> ExitCode {
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .try_init();
+    start_log(LogLevel::Warn);
     let served = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -38,6 +38,8 @@ pub enum Fault {
     FlippedBits,
     /// Opening a file waits so long, or until the disk is healed.
     HungOpens(Duration),
+    /// Removing a file waits so long, or until the disk is healed.
+    HungUnlinks(Duration),
     /// `fsync` of files and directories fails with `EIO`.
     FailedSyncs,
     /// Whatever takes space fails with `ENOSPC`.

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use cache_store::BundleId;
 use control_client::admin_client::AdminError;
+use control_client::content::{BundleKey, Generation};
 use control_client::fill::{FailureReason, FillStep};
+use control_client::fill_manifest::FillEntry;
 
 use super::{End, Work};
+use crate::agent::{Agent, locked};
 use crate::descriptors;
-use crate::plan::PlannedRetire;
 use crate::run::Run;
+use crate::run_record::RunRecord;
 use crate::volumes::OpenVolume;
 
 /// Has the daemon serve a bundle that was published just now.
@@ -48,14 +52,31 @@ fn is_unservable(error: &AdminError) -> bool {
 
 /// Has the daemon serve it.
 async fn ask(run: &Run, work: &Work, volume: &OpenVolume) -> Result<(), AdminError> {
-    run.agent.progress.step(&work.planned.key, FillStep::Publishing);
-    let file = cache_store::BundleId::of(&work.planned.key).file_name();
-    let adopted = run.agent.daemon.adopt(volume.volume.id().to_string(), file).await?;
-    if let (Some(_), Some(PlannedRetire { file_bytes, .. })) = (adopted.replaced, &work.planned.supersedes) {
-        run.record.retire(*file_bytes);
+    let planned = &work.planned;
+    run.agent.progress.step(&planned.key, FillStep::Publishing);
+    let replaces = |_| planned.supersedes.as_ref().map(|superseded| superseded.file_bytes);
+    have_served(&run.agent, &run.record, volume, &planned.key, &work.entry, replaces).await
+}
+
+/// Has the daemon serve a bundle that is published on that volume. `replaces` knows the bytes of the generation that it then serves
+/// no longer.
+pub(crate) async fn have_served(
+    agent: &Agent,
+    record: &RunRecord,
+    volume: &OpenVolume,
+    key: &BundleKey,
+    entry: &FillEntry,
+    replaces: impl FnOnce(Generation) -> Option<u64>,
+) -> Result<(), AdminError> {
+    let file = BundleId::of(key).file_name();
+    let adopted = agent.daemon.adopt(volume.volume.id().to_string(), file).await?;
+    if let Some(bytes) = adopted.replaced.and_then(replaces) {
+        record.retire(bytes);
     }
-    descriptors::forget(&run.agent.state, &work.entry.descriptor);
-    tracing::info!(bundle = %work.planned.key, bytes = work.entry.bytes, "a bundle is published");
+    // Written down when the run ends.
+    locked(&agent.licences).note_volume(key, volume.volume.id());
+    descriptors::forget(&agent.state, &entry.descriptor);
+    tracing::info!(bundle = %key, bytes = entry.bytes, "a bundle is published");
     Ok(())
 }
 

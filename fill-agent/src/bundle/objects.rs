@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control_client::breaker::Admission;
 use control_client::descriptor::Descriptor;
 use control_client::sources::FillSource;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -11,7 +12,6 @@ use tokio::task::JoinSet;
 
 use super::Work;
 use super::space::Space;
-use crate::breaker::Admission;
 use crate::breakers::Asking;
 use crate::disk::DiskError;
 use crate::escalation::Answer;

@@ -24,7 +24,7 @@ pub(super) async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume
     if let Some(first) = read_back.wrong().next() {
         let why = format!("the disk gives back other bytes than were written, in {}", space.name(first));
         if std::mem::replace(&mut work.was_wrong, true) {
-            space.discard();
+            space.discard(run, volume).await;
             return Err(disk_failed(run, volume, FailureReason::DiskFailed, why).await);
         }
         tracing::warn!(bundle = %work.planned.key, why, "objects are fetched once more");

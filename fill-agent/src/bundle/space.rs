@@ -75,8 +75,8 @@ impl Space {
     }
 
     /// Removes the file.
-    pub(super) fn discard(self) {
-        self.incoming.discard();
+    pub(super) async fn discard(self, run: &Run, volume: &OpenVolume) {
+        discard(run, volume, self.incoming).await;
     }
 
     /// Bytes of the objects that are there.
@@ -100,7 +100,7 @@ pub(super) async fn open(
         Tried::Opened(incoming, opened) => {
             if let Err(why) = make_room(run, work).await {
                 if opened == Opened::New {
-                    incoming.discard();
+                    discard(run, volume, incoming).await;
                 }
                 return Err(why);
             }
@@ -128,6 +128,11 @@ pub(super) async fn open(
         tracing::info!(bundle = %work.planned.key, done_bytes = space.done_bytes, "a bundle that was begun is gone on with");
     }
     Ok(space)
+}
+
+/// Removes a file that was begun: freeing a large one takes a disk long. One that is silent keeps it for the next run.
+async fn discard(run: &Run, volume: &OpenVolume, incoming: IncomingBundle) {
+    let _ = run.agent.volumes.calls().work(volume.index, move || incoming.discard()).await;
 }
 
 async fn disk_thread(run: &Run, volume: &OpenVolume) -> Result<Arc<DiskThread>, NoSpace> {

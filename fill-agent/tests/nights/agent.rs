@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use control_client::breaker::{Admission, Breaker};
 use control_client::load::Load;
 use control_client::sources::FillSource;
 use control_client::units::BitRate;
 use control_client::wire::DocumentVersion;
-use fill_agent::breaker::{Admission, Breaker};
 use fill_agent::escalation::{Answer, Next};
 use fill_agent::pace::{Grant, Pace};
 use fill_agent::plan::{Plan, PlanInput, plan};

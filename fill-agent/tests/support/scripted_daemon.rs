@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use cache_store::{Volume, verify};
+use cache_store::{Volume, VolumeId, verify};
 use control_client::admin::{Adopt, Adopted, Failure, Purge, Purged, ReadinessChanged, Retire, Retired};
 use control_client::content::BundleKey;
 use control_client::demand::{Demand, PathDemand};
@@ -43,6 +43,8 @@ pub struct Shared {
     pub lacks_a_volume: Mutex<bool>,
     /// Bundles that readers hold for ever.
     pub readers: Mutex<BTreeSet<BundleKey>>,
+    /// What the volume holds that was taken out; another, which is empty, has its place.
+    taken_out: Mutex<Option<BTreeMap<BundleKey, InventoryEntry>>>,
 }
 
 impl ScriptedDaemon {
@@ -83,6 +85,17 @@ impl ScriptedDaemon {
     pub fn quarantine_in_place(&self, key: &BundleKey) {
         self.shared.held.lock().unwrap().remove(key).unwrap();
         self.shared.leaving.lock().unwrap().push(key.clone());
+    }
+
+    /// The volume is not in the configuration any more, and what it holds not in service.
+    pub fn take_volume_out(&self) {
+        let held = std::mem::take(&mut *self.shared.held.lock().unwrap());
+        *self.shared.taken_out.lock().unwrap() = Some(held);
+    }
+
+    /// It is there again, with what it holds.
+    pub fn put_volume_back(&self) {
+        *self.shared.held.lock().unwrap() = self.shared.taken_out.lock().unwrap().take().unwrap();
     }
 
     /// On the volume there is a file in that bundle's place that is none.
@@ -157,7 +170,7 @@ impl Shared {
                 let bundles: Vec<BundleKey> =
                     held.keys().filter(|key| key.path == purge.path).cloned().collect();
                 held.retain(|key, _| key.path != purge.path);
-                document(&Purged { version: DocumentVersion, bundles, not_reached: Vec::new() })
+                document(&Purged { version: DocumentVersion, bundles, pulled_objects: 0, not_reached: Vec::new() })
             }
             "post /drain" => {
                 document(&ReadinessChanged { version: DocumentVersion, readiness: Readiness::Draining })
@@ -249,10 +262,15 @@ impl Shared {
     }
 
     fn health(&self) -> HealthReport {
+        let is_taken_out = self.taken_out.lock().unwrap().is_some();
+        let id = match Volume::open(&self.volume, false) {
+            Ok(volume) if !is_taken_out => volume.id(),
+            _ => VolumeId::new([0xff; 16]),
+        };
         let volume = |index, state| VolumeHealth {
             index,
             path: String::new(),
-            id: String::new(),
+            id: id.to_string(),
             state,
             reason: None,
             errors: 0,

@@ -6,6 +6,7 @@
 //! (`?wait_seconds=`), it answers 504: the bundle is out of the inventory all the same, and asking again
 //! waits again.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use cache_store::{AdoptionOutcome, ChangeError, Store};
 use control_client::admin::{Adopt, Adopted, Purge, Purged, ReadinessChanged, Retire, Retired};
 use control_client::health::Readiness;
+use control_client::process::Peer;
 use control_client::wire::DocumentVersion;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -23,8 +25,8 @@ use tokio::sync::Semaphore;
 use super::answers::{self, Body};
 use super::connection::Desk;
 use super::limits;
-use super::unix::Peer;
 use crate::appliance::{Appliance, StepRefused};
+use crate::pull::PurgeSelector;
 
 /// One change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,13 +138,34 @@ async fn retire_bundle(desk: &Desk, retire: Retire, wait: Duration) -> Response<
 }
 
 async fn purge_bundles(desk: &Desk, purge: Purge) -> Response<Body> {
+    let pulled = purge_pulled(&desk.appliance, &purge).await;
     blocking(desk, &desk.changes, move |store| {
         let purged = store.purge(&purge.path, purge.prefix)?;
+        let pulled_objects = match pulled {
+            Ok(objects) => objects,
+            Err(error) => {
+                let detail = format!(
+                    "{} bundles are served no longer, and of what was pulled some may be: {error}; ask again",
+                    purged.keys.len()
+                );
+                return Ok(answers::failure(StatusCode::INTERNAL_SERVER_ERROR, "pulled_not_purged", &detail));
+            }
+        };
         let not_reached = purged.not_reached.iter().map(|path| path.display().to_string()).collect();
-        let answer = Purged { version: DocumentVersion, bundles: purged.keys, not_reached };
+        let answer = Purged { version: DocumentVersion, bundles: purged.keys, pulled_objects, not_reached };
         Ok(answers::document(StatusCode::OK, &answer))
     })
     .await
+}
+
+/// Drops what was pulled, and says how many objects that were. It is sure then, a restart included.
+async fn purge_pulled(appliance: &Appliance, purge: &Purge) -> io::Result<u64> {
+    let Some(pulling) = appliance.pulling() else { return Ok(0) };
+    let mut objects = 0;
+    for selector in PurgeSelector::of(&purge.path, purge.prefix) {
+        objects += pulling.handle.purge(selector).await?.objects;
+    }
+    Ok(objects)
 }
 
 /// Runs `change` on a thread for what can block, if there is a place among `places`.

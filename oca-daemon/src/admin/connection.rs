@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use control_client::process::{Peer, PrivateSocket};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -22,7 +23,6 @@ use tokio::task::JoinSet;
 use super::answers::{self, Body};
 use super::changes;
 use super::routes::{Access, Refusal, Route, route};
-use super::unix::{Peer, UnixDoor};
 use super::{AnswerClass, demand, inventory, limits, tcp};
 use crate::appliance::Appliance;
 use crate::metrics::Metrics;
@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 /// An open door.
 pub(super) enum Door {
     Tcp(TcpListener),
-    Unix(UnixDoor),
+    Unix(PrivateSocket),
 }
 
 /// What every request needs: the appliance, and a place among those who do the same.
@@ -109,7 +109,7 @@ async fn keep_tcp_open(listener: TcpListener, desk: Arc<Desk>, places: Arc<Semap
     Ok(())
 }
 
-async fn keep_unix_open(door: UnixDoor, desk: Arc<Desk>, places: Arc<Semaphore>) -> io::Result<()> {
+async fn keep_unix_open(door: PrivateSocket, desk: Arc<Desk>, places: Arc<Semaphore>) -> io::Result<()> {
     let (listener, _name) = door.into_parts();
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let mut failures = Failures::default();

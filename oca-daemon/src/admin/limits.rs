@@ -6,6 +6,9 @@ use std::time::Duration;
 /// queue.
 pub(super) const CONNECTIONS_PER_DOOR: usize = 64;
 
+/// Peers of the Unix socket that the kernel keeps until they are accepted.
+pub(super) const UNIX_BACKLOG: i32 = 128;
+
 /// A peer has this long to send a request head. It is small, and the peers are near.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 

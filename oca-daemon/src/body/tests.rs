@@ -46,6 +46,7 @@ fn first_bytes(body: &ResponseBody, want: usize) -> Vec<u8> {
             Piece::Ready { range, .. } | Piece::Resident { range } => {
                 bytes.extend((range.start..range.end).map(file_byte));
             }
+            Piece::Bytes(pulled) => bytes.extend_from_slice(pulled),
             Piece::Reading { .. } => break,
         }
     }

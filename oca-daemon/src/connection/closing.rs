@@ -29,6 +29,7 @@ impl Connection {
         self.state = State::ReadingRequest;
         self.inbox.drain(..self.head_bytes.take().unwrap_or(self.inbox.len()));
         self.skipper = None;
+        self.content = None;
         let is_close = exchange.persistence.is_close();
         let is_refusal = (400..600).contains(&exchange.record.status);
         let outcome = exchange.outcome();
@@ -137,6 +138,7 @@ impl Connection {
             State::ReadingRequest => self.on_request_timeout(reactor, service),
             State::OpeningBundle(_) => self.on_opening_timeout(reactor, service),
             State::AwaitingDisk => self.on_disk_timeout(reactor, service),
+            State::AwaitingUpstream(_) => self.on_pull_timeout(reactor, service),
             State::SendingHead | State::SendingBody => self.on_sending_timeout(reactor, service),
         }
     }
@@ -213,7 +215,7 @@ impl Connection {
     /// Cancels what it holds.
     pub fn is_gone(&mut self, reactor: &mut Reactor) -> Option<CloseCause> {
         let State::Closed(cause) = self.state else { return None };
-        if !self.receive_armed && !self.poll_armed {
+        if !self.receive_armed && !self.poll_armed && !self.reset_poll_armed {
             return Some(cause);
         }
         if !self.cancelled {

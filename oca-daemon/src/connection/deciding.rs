@@ -14,7 +14,7 @@ use crate::demand::Asked;
 use crate::mailbox::Message;
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
-use crate::request::{self, Parsed, Persistence, Request, Scheme};
+use crate::request::{self, Cause, Parsed, Persistence, Request, Scheme};
 use crate::response::{Body, Part, Response};
 use crate::serve::{self, ObjectFacts, Route};
 use crate::service::Service;
@@ -37,6 +37,7 @@ impl Connection {
         };
         let location = match serve::route(request, scheme, &service.policy) {
             Route::Find(location) => location,
+            Route::Nowhere(cause) => return self.miss(request, scheme, cause, reactor, service),
             Route::Answer(response) => return self.respond(response, None, reactor, service),
         };
         let bundle = match opened {
@@ -44,7 +45,7 @@ impl Connection {
             None => match service.store.lookup(&location.directory) {
                 None => {
                     self.note_asked(request, Asked::Absent(location.directory.into()));
-                    return self.respond(serve::absent(request, &service.policy), None, reactor, service);
+                    return self.miss(request, scheme, Cause::Absent, reactor, service);
                 }
                 Some(bundle) => match bundle.opened() {
                     Some(open) => {
@@ -58,23 +59,18 @@ impl Connection {
                 },
             },
         };
-        let (response, range) = match bundle.object(&location.object) {
-            None => {
-                self.note_asked(request, Asked::Nothing);
-                (serve::absent(request, &service.policy), None)
-            }
-            Some(object) => {
-                let facts = ObjectFacts {
-                    range_in_file: object.range,
-                    sha256: object.sha256,
-                    last_modified: object.last_modified,
-                    media_type: object.media_type,
-                };
-                let response = serve::answer(request, &facts, &service.policy, reactor.unix_seconds());
-                let range = first_range(&response, object.range.start);
-                (response, range)
-            }
+        let Some(object) = bundle.object(&location.object) else {
+            self.note_asked(request, Asked::Nothing);
+            return self.miss(request, scheme, Cause::Absent, reactor, service);
         };
+        let facts = ObjectFacts {
+            range_in_file: object.range,
+            sha256: object.sha256,
+            last_modified: object.last_modified,
+            media_type: object.media_type,
+        };
+        let response = serve::answer(request, &facts, &service.policy, reactor.unix_seconds());
+        let range = first_range(&response, object.range.start);
         self.set_pace(response.body_bytes(), service);
         let step = self.respond(response, Some(bundle), reactor, service);
         if let Some(exchange) = &mut self.exchange {
@@ -204,6 +200,7 @@ impl Connection {
         exchange.record.outcome = response.outcome;
         exchange.persistence = response.persistence;
         exchange.body.rewind(&mut reactor.reads.buffers);
+        exchange.pull = None;
         exchange.bundle = bundle.filter(|_| matches!(response.body, Body::Object(_)));
         exchange.body = match response.body {
             Body::Empty => ResponseBody::default(),
@@ -244,7 +241,7 @@ fn first_range(response: &Response, object_start: u64) -> Option<ByteRange> {
     let Body::Object(parts) = &response.body else { return None };
     let first = parts.iter().find_map(|part| match part {
         Part::File(range) => Some(*range),
-        Part::Text(_) => None,
+        Part::Text(_) | Part::Bytes(_) => None,
     })?;
     let range = ByteRange { start: first.start - object_start, end: first.end - object_start };
     (response.status.code() == 206).then_some(range)

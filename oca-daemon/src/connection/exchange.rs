@@ -7,6 +7,7 @@ use std::time::Instant;
 use cache_store::OpenBundle;
 
 use super::awaiting::AwaitedBlock;
+use super::pulling::Pull;
 use crate::access_log::Record;
 use crate::body::ResponseBody;
 use crate::demand::Asked;
@@ -45,6 +46,8 @@ pub struct Exchange {
     pub awaited: AwaitedBlock,
     /// Where the body is read from, if it is an object's; keeps the file open until the response is done.
     pub bundle: Option<Arc<OpenBundle>>,
+    /// Where the response comes from, if it is pulled through; dropped, nobody takes it any more.
+    pub pull: Option<Pull>,
 }
 
 impl Exchange {
@@ -65,6 +68,7 @@ impl Exchange {
             sampled: None,
             awaited: AwaitedBlock::default(),
             bundle: None,
+            pull: None,
         }
     }
 
@@ -88,6 +92,8 @@ impl Exchange {
 
     /// Whether the response is complete, as far as the transport has taken it.
     pub fn is_sent(&self) -> bool {
-        self.head_sent_bytes == self.head.len() && self.body.is_sent()
+        self.head_sent_bytes == self.head.len()
+            && self.body.is_sent()
+            && self.pull.as_ref().is_none_or(Pull::has_ended)
     }
 }

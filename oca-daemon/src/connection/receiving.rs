@@ -158,6 +158,8 @@ impl Connection {
             Parsed::Complete(request) => {
                 self.head_bytes = Some(request.head_bytes);
                 self.skipper = request.content_skipper();
+                let is_kept = self.skipper.is_some() && serve::takes_content(&request, &service.policy);
+                self.content = is_kept.then(Vec::new);
                 Some(match self.skipper {
                     Some(_) => Step::Again,
                     None => self.decide(&request, None, reactor, service),
@@ -190,7 +192,12 @@ impl Connection {
 
     fn skip_content(&mut self, head_bytes: usize, reactor: &mut Reactor, service: &Service) -> Step {
         if let Some(skipper) = &mut self.skipper {
-            match skipper.skip(&self.inbox[head_bytes..]) {
+            let bytes = &self.inbox[head_bytes..];
+            let progress = match &mut self.content {
+                Some(content) => skipper.keep(bytes, content),
+                None => skipper.skip(bytes),
+            };
+            match progress {
                 Progress::More => {
                     self.inbox.truncate(head_bytes);
                     return self.await_rest_of_request(reactor, service);

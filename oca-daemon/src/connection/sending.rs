@@ -30,6 +30,11 @@ const SLOW: Duration = Duration::from_millis(200);
 impl Connection {
     /// Sends what is ready, and asks for what comes next.
     pub(super) fn send_response(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.pull.is_some())
+            && !self.take_pulled(reactor, service)
+        {
+            return Step::Wait;
+        }
         self.read_ahead(reactor, service);
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
         if exchange.is_sent() {
@@ -42,7 +47,12 @@ impl Connection {
         let can_send =
             if exchange.has_answered() { exchange.has_bytes_ready() } else { exchange.body.can_start() };
         if !can_send {
+            let awaited_answer = exchange.awaited_answer();
             if self.transport.has_pending() && self.flush_response(reactor, service) == Step::Wait {
+                return Step::Wait;
+            }
+            if let Some(ticket) = awaited_answer {
+                self.await_upstream(ticket, reactor, service);
                 return Step::Wait;
             }
             self.state = State::AwaitingDisk;

@@ -1,12 +1,16 @@
-//! What the process takes of the host at start: descriptors, memory for the RAM tier, and the kernel for TLS.
+//! What the process takes of the host at start: descriptors, memory for the RAM tier, threads that pull, and the kernel for TLS.
+
+use std::sync::Arc;
 
 use control_client::config::{Config, RamTier, TlsConfig, TlsKernel};
 use control_client::units::ByteCount;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{OS_ERROR, StartError};
-use crate::appliance::Appliance;
+use super::settings::cache_name;
+use super::start_error::{CONFIGURATION, OS_ERROR, StartError};
+use crate::appliance::{Appliance, Pulling};
 use crate::health::MemoryWatch;
+use crate::pull::{PullError, PullService, PullStats, questions};
 use crate::tier::{Budget, HostLimits, SampleSender, Tier, long_read_ahead};
 use crate::tls::kernel::KernelTls;
 
@@ -41,6 +45,24 @@ fn warn_of_long_read_ahead(config: &Config) {
             );
         }
     }
+}
+
+/// Starts the pull service, where a rule pulls.
+pub(super) fn start_pulling(appliance: &Appliance) -> Result<Option<PullService>, StartError> {
+    let config = &appliance.config;
+    if !config.pull.is_on() {
+        return Ok(None);
+    }
+    let (handle, questions) = questions(config.pull.requests as usize);
+    let stats = Arc::new(PullStats::new(&config.pull, config.store.volumes.len()));
+    let (name, store) = (cache_name(config), &appliance.store);
+    let service = PullService::start(&config.pull, &config.serve, name, store, Arc::clone(&stats), questions)
+        .map_err(|error| match error {
+            PullError::Upstream(_) => StartError::new(CONFIGURATION, error),
+            PullError::Thread(_) => StartError::new(OS_ERROR, error),
+        })?;
+    appliance.set_pulling(Pulling { handle, stats });
+    Ok(Some(service))
 }
 
 /// The kernel, where it may seal what is sent over TLS, and can. Where it cannot, the daemon does: nothing is wrong with that.

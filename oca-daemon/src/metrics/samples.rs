@@ -12,6 +12,7 @@ use crate::appliance::{Appliance, Judged};
 use crate::media::PaceCause;
 use crate::media::cmcd::Ignored;
 use crate::outcome::Outcome;
+use crate::pull::UpstreamResult;
 use crate::stats::{AcceptPause, BOUNDS_MICROS, CloseCause, HistogramTotal, ReadEnd, Totals, VolumeTotals};
 use crate::tier::{Departure, LoadEnd, Refusal, Tier, TierTotals};
 
@@ -178,6 +179,8 @@ pub(super) fn append_label_values(text: &mut String) {
     append_values(text, "reason", "oca_ram_tier_refusals_total", &refusals);
     let departures: Vec<_> = Departure::ALL.iter().map(|cause| (cause.as_str(), cause.help())).collect();
     append_values(text, "cause", "oca_ram_tier_departures_total", &departures);
+    let results: Vec<_> = UpstreamResult::ALL.iter().map(|result| (result.as_str(), result.help())).collect();
+    append_values(text, "result", "oca_pull_upstream_requests_total", &results);
 }
 
 fn append_values(text: &mut String, label: &str, metric: &str, values: &[(&str, &str)]) {

@@ -1,5 +1,5 @@
 //! Reading past a request's content (RFC 9112 §6, §7.1). Nothing that is served here takes content; it is
-//! discarded, so that the next request on the connection is found where it starts.
+//! discarded, so that the next request on the connection is found where it starts. What is passed upstream is kept.
 
 use super::Cause;
 use super::line::is_token_byte;
@@ -84,19 +84,34 @@ impl ContentSkipper {
 
     /// Reads past as much of `bytes` as is content. Not to be called again once it was done or refused.
     pub fn skip(&mut self, bytes: &[u8]) -> Progress {
+        self.read(bytes, None)
+    }
+
+    /// The same; appends the content, at most [`limits::CONTENT_BYTES`], to `kept`.
+    pub fn keep(&mut self, bytes: &[u8], kept: &mut Vec<u8>) -> Progress {
+        self.read(bytes, Some(kept))
+    }
+
+    fn read(&mut self, bytes: &[u8], mut kept: Option<&mut Vec<u8>>) -> Progress {
         let mut consumed = 0;
         while self.state != State::Done {
             let rest = &bytes[consumed..];
             let Some(&byte) = rest.first() else { return Progress::More };
             let step = match self.state {
-                State::Content { left } => Ok(self.skip_content(left, rest.len())),
-                State::ChunkData { left } => Ok(self.skip_data(left, rest.len())),
-                _ => self.read_framing(byte).map(|()| 1),
+                State::Content { left } => self.skip_content(left, rest.len()),
+                State::ChunkData { left } => self.skip_data(left, rest.len()),
+                _ => match self.read_framing(byte) {
+                    Ok(()) => {
+                        consumed += 1;
+                        continue;
+                    }
+                    Err(cause) => return Progress::Refused(cause),
+                },
             };
-            match step {
-                Ok(step) => consumed += step,
-                Err(cause) => return Progress::Refused(cause),
+            if let Some(kept) = &mut kept {
+                kept.extend_from_slice(&rest[..step]);
             }
+            consumed += step;
         }
         Progress::Done { consumed }
     }
@@ -222,6 +237,23 @@ mod tests {
             );
             assert_eq!(skip(Framing::Chunked, &bytes[..content.len() - 1]), Progress::More, "{content:?}");
         }
+    }
+
+    #[test]
+    fn content_that_is_kept_is_the_data_alone_however_it_is_cut() {
+        let content = b"5;name=value\r\nhello\r\n1\r\n!\r\n0\r\nTrailer: value\r\n\r\nGET";
+        for size in 1..content.len() {
+            let (mut skipper, mut kept) = (ContentSkipper::new(Framing::Chunked).unwrap(), Vec::new());
+            for slice in content.chunks(size) {
+                if skipper.keep(slice, &mut kept) != Progress::More {
+                    break;
+                }
+            }
+            assert_eq!(kept, b"hello!", "in slices of {size}");
+        }
+        let (mut skipper, mut kept) = (ContentSkipper::new(Framing::Length(3)).unwrap(), Vec::new());
+        assert_eq!(skipper.keep(b"abcd", &mut kept), Progress::Done { consumed: 3 });
+        assert_eq!(kept, b"abc");
     }
 
     #[test]

@@ -39,6 +39,18 @@ pub struct Location<'a> {
     pub object: Cow<'a, str>,
 }
 
+/// A target as it goes upstream, and as answers are kept under: two ways to write the same become one (RFC 3986 §6.2.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalTarget {
+    /// Path and query. The path has no dot segments, its escapes are in upper case, and what needs no escape has none; the query is as
+    /// it was sent.
+    pub text: String,
+    /// Bytes of it that are the path.
+    pub path_bytes: usize,
+    /// Whom an absolute target asks, which overrides Host.
+    pub authority: Option<String>,
+}
+
 /// Why a target leads nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TargetError {
@@ -95,6 +107,84 @@ impl<'a> Location<'a> {
         let directory = if directory.is_empty() { "/" } else { directory };
         Ok(Self { directory: Cow::Borrowed(directory), object: Cow::Borrowed(object) })
     }
+}
+
+impl NormalTarget {
+    /// The normal form of a target that [`Target::parse`] reads as a path. Unlike [`Location::of`] it keeps empty components, what ends
+    /// in a slash, and escaped slashes.
+    ///
+    /// # Errors
+    /// [`TargetError::Malformed`] for anything else, a broken escape, an escaped control byte, or a path above the root.
+    pub fn of(target: &str) -> Result<Self, TargetError> {
+        let Target::Path { path, .. } = Target::parse(target)? else { return Err(TargetError::Malformed) };
+        let mut text = String::with_capacity(target.len());
+        for component in path.split('/').skip(1) {
+            let start = text.len();
+            text.push('/');
+            unescape_unreserved(component, &mut text)?;
+            match &text[start + 1..] {
+                "." => text.truncate(start),
+                ".." => {
+                    text.truncate(start);
+                    let parent = text.rfind('/').ok_or(TargetError::Malformed)?;
+                    text.truncate(parent);
+                }
+                _ => {}
+            }
+        }
+        let ends_in_dots = matches!(last_component(path)?.as_str(), "." | "..");
+        if text.is_empty() || ends_in_dots {
+            text.push('/');
+        }
+        let path_bytes = text.len();
+        if let Some(query) = memchr::memchr(b'?', target.as_bytes()) {
+            text.push_str(&target[query..]);
+        }
+        let authority = target
+            .split_once("://")
+            .filter(|_| !target.starts_with('/'))
+            .map(|(_, rest)| rest.split(['/', '?']).next().unwrap_or_default().to_owned());
+        Ok(Self { text, path_bytes, authority })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &str {
+        &self.text[..self.path_bytes]
+    }
+}
+
+/// The last component of a path, in its normal form.
+fn last_component(path: &str) -> Result<String, TargetError> {
+    let mut text = String::new();
+    unescape_unreserved(path.rsplit('/').next().unwrap_or_default(), &mut text)?;
+    Ok(text)
+}
+
+/// Appends `component` with the escapes undone of what needs none (RFC 3986 §2.3), and the others in upper case.
+fn unescape_unreserved(component: &str, out: &mut String) -> Result<(), TargetError> {
+    let mut rest = component;
+    while let Some(place) = rest.find('%') {
+        out.push_str(&rest[..place]);
+        let byte = escaped_byte(&rest.as_bytes()[place + 1..])?;
+        if byte < 0x20 || byte == 0x7f {
+            return Err(TargetError::Malformed);
+        }
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&rest[place..place + 3].to_ascii_uppercase());
+        }
+        rest = &rest[place + 3..];
+    }
+    out.push_str(rest);
+    Ok(())
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn escaped_byte(digits: &[u8]) -> Result<u8, TargetError> {
+    let [high, low, ..] = digits else { return Err(TargetError::Malformed) };
+    let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(TargetError::Malformed);
+    Ok((digit(*high)? * 16 + digit(*low)?) as u8)
 }
 
 /// The path without its query, its characters and escapes checked.
@@ -157,14 +247,12 @@ fn decode(component: &[u8], out: &mut Vec<u8>) -> Result<(), TargetError> {
             out.push(*byte);
             continue;
         }
-        let [high, low, after @ ..] = rest else { return Err(TargetError::Malformed) };
-        let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(TargetError::Malformed);
-        let decoded = (digit(*high)? * 16 + digit(*low)?) as u8;
+        let decoded = escaped_byte(rest)?;
         if decoded == b'/' || decoded < 0x20 || decoded == 0x7f {
             return Err(TargetError::Malformed);
         }
         out.push(decoded);
-        rest = after;
+        rest = &rest[2..];
     }
     Ok(())
 }
@@ -280,6 +368,38 @@ mod tests {
             "/a//%2e%2e",
         ] {
             assert_eq!(locate(target), Err(TargetError::NoObject), "{target:?}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_write_a_target_have_one_normal_form() {
+        for (target, normal, path_bytes) in [
+            ("/a/b?c", "/a/b?c", 4),
+            ("/", "/", 1),
+            ("/?", "/?", 1),
+            ("/a/", "/a/", 3),
+            ("/a//b", "/a//b", 5),
+            ("/a/./b/../c", "/a/c", 4),
+            ("/a/%2e%2E/c", "/c", 2),
+            ("/a/..", "/", 1),
+            ("/a/b/..", "/a/", 3),
+            ("/a/b/.?x", "/a/b/?x", 5),
+            ("/%61%2f%c3%a9%7E", "/a%2F%C3%A9~", 12),
+            ("/a?%61/../%zz", "/a?%61/../%zz", 2),
+            ("http://h/a?b", "/a?b", 2),
+            ("http://h", "/", 1),
+            ("http://h?b", "/?b", 1),
+            ("/a?u=http://h/", "/a?u=http://h/", 2),
+        ] {
+            let found = NormalTarget::of(target).unwrap();
+            assert_eq!((found.text.as_str(), found.path_bytes), (normal, path_bytes), "{target}");
+        }
+        assert_eq!(NormalTarget::of("http://h:81/a").unwrap().authority.as_deref(), Some("h:81"));
+        assert_eq!(NormalTarget::of("/a?u=http://h/").unwrap().authority, None);
+        for target in
+            ["*", "a", "/..", "/a/../../b", "/%2e%2e/", "/a%", "/a%2", "/a%zz", "/a%00", "/a%0A", "/a#b"]
+        {
+            assert_eq!(NormalTarget::of(target), Err(TargetError::Malformed), "{target}");
         }
     }
 

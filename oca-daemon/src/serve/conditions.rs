@@ -2,6 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use super::entity_tag::{WrittenTag, lists};
 use crate::request::{Fields, Single};
 
 /// What identifies the state of an object.
@@ -89,52 +90,14 @@ impl EntityTag {
         &self.0
     }
 
-    /// Whether the lines of If-Match or If-None-Match are `*` or list this tag. A list that breaks the grammar lists
-    /// nothing.
+    /// Whether the lines of If-Match or If-None-Match are `*` or list this tag.
     fn is_listed(&self, lines: &[&[u8]], comparison: Comparison) -> bool {
-        if let [b"*"] = lines {
-            return true;
-        }
-        let mut is_listed = false;
-        for line in lines {
-            match self.is_in_line(line, comparison) {
-                Some(is_in_line) => is_listed |= is_in_line,
-                None => return false,
-            }
-        }
-        is_listed
+        let current = WrittenTag::strong(&self.0);
+        lists(lines, |tag| match comparison {
+            Comparison::Strong => tag.equals_strongly(current),
+            Comparison::Weak => tag.equals_weakly(current),
+        })
     }
-
-    /// Tags may contain commas, so that the line is read tag by tag; `None`: not a list of tags.
-    fn is_in_line(&self, line: &[u8], comparison: Comparison) -> Option<bool> {
-        let mut is_in_line = false;
-        let mut rest = line.trim_ascii_start();
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix(b",") {
-                rest = after.trim_ascii_start();
-                continue;
-            }
-            let (is_weak, tag) = match rest.strip_prefix(b"W/") {
-                Some(tag) => (true, tag),
-                None => (false, rest),
-            };
-            let tag_bytes = opaque_tag_bytes(tag)?;
-            is_in_line |= tag[..tag_bytes] == self.0 && (comparison == Comparison::Weak || !is_weak);
-            rest = tag[tag_bytes..].trim_ascii_start();
-            if !rest.is_empty() && !rest.starts_with(b",") {
-                return None;
-            }
-        }
-        Some(is_in_line)
-    }
-}
-
-/// The length of the `opaque-tag` at the start of `text` (§8.8.3), quotes included.
-fn opaque_tag_bytes(text: &[u8]) -> Option<usize> {
-    let inner = text.strip_prefix(b"\"")?;
-    let end = inner.iter().position(|&byte| byte == b'"')?;
-    let is_valid = inner[..end].iter().all(|&byte| byte > 0x20 && byte != 0x7f);
-    is_valid.then_some(end + 2)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{ALLOW, Policy};
 use crate::outcome::Outcome;
+use crate::pull::PullFailure;
 use crate::request::{Cause, Method, Persistence, Request};
 use crate::response::{Body, Response, Status};
 
@@ -31,6 +32,20 @@ pub(super) fn unavailable(request: Option<&Request<'_>>, outcome: Outcome, polic
     response.add_rendered(policy.retry_after_line());
     let code = outcome.as_str().trim_start_matches("refused_");
     response.set_body(Body::Text(format!("{code}: try again later, or elsewhere\n").into()), is_head);
+    response
+}
+
+/// The answer where pull-through has none.
+pub(super) fn not_pulled(failure: PullFailure, request: &Request<'_>, policy: &Policy) -> Response {
+    let mut response = Response::new(failure.status(), failure.refused(), request.persistence);
+    add_error_fields(&mut response, policy);
+    let word = failure.word();
+    response.add_formatted("Cache-Status", format_args!("{};detail={word}", policy.cache_name()));
+    if failure.status() == Status::SERVICE_UNAVAILABLE {
+        response.add_rendered(policy.retry_after_line());
+    }
+    let text = format!("{word}: try again later, or elsewhere\n");
+    response.set_body(Body::Text(text.into()), request.method == Method::Head);
     response
 }
 
@@ -84,6 +99,9 @@ mod tests {
     fn the_code_in_the_text_is_the_name_that_the_metrics_use() {
         for outcome in Outcome::ALL {
             let Some(code) = outcome.as_str().strip_prefix("client_error_") else { continue };
+            if matches!(outcome, Outcome::ClientErrorOnlyIfCached | Outcome::ClientErrorUpstream) {
+                continue; // answered by others: pull-through, and upstream itself
+            }
             let cause = CAUSES.into_iter().find(|cause| cause.outcome() == outcome).unwrap();
             assert!(status_and_text(cause).1.starts_with(&format!("{code}: ")), "{code}");
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::cache_control::is_immutable;
+use super::miss::MissRules;
 
 /// The operator's choices, as the lines that go on the wire.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Policy {
     retry_after_line: Box<[u8]>,
     cors_lines: Box<[u8]>,
     preflight_lines: Box<[u8]>,
+    cache_name: Box<str>,
+    misses: MissRules,
 }
 
 /// What is said of every object of a kind.
@@ -73,7 +76,8 @@ impl Policy {
         let lines = |text: String| text.into_bytes().into_boxed_slice();
         let unless_silent = |text: String| if allow_origin.is_empty() { String::new() } else { text };
         let exposed = unless_silent(exposed);
-        let hit = format!("Cache-Status: {};hit\r\n", structured_name(cache_name));
+        let cache_name = structured_name(cache_name);
+        let hit = format!("Cache-Status: {cache_name};hit\r\n");
         let of_object = |cache_control: String| {
             let not_modified = format!("Cache-Control: {cache_control}\r\n{hit}{exposed}");
             let found = format!("Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n{not_modified}");
@@ -85,7 +89,25 @@ impl Policy {
             retry_after_line: lines(format!("Retry-After: {retry_seconds}\r\n")),
             cors_lines: lines(exposed),
             preflight_lines: lines(unless_silent(preflight)),
+            cache_name: cache_name.into(),
+            misses: MissRules::default(),
         })
+    }
+
+    /// The same, with these rules about what no bundle holds; without, it is absent.
+    pub fn with_misses(mut self, misses: MissRules) -> Self {
+        self.misses = misses;
+        self
+    }
+
+    /// The rules about what no bundle holds.
+    pub(super) fn misses(&self) -> &MissRules {
+        &self.misses
+    }
+
+    /// Our name in Cache-Status, as structured fields have it.
+    pub(super) fn cache_name(&self) -> &str {
+        &self.cache_name
     }
 
     /// What a 200 or 206 says of any object of that type: that it has ranges, how long it is fresh, where it came from, and who

@@ -7,7 +7,7 @@ use crate::limits;
 
 /// What a Range field selects of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Selection {
+pub(crate) enum Selection {
     /// The object: the field is invalid, not understood, or asks for more than is answered in parts.
     Whole,
     /// One to [`limits::RANGES`] ranges, not empty, disjoint, within the object, in the order asked for.
@@ -27,7 +27,7 @@ enum Spec {
 ///
 /// Ranges that are not satisfiable are left out (§14.1.2); too many or overlapping ones are answered with the whole
 /// object, as §14.2 allows and §17.15 advises.
-pub(super) fn select(value: &[u8], length: u64) -> Selection {
+pub(crate) fn select(value: &[u8], length: u64) -> Selection {
     let Some(specs) = range_set(value) else { return Selection::Whole };
     let mut ranges: SmallVec<[ByteRange; 1]> = SmallVec::new();
     let mut is_written = false;

@@ -41,7 +41,16 @@ fn answered(text: &str) -> Response {
 fn routed(text: &str) -> Response {
     match route(&request(&format!("{text}\r\nHost: a\r\n\r\n")), Scheme::Http, &policy()) {
         Route::Answer(response) => response,
+        Route::Nowhere(cause) => not_here(&request(&format!("{text}\r\nHost: a\r\n\r\n")), cause),
         Route::Find(location) => panic!("{text:?} is to be found at {location:?}"),
+    }
+}
+
+/// The answer where no rule says that others have it.
+fn not_here(request: &Request<'_>, cause: Cause) -> Response {
+    match miss(request, Scheme::Http, cause, &policy()) {
+        Miss::Answer(response) => response,
+        Miss::Pull(target) => panic!("{target:?} is to be pulled"),
     }
 }
 
@@ -131,7 +140,7 @@ fn what_is_answered_from_the_store_is_a_hit_and_nothing_else_is() {
         assert_eq!(head(&answered(lines)).contains("\r\nCache-Status: oca;hit\r\n"), is_hit, "{lines:?}");
     }
     let text = "GET /absent HTTP/1.1\r\nHost: a\r\n\r\n";
-    assert!(!head(&absent(&request(text), &policy())).contains("\r\nCache-Status:"));
+    assert!(!head(&not_here(&request(text), Cause::Absent)).contains("\r\nCache-Status:"));
 }
 
 #[test]
@@ -336,7 +345,7 @@ fn a_preflight_is_told_what_a_page_may_send() {
 #[test]
 fn errors_are_short_text_that_nothing_stores() {
     let text = "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
-    let response = absent(&request(text), &policy());
+    let response = not_here(&request(text), Cause::Absent);
     let head = head(&response);
     assert!(
         head.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n")
@@ -383,6 +392,7 @@ proptest! {
         let body = parts.iter().fold(Vec::new(), |mut body, part| {
             match part {
                 Part::Text(text) => body.extend_from_slice(text),
+                Part::Bytes(bytes) => body.extend_from_slice(bytes),
                 Part::File(range) => body.extend_from_slice(&file[range.start as usize..range.end as usize]),
             }
             body

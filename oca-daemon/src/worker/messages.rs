@@ -35,6 +35,11 @@ impl Worker {
                         });
                     }
                 }
+                Message::Pulled { connection, ticket } => {
+                    self.with_connection(connection, |connection, reactor, service| {
+                        connection.on_pulled(ticket, reactor, service);
+                    });
+                }
                 Message::HandOverDemand { worker, next, answer } => {
                     let table = std::mem::replace(&mut self.reactor.demand, next);
                     // Nobody receives it only when the daemon ends.

@@ -7,7 +7,7 @@ pub(crate) mod tls;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,6 +19,8 @@ use control_client::admin_client::{AdminAddress, AdminClient};
 use control_client::content::BundlePath;
 use control_client::health::Readiness;
 use control_client::status::{ListenerRole, StatusReport};
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -81,6 +83,16 @@ impl Daemon {
     /// The same, to send signals to.
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Tells it to stop.
+    pub(crate) fn tell_to_stop(&self) {
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Whether a signal has ended it, and this one.
@@ -164,6 +176,17 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// A connection that holds little of what it does not read, as many bytes or twice that: a response to it does not end before it is
+/// read.
+pub(crate) fn connect_slowly(address: SocketAddr, held_bytes: usize) -> TcpStream {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    set_socket_recv_buffer_size(&socket, held_bytes).unwrap();
+    rustix::net::connect(&socket, &address).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream
+}
+
 /// An answer with a Content-Length.
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -217,7 +240,7 @@ impl Drop for Daemon {
 }
 
 /// Writes the objects as files, and imports the folder: a bundle for each directory.
-fn publish(objects: &[(&str, &[u8])], folder: &Path, volume: &Path) {
+pub(crate) fn publish(objects: &[(&str, &[u8])], folder: &Path, volume: &Path) {
     for (path, bytes) in objects {
         let file = folder.join(path.trim_start_matches('/'));
         fs::create_dir_all(file.parent().unwrap()).unwrap();

@@ -25,30 +25,37 @@ pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 /// A daemon with two workers, which keeps its files in `folder`, and its certificate, which is valid for `valid_for`. The
 /// chain is in `chain.pem`.
 pub(crate) fn start(folder: &Path, object: &[u8], valid_for: Duration) -> (Daemon, CertificateDer<'static>) {
-    start_with(folder, object, valid_for, "")
+    start_with(folder, object, valid_for, "", "")
 }
 
-/// The same, with these lines in the section `[tls]`.
+/// The same, with these lines in the sections `[serve]` and `[tls]`.
 pub(crate) fn start_with(
     folder: &Path,
     object: &[u8],
     valid_for: Duration,
-    lines: &str,
+    serve: &str,
+    tls: &str,
 ) -> (Daemon, CertificateDer<'static>) {
+    let certificate = write_certificate(folder, valid_for);
+    let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
+    let ticket_keys = folder.join("ticket-keys");
+    let serve = format!("workers = 2\nlisten_tls = [\"127.0.0.1:0\"]\n{serve}");
+    let tls = format!(
+        "[tls]\ncertificates = [{{ chain = {chain_file:?}, key = {key_file:?} }}]\nticket_keys = {ticket_keys:?}\n{tls}"
+    );
+    (Daemon::start_with(&[(OBJECT, object)], &serve, &tls), certificate)
+}
+
+/// Writes `chain.pem` and `key.pem` for `localhost`.
+pub(crate) fn write_certificate(folder: &Path, valid_for: Duration) -> CertificateDer<'static> {
     let mut parameters = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     parameters.not_after = rcgen::date_time_ymd(1970, 1, 1) + (now + valid_for);
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = parameters.self_signed(&key).unwrap();
-    let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
-    let ticket_keys = folder.join("ticket-keys");
-    fs::write(&chain_file, certificate.pem()).unwrap();
-    fs::write(&key_file, key.serialize_pem()).unwrap();
-    let serve = "workers = 2\nlisten_tls = [\"127.0.0.1:0\"]\n";
-    let tls = format!(
-        "[tls]\ncertificates = [{{ chain = {chain_file:?}, key = {key_file:?} }}]\nticket_keys = {ticket_keys:?}\n{lines}"
-    );
-    (Daemon::start_with(&[(OBJECT, object)], serve, &tls), certificate.der().clone())
+    fs::write(folder.join("chain.pem"), certificate.pem()).unwrap();
+    fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    certificate.der().clone()
 }
 
 /// A client that speaks one version, and remembers its sessions.

@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Adopt(AdoptArguments),
     /// Take a bundle out, and wait until its space has returned
     Retire(RetireArguments),
-    /// Stop serving a directory
+    /// Stop serving a directory, or what was pulled from upstream
     Purge(PurgeArguments),
     /// Have clients steered elsewhere, to unplug the appliance safely
     Drain(DrainArguments),
@@ -152,9 +152,9 @@ pub(crate) struct RetireArguments {
 
 #[derive(Args)]
 pub(crate) struct PurgeArguments {
-    /// The directory, for example /titles/abc
+    /// The directory, for example /titles/abc; of what was pulled from upstream an object, too
     pub(crate) path: BundlePath,
-    /// Everything below it, too
+    /// Everything below it, too; what was pulled goes without this as well
     #[arg(long)]
     pub(crate) prefix: bool,
     #[command(flatten)]

@@ -46,6 +46,12 @@ pub(crate) fn purge(arguments: PurgeArguments) -> Result<ExitCode, Failure> {
     let purged: Purged = answer.document()?;
     let count = purged.bundles.len();
     let mut text = format!("{}{count} bundles are served no longer", listed("purged", &purged.bundles));
+    if purged.pulled_objects > 0 {
+        text.push_str(&format!(
+            "\n{} pulled objects are pulled anew when they are asked for",
+            purged.pulled_objects
+        ));
+    }
     for volume in &purged.not_reached {
         text.push_str(&format!("\n{volume} was not reached: purge again when it serves"));
     }

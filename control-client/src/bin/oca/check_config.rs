@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use control_client::config::{self, Config, ConfigError, ControlConfig, FillConfig, Problem};
+use control_client::config::{self, Config, ConfigError, ControlConfig, FillConfig, Problem, PullConfig};
 use control_client::fleet::ApplianceName;
 use control_client::token::{Token, TokenError};
 use control_client::wire::DocumentVersion;
@@ -57,6 +57,7 @@ fn show(file: &Path, config: &Config, warnings: &[String]) -> String {
             "  access log",
             config.log.access.as_ref().map_or("-".to_owned(), |path| path.display().to_string()),
         ),
+        ("  pull", pulling(&config.pull)),
         ("  control plane", config.control.url.clone().unwrap_or_else(|| "-".to_owned())),
         ("  appliance", config.control.appliance.as_ref().map_or("-".to_owned(), ApplianceName::to_string)),
         (
@@ -71,6 +72,15 @@ fn show(file: &Path, config: &Config, warnings: &[String]) -> String {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text
+}
+
+/// Where what no bundle holds comes from.
+fn pulling(pull: &PullConfig) -> String {
+    if !pull.is_on() {
+        return "-".to_owned();
+    }
+    let names: Vec<&str> = pull.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    format!("from {}; {} % of each volume", names.join(", "), pull.volume_percent)
 }
 
 /// What is no fault of the file, but will be in the daemon's way if this is its machine.
@@ -90,6 +100,12 @@ fn warnings(file: &Path, config: &Config) -> Vec<String> {
     for path in certificates.iter().flat_map(|certificate| [&certificate.chain, &certificate.key]) {
         if path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
             warnings.push(format!("{} does not exist; put the certificate or its key there", path.display()));
+        }
+    }
+    for path in config.pull.upstreams.iter().filter_map(|upstream| upstream.s3.as_ref()?.credentials.as_ref())
+    {
+        if path.metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            warnings.push(format!("{} does not exist; put the bucket's key there", path.display()));
         }
     }
     warnings.extend(fill_warnings(config));

@@ -1,4 +1,4 @@
-use control_client::config::LogLevel;
+use control_client::process::start_log;
 use control_plane::server::ServerLimits;
 use control_plane::service::Service;
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,7 +9,7 @@ use crate::failure::Failure;
 /// Serves until it is told to stop. The addresses that it listens on are written to standard output, one a
 /// line, with `--json` as a list.
 pub(crate) async fn serve(session: &Session) -> Result<(), Failure> {
-    start_logging(session.config.log.level);
+    start_log(session.config.log.level);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
     let service = Service::start(session.control_plane().clone(), ServerLimits::default()).await?;
@@ -26,21 +26,4 @@ pub(crate) async fn serve(session: &Session) -> Result<(), Failure> {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     service.stop().await;
     Ok(())
-}
-
-fn start_logging(level: LogLevel) {
-    let level = match level {
-        LogLevel::Error => tracing::Level::ERROR,
-        LogLevel::Warn => tracing::Level::WARN,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Trace => tracing::Level::TRACE,
-    };
-    // systemd stamps each line with its own time.
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
 }

@@ -269,8 +269,13 @@ impl Filesystem for PassThrough {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let hangs = |fault| match fault {
+            Fault::HungUnlinks(hang) => Some(hang),
+            _ => None,
+        };
         let unlink = |parent| rustix::fs::unlinkat(parent, name, AtFlags::empty()).map_err(errno);
-        answer(self.node(parent).and_then(unlink), reply);
+        let unlinked = self.node(parent).and_then(unlink);
+        self.faults.answer(&name.to_string_lossy(), hangs, move || answer(unlinked, reply));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control_client::backoff::Backoff;
+use crate::backoff::Backoff;
 
 /// The circuit breaker of one source. `now` is the time since any fixed moment by a clock that never goes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Breaker {
         self.state = State::Open { until: now.saturating_add(pause) };
     }
 
-    /// The request ended without telling anything of the source: the run stopped, or the disk failed.
+    /// The request ended without telling anything of the source: whoever asked has stopped, or a disk failed.
     pub fn ended(&mut self, now: Duration) {
         if self.state == State::HalfOpen {
             self.state = State::Open { until: now };

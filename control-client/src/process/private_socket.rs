@@ -1,11 +1,10 @@
-//! The door for root, for the daemon's own user and for its group: a Unix socket, whose peers the kernel
-//! names.
+//! A Unix socket for root, for the process's own user and for its group.
 //!
-//! The socket is made with mode 0660, and each peer is checked again by `SO_PEERCRED` (`unix(7)`): a
-//! directory that was opened too wide by mistake does not open the door. The kernel tells the peer's user and
-//! primary group, as they were when it connected; so an operator who is in the group only besides uses `sudo`
-//! or `sg`.
+//! The socket is made with mode 0660, and each peer is checked again by `SO_PEERCRED` (`unix(7)`): a directory that was opened too wide
+//! by mistake does not open the door. The kernel tells the peer's user and primary group, as they were when it connected; so an operator
+//! who is in the group only besides uses `sudo` or `sg`.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -16,48 +15,59 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use rustix::process::{getegid, geteuid};
 
-use super::AdminError;
-
 const MODE: u32 = 0o660;
 
-/// The kernel keeps this many that wait to be accepted.
-const BACKLOG: i32 = 128;
-
-/// The socket and its name.
-pub(super) struct UnixDoor {
-    pub(super) listener: UnixListener,
+/// A socket that listens, and its name.
+#[derive(Debug)]
+pub struct PrivateSocket {
+    listener: UnixListener,
     name: SocketName,
 }
 
 /// The name of a socket that we made. Dropping it removes the name, if it is still ours.
-pub(super) struct SocketName {
+#[derive(Debug)]
+pub struct SocketName {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-/// Who is at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Peer {
-    pub(super) process: i32,
-    pub(super) user: u32,
-    pub(super) group: u32,
+/// Why there is no socket: all are for the operator.
+#[derive(Debug)]
+pub enum PrivateSocketError {
+    /// Something that is not a socket has the name.
+    NotASocket(PathBuf),
+    /// Another process answers there.
+    InUse(PathBuf),
+    /// The operating system refused.
+    Io(PathBuf, io::Error),
 }
 
-impl UnixDoor {
-    /// Binds `path`. A socket that nobody answers at, left by a daemon that was killed, is replaced; anything
-    /// else of that name is left alone.
-    pub(super) fn bind(path: &Path) -> Result<UnixDoor, AdminError> {
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The number of its process; 0: unknown.
+    pub process: i32,
+    /// Its user.
+    pub user: u32,
+    /// Its primary group.
+    pub group: u32,
+}
+
+impl PrivateSocket {
+    /// Binds `path`, where the kernel keeps `backlog` clients that wait to be accepted. A socket that nobody answers at, left by a
+    /// process that was killed, is replaced; anything else of that name is left alone. Does not block.
+    pub fn bind(path: &Path, backlog: i32) -> Result<Self, PrivateSocketError> {
+        let refused = |error: io::Error| PrivateSocketError::Io(path.to_owned(), error);
         remove_stale(path)?;
-        let refused = |error: io::Error| AdminError::Unix { path: path.to_owned(), error };
-        let listener = bind_private(path).map_err(refused)?;
+        let listener = bind_private(path, backlog).map_err(refused)?;
         let metadata = fs::symlink_metadata(path).map_err(refused)?;
         let name = SocketName { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() };
-        Ok(UnixDoor { listener, name })
+        Ok(Self { listener, name })
     }
 
-    /// The listener, and the name that has to live as long as it.
-    pub(super) fn into_parts(self) -> (UnixListener, SocketName) {
+    /// The listener, which does not block, and the name that has to live as long as it.
+    pub fn into_parts(self) -> (UnixListener, SocketName) {
         (self.listener, self.name)
     }
 }
@@ -67,46 +77,46 @@ impl Drop for SocketName {
         let is_ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == (self.device, self.inode));
         if is_ours && let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the admin socket could not be removed; the \
-                next start replaces it");
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "a socket could not be removed; the next start replaces it");
         }
     }
 }
 
 impl Peer {
     /// Asks the kernel.
-    pub(super) fn of(stream: &tokio::net::UnixStream) -> io::Result<Peer> {
+    pub fn of(stream: &tokio::net::UnixStream) -> io::Result<Self> {
         let credentials = stream.peer_cred()?;
-        Ok(Peer {
+        Ok(Self {
             process: credentials.pid().unwrap_or(0),
             user: credentials.uid(),
             group: credentials.gid(),
         })
     }
 
-    /// Whether this peer may make changes to a daemon that runs as `own_user` and `own_group`.
-    pub(super) fn is_allowed(self, own_user: u32, own_group: u32) -> bool {
+    /// Whether it may enter where the process runs as `own_user` and `own_group`.
+    pub fn is_allowed(self, own_user: u32, own_group: u32) -> bool {
         self.user == 0 || self.user == own_user || self.group == own_group
     }
 
-    /// Whether this peer may make changes to us.
-    pub(super) fn is_allowed_here(self) -> bool {
+    /// Whether it may enter here.
+    pub fn is_allowed_here(self) -> bool {
         self.is_allowed(geteuid().as_raw(), getegid().as_raw())
     }
 }
 
-fn remove_stale(path: &Path) -> Result<(), AdminError> {
-    let refused = |error: io::Error| AdminError::Unix { path: path.to_owned(), error };
+fn remove_stale(path: &Path) -> Result<(), PrivateSocketError> {
+    let refused = |error: io::Error| PrivateSocketError::Io(path.to_owned(), error);
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(refused(error)),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(AdminError::NotASocket(path.to_owned()));
+            return Err(PrivateSocketError::NotASocket(path.to_owned()));
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(_) => Err(AdminError::InUse(path.to_owned())),
+        Ok(_) => Err(PrivateSocketError::InUse(path.to_owned())),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(refused)
         }
@@ -114,18 +124,30 @@ fn remove_stale(path: &Path) -> Result<(), AdminError> {
     }
 }
 
-/// The mode is set before the name exists: Linux makes the name with the mode of the socket's own inode, less
-/// the umask. So there is no moment at which others could connect, and no umask has to be changed under the
-/// other threads. What a strict umask took from our group is given back afterwards.
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+/// The mode is set before the name exists: Linux makes the name with the mode of the socket's own inode, less the umask. So there is no
+/// moment at which others could connect, and no umask has to be changed under the other threads. What a strict umask took from our group
+/// is given back afterwards.
+fn bind_private(path: &Path, backlog: i32) -> io::Result<UnixListener> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     fchmod(&socket, Mode::from_raw_mode(MODE))?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
-    listen(&socket, BACKLOG)?;
+    listen(&socket, backlog)?;
     Ok(UnixListener::from(socket))
 }
+
+impl fmt::Display for PrivateSocketError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotASocket(path) => write!(formatter, "{} exists and is not a socket", path.display()),
+            Self::InUse(path) => write!(formatter, "another process answers at {}", path.display()),
+            Self::Io(path, error) => write!(formatter, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for PrivateSocketError {}
 
 #[cfg(test)]
 mod tests {
@@ -154,20 +176,20 @@ mod tests {
     #[test]
     fn the_socket_is_made_for_user_and_group_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("daemon.sock");
-        let door = UnixDoor::bind(&path).unwrap();
+        let path = folder.path().join("process.sock");
+        let door = PrivateSocket::bind(&path, 8).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
         drop(door);
         assert!(!path.exists(), "the name goes with the door");
     }
 
     #[test]
-    fn a_socket_that_a_killed_daemon_left_is_replaced() {
+    fn a_socket_that_a_killed_process_left_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("daemon.sock");
+        let path = folder.path().join("process.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "the standard library leaves the name behind, as a kill does");
-        let door = UnixDoor::bind(&path).unwrap();
+        let door = PrivateSocket::bind(&path, 8).unwrap();
         UnixStream::connect(&path).unwrap();
         drop(door);
     }
@@ -175,26 +197,26 @@ mod tests {
     #[test]
     fn a_socket_that_somebody_answers_at_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("daemon.sock");
-        let _running = UnixDoor::bind(&path).unwrap();
-        assert!(matches!(UnixDoor::bind(&path), Err(AdminError::InUse(_))));
+        let path = folder.path().join("process.sock");
+        let _running = PrivateSocket::bind(&path, 8).unwrap();
+        assert!(matches!(PrivateSocket::bind(&path, 8), Err(PrivateSocketError::InUse(_))));
         UnixStream::connect(&path).unwrap();
     }
 
     #[test]
     fn a_file_of_that_name_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("daemon.sock");
+        let path = folder.path().join("process.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(UnixDoor::bind(&path), Err(AdminError::NotASocket(_))));
+        assert!(matches!(PrivateSocket::bind(&path, 8), Err(PrivateSocketError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
     #[test]
     fn a_name_that_is_no_longer_ours_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("daemon.sock");
-        let door = UnixDoor::bind(&path).unwrap();
+        let path = folder.path().join("process.sock");
+        let door = PrivateSocket::bind(&path, 8).unwrap();
         fs::remove_file(&path).unwrap();
         fs::write(&path, "of somebody else").unwrap();
         drop(door);

@@ -1,0 +1,164 @@
+//! Making room: segments close, new ones open, old ones leave.
+//!
+//! There is always one segment's worth of space to spare, or the oldest segment is on its way out. Each append pays for
+//! that with its share: for a byte that it stores, two bytes of what is hot in the leaving segment are written again. As no
+//! more than half a segment is, it has left before the one that takes appends is full. Where it has not, because many
+//! write at once, it leaves without the rest: an append never waits for more than its share, and what is hot can never
+//! fill the log.
+
+use std::io;
+
+use super::entry::AppendError;
+use super::index::RecordRef;
+use super::leaving::Leaving;
+use super::log::{DemandLog, lock};
+use super::record::{Draft, Header, Part};
+use super::segment::{Need, Segment};
+use super::segment_format::Identity;
+use crate::incoming::random_number;
+
+/// Bytes written again for each byte that is stored.
+const REWRITTEN_PER_BYTE: u64 = 2;
+
+impl DemandLog {
+    /// Writes again some of what is hot in the segment that leaves, for an append of that many bytes.
+    pub(super) fn reclaim(&self, appended_bytes: u64) {
+        // Somebody else is at it: then that one's share is done now, and this one's is left.
+        let Ok(mut leaving) = self.leaving.try_lock() else { return };
+        if leaving.is_none() {
+            *leaving = self.state().begin_leaving();
+        }
+        let mut share_bytes = appended_bytes * REWRITTEN_PER_BYTE;
+        while share_bytes > 0 {
+            let Some(leaves) = leaving.as_mut() else { return };
+            let record = leaves.next(&self.state().index);
+            match record.map(|record| self.write_again(record)) {
+                Some(Ok(bytes)) => share_bytes = share_bytes.saturating_sub(bytes),
+                // It is finished, or there is no room for the rest.
+                None | Some(Err(AppendError::TooLarge)) => {
+                    self.finish_leaving(&mut leaving);
+                    return;
+                }
+                // What cannot be read or written is lost with its segment.
+                Some(Err(AppendError::Gone | AppendError::Io(_))) => {}
+            }
+        }
+    }
+
+    /// Makes room for a record, by whatever has to go for it.
+    pub(super) fn make_room(&self, need: Need) -> Result<(), AppendError> {
+        let mut leaving = lock(&self.leaving);
+        if self.state().has_place(need) {
+            // Somebody else has made it meanwhile.
+            return Ok(());
+        }
+        self.finish_leaving(&mut leaving);
+        while !self.state().has_memory(need) {
+            if !self.drop_oldest() {
+                return Err(AppendError::TooLarge);
+            }
+        }
+        if self.state().has_place(need) {
+            return Ok(());
+        }
+        if !self.state().could_hold(need) {
+            return Err(AppendError::TooLarge);
+        }
+        let sealing = self.state().close_last();
+        if let Some(sealing) = sealing {
+            self.seal(sealing);
+        }
+        self.open_segment()
+    }
+
+    /// The segment that leaves goes, with what is left in it.
+    fn finish_leaving(&self, leaving: &mut Option<Leaving>) {
+        let Some(leaves) = leaving.take() else { return };
+        let is_oldest = {
+            let state = self.state();
+            state.segments.front().is_some_and(|oldest| oldest.identity.sequence == leaves.segment)
+        };
+        if is_oldest {
+            self.drop_oldest();
+        }
+    }
+
+    /// Opens a new segment. The oldest go where the capacity, or the disk, has no room for it.
+    fn open_segment(&self) -> Result<(), AppendError> {
+        loop {
+            while !self.state().has_space() && self.drop_oldest() {}
+            let (identity, bytes) = {
+                let mut state = self.state();
+                let sequence = state.next_sequence;
+                // A number is used up even where the file cannot be made: it may be there all the same.
+                state.next_sequence += 1;
+                let (volume, era) = (self.files.volume, state.era);
+                (Identity { volume, era, sequence, nonce: random_number() }, state.shape.segment_bytes)
+            };
+            match self.files.create_segment(&identity, bytes) {
+                Ok(file) => {
+                    self.state().push(Segment::open(identity, file, bytes));
+                    return Ok(());
+                }
+                // Others have filled the disk: the log makes do with what it has.
+                Err(error) if error.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
+                Err(error) => {
+                    self.state().counted.write_failures += 1;
+                    return Err(error.into());
+                }
+            }
+        }
+    }
+
+    /// The oldest segment goes; `false` where there is none.
+    pub(super) fn drop_oldest(&self) -> bool {
+        let dropped = self.state().drop_oldest();
+        let Some(sequence) = dropped else { return false };
+        if let Err(error) = self.files.remove_segment(sequence) {
+            self.state().counted.write_failures += 1;
+            tracing::warn!(%error, "a segment of demand content could not be removed; the next start tries again");
+        }
+        true
+    }
+
+    /// Writes a record again, in the segment that takes appends; returns how many bytes. `TooLarge` where that is full.
+    fn write_again(&self, record: RecordRef) -> Result<u64, AppendError> {
+        let read = self.read(record, |state| {
+            let from = state.index.place(record)?;
+            Some((from, (from, state.durable)))
+        })?;
+        let (buffer, header, (from, mark)) = read.ok_or(AppendError::Gone)?;
+        let part = match header.part {
+            Part::Head(mut facts) => {
+                // It is held, so it comes after every purge of its key that there has been.
+                facts.mark = mark;
+                Part::Head(facts)
+            }
+            block => block,
+        };
+        let keys = keys_of(&header, buffer.bytes());
+        let draft = Draft::again(buffer, &header);
+        let bytes = draft.record_bytes();
+        let need = Need { record_bytes: bytes, key_bytes: 0, summary_key_bytes: keys.0.len() + keys.1.len() };
+        let slot = self.state().reserve(need).ok_or(AppendError::TooLarge)?;
+        self.store(slot, draft, record.entry, part, |state, slot, header| {
+            let to = slot.place(header.payload_bytes);
+            let is_held = state.index.place(record) == Some(from)
+                && state.note(slot, header, &keys.0, &keys.1)
+                && state.index.relocate(record, from, to);
+            if !is_held {
+                return Err(AppendError::Gone);
+            }
+            state.counted.rewritten += 1;
+            state.counted.rewritten_bytes += bytes;
+            Ok(bytes)
+        })
+    }
+}
+
+/// The two keys of a head; none for a block.
+fn keys_of(header: &Header, bytes: &[u8]) -> (Box<[u8]>, Box<[u8]>) {
+    let Part::Head(facts) = header.part else { return Default::default() };
+    let pieces = header.payload(bytes).and_then(|payload| facts.split(payload));
+    pieces.map_or_else(Default::default, |(key, secondary, _)| (key.into(), secondary.into()))
+}

@@ -1,0 +1,224 @@
+//! What a log knows: its index, its segments, its purges. Pure; under one lock that is held for some instructions, never
+//! across a system call.
+
+use std::collections::VecDeque;
+
+use super::entry::{DemandLimits, DemandStats, EntryId, PurgeMark};
+use super::index::{Evicted, Index, NewHead};
+use super::leaving::Leaving;
+use super::purges::PurgeSet;
+use super::record::{Header, PAGE_BYTES};
+use super::segment::{Need, Sealing, Segment, Slot};
+use crate::limits::{DEMAND_SEGMENT_BYTES_MAX, DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENTS};
+
+/// The sizes of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    pub(super) capacity_bytes: u64,
+    pub(super) segment_bytes: u64,
+    pub(super) index_bytes_max: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) shape: Shape,
+    /// Of the file of purges.
+    pub(super) era: u64,
+    pub(super) index: Index,
+    pub(super) purges: PurgeSet,
+    /// The purges that have reached the disk: no head carries a higher mark.
+    pub(super) durable: PurgeMark,
+    /// The oldest first. The last one takes appends, where it is open.
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) next_sequence: u64,
+    /// Bytes of all segment files.
+    pub(super) bytes: u64,
+    segment_memory: u64,
+    pub(super) counted: DemandStats,
+}
+
+impl Shape {
+    /// The sizes that follow from a log's limits.
+    pub(super) fn of(limits: DemandLimits) -> Self {
+        let page = PAGE_BYTES as u64;
+        let capacity_bytes = limits.capacity_bytes / page * page;
+        let segment_bytes = (capacity_bytes / DEMAND_SEGMENTS / page * page)
+            .clamp(DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENT_BYTES_MAX);
+        Self { capacity_bytes, segment_bytes, index_bytes_max: limits.index_bytes_max }
+    }
+}
+
+impl State {
+    pub(super) fn new(shape: Shape, purges: PurgeSet, era: u64) -> Self {
+        Self {
+            shape,
+            era,
+            index: Index::default(),
+            durable: purges.last(),
+            purges,
+            segments: VecDeque::new(),
+            next_sequence: 1,
+            bytes: 0,
+            segment_memory: 0,
+            counted: DemandStats::default(),
+        }
+    }
+
+    /// Bytes of memory, by this count.
+    pub(super) fn memory(&self) -> u64 {
+        self.index.memory() + self.segment_memory + self.purges.memory()
+    }
+
+    /// Whether the index has room for a record.
+    pub(super) fn has_memory(&self, need: Need) -> bool {
+        self.memory() + need.memory() <= self.shape.index_bytes_max
+    }
+
+    /// Whether a record can be reserved a place for as things are.
+    pub(super) fn has_place(&self, need: Need) -> bool {
+        self.has_memory(need) && self.has_room(need)
+    }
+
+    /// Whether the segment that takes appends has room for a record.
+    fn has_room(&self, need: Need) -> bool {
+        self.segments.back().is_some_and(|segment| segment.has_room(need, self.shape.segment_bytes))
+    }
+
+    /// Whether a record can be written at all.
+    pub(super) fn could_hold(&self, need: Need) -> bool {
+        need.fits_in(self.shape.segment_bytes) && need.memory() <= self.shape.index_bytes_max
+    }
+
+    /// Whether the capacity has room for another segment.
+    pub(super) fn has_space(&self) -> bool {
+        self.bytes + self.shape.segment_bytes <= self.shape.capacity_bytes
+    }
+
+    /// The oldest segment, where it is time for it to go and it is not the one that takes appends.
+    pub(super) fn begin_leaving(&self) -> Option<Leaving> {
+        let is_near_bound = self.memory() > self.shape.index_bytes_max / 8 * 7;
+        let oldest = self.segments.front().filter(|oldest| !oldest.is_open())?;
+        (is_near_bound || !self.has_space()).then(|| {
+            let budget_bytes = oldest.file_bytes / 2;
+            Leaving::plan(&self.index, oldest.identity.sequence, &oldest.records, budget_bytes)
+        })
+    }
+
+    /// Reserves a place; `None` where room has to be made first.
+    pub(super) fn reserve(&mut self, need: Need) -> Option<Slot> {
+        if !self.has_place(need) {
+            return None;
+        }
+        self.segments.back_mut()?.reserve(need)
+    }
+
+    /// Notes a record that has been written, unless its segment has left in the meantime.
+    pub(super) fn note(&mut self, slot: &Slot, header: &Header, key: &[u8], secondary: &[u8]) -> bool {
+        let is_noted = self.change(slot.segment, |segment| segment.note(header, key, secondary));
+        if is_noted == Some(true) {
+            self.counted.records += 1;
+            self.counted.written_bytes += header.record_bytes();
+        }
+        is_noted == Some(true)
+    }
+
+    /// Gives back a place. Whoever gives back the last one of a segment that is closed has to seal it.
+    pub(super) fn finish(&mut self, sequence: u64) -> Option<Sealing> {
+        self.change(sequence, Segment::finish)?
+    }
+
+    /// The segment that takes appends takes no more. Where nobody writes to it, the caller has to seal it.
+    pub(super) fn close_last(&mut self) -> Option<Sealing> {
+        let sequence = self.segments.back()?.identity.sequence;
+        self.change(sequence, Segment::close)?
+    }
+
+    /// A segment's file has another length.
+    pub(super) fn resize(&mut self, sequence: u64, file_bytes: u64) {
+        let before = self.change(sequence, |segment| std::mem::replace(&mut segment.file_bytes, file_bytes));
+        if let Some(before) = before {
+            self.bytes = self.bytes - before + file_bytes;
+        }
+    }
+
+    /// Adds the newest segment.
+    pub(super) fn push(&mut self, segment: Segment) {
+        self.bytes += segment.file_bytes;
+        self.segment_memory += segment.memory();
+        self.next_sequence = self.next_sequence.max(segment.identity.sequence + 1);
+        self.segments.push_back(segment);
+    }
+
+    /// Drops the oldest segment; returns whose file is to be removed.
+    pub(super) fn drop_oldest(&mut self) -> Option<u64> {
+        let segment = self.segments.pop_front()?;
+        let Evicted { entries, blocks } = self.index.evict(segment.identity.sequence, &segment.records);
+        self.counted.evicted_entries += entries;
+        self.counted.evicted_blocks += blocks;
+        self.bytes -= segment.file_bytes;
+        self.segment_memory -= segment.memory();
+        self.forget_purges();
+        Some(segment.identity.sequence)
+    }
+
+    /// Takes out of the segments' lists what is not held where it was written.
+    pub(super) fn drop_dead_records(&mut self) {
+        for segment in &mut self.segments {
+            let before = segment.memory();
+            let sequence = segment.identity.sequence;
+            let index = &self.index;
+            segment
+                .records
+                .retain(|record| index.place(*record).is_some_and(|place| place.segment == sequence));
+            segment.records.shrink_to_fit();
+            self.segment_memory -= before - segment.memory();
+        }
+    }
+
+    /// Lets go of the purges that no head needs any more.
+    fn forget_purges(&mut self) {
+        if self.purges.memory() > 0 {
+            let oldest = self.segments.iter().map(|segment| segment.oldest_mark).min();
+            self.purges.forget(oldest.unwrap_or(self.durable).min(self.durable));
+        }
+    }
+
+    pub(super) fn nonce(&self, sequence: u64) -> Option<u64> {
+        self.segment(sequence).map(|segment| segment.identity.nonce)
+    }
+
+    pub(super) fn segment(&self, sequence: u64) -> Option<&Segment> {
+        self.position(sequence).map(|at| &self.segments[at])
+    }
+
+    /// Holds a head that has been written; `false` where it must not be.
+    pub(super) fn hold_head(&mut self, id: EntryId, head: NewHead, mark: PurgeMark) -> bool {
+        !self.purges.kills(&head.key, mark) && self.index.insert_head(id, head)
+    }
+
+    pub(super) fn stats(&self) -> DemandStats {
+        DemandStats {
+            bytes: self.bytes,
+            capacity_bytes: self.shape.capacity_bytes,
+            index_bytes: self.memory(),
+            entries: self.index.entry_count(),
+            blocks: self.index.block_count(),
+            segments: self.segments.len() as u64,
+            ..self.counted
+        }
+    }
+
+    /// Changes a segment, if it is there, and the count of its memory with it.
+    fn change<T>(&mut self, sequence: u64, change: impl FnOnce(&mut Segment) -> T) -> Option<T> {
+        let at = self.position(sequence)?;
+        let segment = &mut self.segments[at];
+        let before = segment.memory();
+        let changed = change(segment);
+        self.segment_memory = self.segment_memory - before + segment.memory();
+        Some(changed)
+    }
+
+    fn position(&self, sequence: u64) -> Option<usize> {
+        self.segments.binary_search_by_key(&sequence, |segment| segment.identity.sequence).ok()
+    }
+}

@@ -1,0 +1,120 @@
+use std::fs;
+
+use super::*;
+use crate::demand::{AppendError, Selector};
+
+/// What a restart finds after a kill.
+fn after_a_kill(site: &Site, log: DemandLog) -> DemandLog {
+    drop(log);
+    site.log()
+}
+
+#[test]
+fn what_was_purged_is_gone_at_once_and_stays_gone() {
+    let site = Site::new(SMALL);
+    let mut log = site.log();
+    for key in ["/a/1", "/a/2", "/ab", "/b"] {
+        add(&log, key, b"text");
+    }
+    assert_eq!(log.purge(Selector::Prefix(b"/a/")).unwrap(), 2);
+    assert_eq!(log.purge(Selector::Exact(b"/b")).unwrap(), 1);
+    assert_eq!(log.purge(Selector::Exact(b"/b")).unwrap(), 0);
+    for _ in 0..3 {
+        for key in ["/a/1", "/a/2", "/b"] {
+            assert_eq!(view(&log, key), None, "{key}");
+        }
+        assert!(fetch(&log, "/ab").is_some());
+        log = after_a_kill(&site, log);
+    }
+}
+
+#[test]
+fn what_is_stored_after_a_purge_is_not_purged() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    add(&log, "/a", b"old");
+    log.purge(Selector::Prefix(b"")).unwrap();
+    add(&log, "/a", b"new");
+    assert_eq!(fetch(&after_a_kill(&site, log), "/a").unwrap(), b"new");
+}
+
+#[test]
+fn an_answer_that_was_asked_for_before_a_purge_is_not_stored_after_it() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    let asked = log.mark();
+    let id = add(&log, "/a", b"text");
+    log.purge(Selector::Exact(b"/a")).unwrap();
+    let late = |key| {
+        let entry = NewEntry { key, secondary: b"", metadata: b"", total_bytes: None };
+        log.append_head(&entry, asked)
+    };
+    assert!(matches!(late(b"/a"), Err(AppendError::Gone)));
+    assert!(late(b"/b").is_ok());
+    assert!(matches!(log.append_block(id, 1, b"more"), Err(AppendError::Gone)));
+    assert!(matches!(log.update_head(id, b"304", None), Err(AppendError::Gone)));
+    let log = after_a_kill(&site, log);
+    assert!(view(&log, "/a").is_none() && view(&log, "/b").is_some());
+}
+
+#[test]
+fn a_purge_holds_however_often_the_log_turns_and_its_own_record_leaves() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    add(&log, "/hot", &bytes(5000, 0));
+    for number in 0..100 {
+        fetch(&log, "/hot");
+        add(&log, &format!("/{number}"), &bytes(5000, number));
+        log.purge(Selector::Exact(format!("/{number}").as_bytes())).unwrap();
+    }
+    assert_eq!(log.purge(Selector::Exact(b"/hot")).unwrap(), 1);
+    for number in 0..100 {
+        add(&log, &format!("/new/{number}"), &bytes(5000, number));
+    }
+    let log = after_a_kill(&site, log);
+    assert!((0..100).all(|number| view(&log, &format!("/{number}")).is_none()));
+    assert!(view(&log, "/hot").is_none() && fetch(&log, "/new/99").is_some());
+}
+
+#[test]
+fn the_list_of_purges_does_not_grow_for_ever() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    for number in 0..3000 {
+        log.purge(Selector::Exact(format!("/{}", number % 7).as_bytes())).unwrap();
+    }
+    assert!(fs::metadata(site.purges()).unwrap().len() < 70 << 10);
+    assert!(log.stats().index_bytes < 1000);
+}
+
+#[test]
+fn a_damaged_or_missing_list_of_purges_drops_everything_for_good() {
+    for damage in 0..4 {
+        let site = Site::new(SMALL);
+        let log = site.log();
+        add(&log, "/a", b"text");
+        log.purge(Selector::Exact(b"/a")).unwrap();
+        add(&log, "/b", b"text");
+        drop(log);
+        let kept: Vec<_> = site.segments().into_iter().map(|path| (fs::read(&path).unwrap(), path)).collect();
+        let purges = fs::read(site.purges()).unwrap();
+        match damage {
+            0 => fs::remove_file(site.purges()).unwrap(),
+            // Cut where a record ends: that there was one more is known from what was stored after it.
+            1 => fs::write(site.purges(), &purges[..56]).unwrap(),
+            2 => fs::write(site.purges(), b"").unwrap(),
+            _ => flip(&site.purges(), purges.len() - 1),
+        }
+        let (log, recovery) = site.open();
+        assert!(recovery.purges_lost && recovery.entries == 0, "{recovery:?}");
+        add(&log, "/c", b"text");
+        drop(log);
+        // As if the removal had not reached the disk.
+        for (bytes, path) in kept {
+            fs::write(path, bytes).unwrap();
+        }
+        let (log, recovery) = site.open();
+        assert!(!recovery.purges_lost && recovery.discarded_segments == 1, "{recovery:?}");
+        assert!(view(&log, "/a").is_none() && view(&log, "/b").is_none() && view(&log, "/c").is_some());
+    }
+}

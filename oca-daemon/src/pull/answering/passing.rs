@@ -1,0 +1,100 @@
+//! Passing a request on to upstream for one client alone: what nobody else may be given, and what changes something.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::{Method, StatusCode};
+
+use super::{Answer, Ending, Next};
+use crate::outcome::Outcome;
+use crate::pull::caching::{RequestHead, ResponseHead, end_to_end, invalidated};
+use crate::pull::held::Held;
+use crate::pull::upstream::{Ask, Reply};
+use crate::pull::{AnswerHead, CacheStatus, Forwarded, PurgeSelector};
+
+impl Answer<'_> {
+    /// Passes the request on; where upstream fails, what is held may stand in.
+    pub(super) async fn pass_or_stale(&mut self, why: Forwarded, held: &[Held]) -> Result<(), Ending> {
+        match self.pass(why).await {
+            Err(Ending::Failed(failure)) if !self.is_begun => {
+                self.send_stale_or(failure, held, None).await.map(|_: Next| ())
+            }
+            result => result,
+        }
+    }
+
+    /// Passes the request on with its own conditions and range, and sends what comes as it comes.
+    pub(super) async fn pass(&mut self, why: Forwarded) -> Result<(), Ending> {
+        let request_time = SystemTime::now();
+        let ask = self.ask_alone();
+        let pull = Arc::clone(self.pull);
+        let (mut reply, _place) = tokio::select! {
+            answered = pull.upstreams.ask(&ask) => answered.map_err(Ending::Failed)?,
+            () = self.writer.gone() => return Err(Ending::Gone),
+        };
+        if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            self.pull.absences.note(self.request.peer);
+        }
+        self.invalidate(&reply, request_time).await;
+        let (source, is_head) = (self.source(), self.request.is_head());
+        let cache_status = CacheStatus { forwarded: Some(why), ..CacheStatus::default() };
+        let mut fields = end_to_end(&reply.fields);
+        let length = fields.remove(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let head = AnswerHead {
+            status: reply.status.as_u16(),
+            fields,
+            content_length: length,
+            source,
+            cache_status,
+        };
+        let has_body = head.has_body(is_head);
+        self.is_begun = true;
+        self.writer.head(head).await?;
+        while has_body {
+            let next = tokio::select! {
+                next = reply.chunk() => next.map_err(Ending::Failed)?,
+                () = self.writer.gone() => return Err(Ending::Gone),
+            };
+            match next {
+                Some(bytes) => self.writer.chunk(bytes).await?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_alone(&self) -> Ask {
+        let is_safe = [Method::GET, Method::HEAD].contains(&self.request.method);
+        let mut fields = end_to_end(&self.request.fields);
+        for name in [HOST, EXPECT, CONTENT_LENGTH] {
+            fields.remove(name);
+        }
+        self.pull.loop_guard.mark(&mut fields);
+        Ask {
+            method: self.request.method.clone(),
+            target: if is_safe { self.key.to_string() } else { self.request.target.clone() },
+            fields,
+            content: self.request.content.clone(),
+        }
+    }
+
+    /// Drops what the request has made untrue (RFC 9111 §4.4), before the client learns that it succeeded.
+    async fn invalidate(&self, reply: &Reply, request_time: SystemTime) {
+        let request =
+            RequestHead { method: &self.request.method, target: &self.key, fields: &self.request.fields };
+        let response_time = SystemTime::now();
+        let response =
+            ResponseHead { status: reply.status, fields: &reply.fields, request_time, response_time };
+        for key in invalidated(&request, self.request.scheme, &self.request.authority, &response) {
+            if let Err(error) = self.pull.purge(PurgeSelector::Exact(key)).await {
+                tracing::warn!(%error, "what a client's request has made untrue could not be dropped for good");
+            }
+        }
+    }
+
+    fn source(&self) -> Outcome {
+        let is_safe = [Method::GET, Method::HEAD].contains(&self.request.method);
+        if is_safe { Outcome::DemandMiss } else { Outcome::DemandPassed }
+    }
+}

@@ -1,0 +1,69 @@
+//! A 304 freshens what is held (RFC 9111 §4.3.4, §3.2).
+
+use http::HeaderName;
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED, SET_COOKIE, VARY,
+};
+
+use super::directives::Directives;
+use super::fields::end_to_end;
+use super::selecting::Selecting;
+use super::stored_head::StoredHead;
+use super::{RequestHead, ResponseHead};
+
+/// What says something of the bytes that are held, which a response without any cannot change; and what is for one client.
+const NEVER_UPDATED: [HeaderName; 8] = [
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("repr-digest"),
+    ETAG,
+    SET_COOKIE,
+];
+
+/// The stored head after upstream answered `request`, sent on its conditions, with 304.
+///
+/// Every field of the 304 replaces the stored ones of its name, but for those that describe the bytes. The tag that upstream was
+/// asked about stays the one of the stored bytes, whatever tag the answer has.
+pub fn update_after_304(
+    stored: &StoredHead,
+    request: &RequestHead<'_>,
+    response: &ResponseHead<'_>,
+) -> StoredHead {
+    let newer = end_to_end(response.fields);
+    let directives = Directives::of(&newer);
+    let mut fields = stored.fields.clone();
+    // They are about the arrival of what they come with, and say nothing of the 304's.
+    fields.remove(AGE);
+    fields.remove(DATE);
+    for name in newer.keys() {
+        let is_kept_back = directives.fields_kept_back().any(|kept_back| kept_back == name);
+        // Where there is no tag, the date is what the bytes are known by.
+        let is_validator = *name == LAST_MODIFIED && !stored.fields.contains_key(ETAG);
+        if is_kept_back || is_validator || NEVER_UPDATED.contains(name) {
+            continue;
+        }
+        fields.remove(name);
+        for value in newer.get_all(name) {
+            fields.append(name.clone(), value.clone());
+        }
+    }
+    let selecting = Selecting::of(request.fields, &fields).unwrap_or_else(|| {
+        // "Vary: *" would mean that nothing is ever answered; the 200 that is held said otherwise.
+        fields.remove(VARY);
+        for value in stored.fields.get_all(VARY) {
+            fields.append(VARY, value.clone());
+        }
+        stored.selecting.clone()
+    });
+    StoredHead {
+        status: stored.status,
+        fields,
+        selecting,
+        request_time: response.request_time,
+        response_time: response.response_time,
+        total_length: stored.total_length,
+    }
+}

@@ -1,0 +1,233 @@
+//! The bytes of one answer, wherever they are: in memory, in a flight, on disk, or still upstream.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::blocks::{block_of, is_held, missing_from};
+use super::caching::StoredHead;
+use super::demand_store::DiskEntry;
+use super::failure::PullFailure;
+use super::flight::{Landing, Passenger, Sight, Wish};
+use super::held::{Held, HeldBody};
+use super::leading::Mission;
+use super::service::Pull;
+use crate::limits::FLIGHTS_BOARDED_MAX;
+
+/// Where the bytes of an object come from.
+pub(super) struct Content {
+    key: Arc<str>,
+    /// Its head, where parts of it can be asked for.
+    head: Option<Arc<StoredHead>>,
+    /// The fields of the request, for those that ask for more of it.
+    fields: HeaderMap,
+    memory: Option<Bytes>,
+    passenger: Option<Passenger>,
+    entry: Option<DiskEntry>,
+    /// The blocks that the entry had when it was looked at, those lost since left out.
+    blocks: Arc<[Range<u32>]>,
+}
+
+/// Why there are no more bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// The object is another one now.
+    Changed,
+    /// They cannot be had.
+    Failed(PullFailure),
+}
+
+impl Content {
+    /// Of what is held.
+    pub(super) fn held(key: &Arc<str>, held: &Held, fields: HeaderMap) -> Self {
+        let (memory, entry, blocks) = match &held.body {
+            HeldBody::Memory(body) => (Some(body.clone()), None, Arc::default()),
+            HeldBody::Disk { entry, blocks } => (None, Some(*entry), Arc::clone(blocks)),
+        };
+        let head = Some(Arc::clone(&held.head));
+        Self { key: Arc::clone(key), head, fields, memory, passenger: None, entry, blocks }
+    }
+
+    /// Of what a flight brings.
+    pub(super) fn flown(
+        key: &Arc<str>,
+        passenger: Passenger,
+        head: Option<Arc<StoredHead>>,
+        fields: HeaderMap,
+    ) -> Self {
+        let key = Arc::clone(key);
+        Self {
+            key,
+            head,
+            fields,
+            memory: None,
+            passenger: Some(passenger),
+            entry: None,
+            blocks: Arc::default(),
+        }
+    }
+
+    /// The next bytes at `place`, which is before `end`; `end` is not known where the object's length is not. Never empty; `None`
+    /// where the object ends.
+    pub(super) async fn next(
+        &mut self,
+        pull: &Arc<Pull>,
+        place: u64,
+        end: Option<u64>,
+    ) -> Result<Option<Bytes>, Lack> {
+        if let Some(body) = &self.memory {
+            let bytes = body.slice((place as usize).min(body.len())..);
+            pull.stats.memory_bytes_sent.add(cut(&bytes, place, end).len() as u64);
+            return Ok(Some(cut(&bytes, place, end)).filter(|bytes| !bytes.is_empty()));
+        }
+        for _ in 0..FLIGHTS_BOARDED_MAX {
+            let mut is_behind = false;
+            if let Some(passenger) = &self.passenger {
+                match passenger.read(place).await.map_err(Lack::Failed)? {
+                    Sight::Bytes(bytes) => return Ok(Some(cut(&bytes, place, end))),
+                    Sight::End if end.is_none() => return Ok(None),
+                    Sight::End => {}
+                    Sight::Behind => is_behind = true,
+                }
+                self.entry = passenger.entry().or(self.entry);
+            }
+            // What cannot be stored is gone for who is behind it.
+            let (Some(entry), Some(block)) = (self.entry, block_of(place)) else {
+                return Err(Lack::Failed(PullFailure::TimedOut));
+            };
+            let is_on_disk = is_behind || is_held(block, &self.blocks);
+            let wish = self.wish(entry, block, place, end);
+            if !is_on_disk && self.join(pull, &wish).await? {
+                continue;
+            }
+            // Looked for on disk after the flights: what has just left these is there.
+            if let Some(bytes) = self.read(pull, entry, block, place, end).await? {
+                return Ok(Some(bytes));
+            }
+            if let Some(failure) = self.passenger.as_ref().and_then(Passenger::failure)
+                && !self.is_divisible()
+            {
+                return Err(Lack::Failed(failure));
+            }
+            self.blocks = without(&self.blocks, block);
+            let wish = self.wish(entry, block, place, end);
+            self.fill(pull, entry, &wish).await?;
+        }
+        Err(Lack::Failed(PullFailure::Unreadable))
+    }
+
+    /// What a block on disk has from `place` on.
+    async fn read(
+        &self,
+        pull: &Pull,
+        entry: DiskEntry,
+        block: u32,
+        place: u64,
+        end: Option<u64>,
+    ) -> Result<Option<Bytes>, Lack> {
+        let bytes = match pull.demand.read_block(entry, block).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(fault) => {
+                tracing::debug!(key = %self.key, %fault, "a block was not read");
+                return Err(Lack::Failed(PullFailure::Unreadable));
+            }
+        };
+        let within = (place % super::blocks::BLOCK_BYTES) as usize;
+        if within >= bytes.len() {
+            return Ok(None);
+        }
+        let bytes = cut(&bytes.slice(within..), place, end);
+        pull.stats.disk_bytes_sent.add(bytes.len() as u64);
+        Ok(Some(bytes))
+    }
+
+    /// Boards a flight that brings the block already, if there is one.
+    async fn join(&mut self, pull: &Pull, wish: &Wish) -> Result<bool, Lack> {
+        self.passenger = None;
+        match pull.flights.join(&self.key, wish) {
+            Some(passenger) => self.travel(passenger).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Boards a flight that brings the missing blocks, a new one if there is none.
+    async fn fill(&mut self, pull: &Arc<Pull>, entry: DiskEntry, wish: &Wish) -> Result<(), Lack> {
+        let head = self.head.clone().filter(|_| self.is_divisible());
+        let Some(head) = head else { return Err(Lack::Failed(PullFailure::Unreadable)) };
+        self.passenger = None;
+        let mission = || Mission {
+            key: Arc::clone(&self.key),
+            fields: self.fields.clone(),
+            revalidating: None,
+            filling: Some((entry, head)),
+            is_background: false,
+        };
+        let passenger = pull.board(&self.key, wish, mission);
+        self.travel(passenger).await
+    }
+
+    /// Waits for the flight to land, and reads from it from then on.
+    async fn travel(&mut self, passenger: Passenger) -> Result<(), Lack> {
+        let landing = passenger.landing().await;
+        self.passenger = Some(passenger);
+        match landing {
+            Landing::Arrived(_) => Ok(()),
+            Landing::Failed(failure) => Err(Lack::Failed(failure)),
+            Landing::Changed | Landing::Confirmed(_) | Landing::Unshared | Landing::Held => {
+                Err(Lack::Changed)
+            }
+        }
+    }
+
+    /// Whether missing parts of it can be asked for.
+    fn is_divisible(&self) -> bool {
+        self.head.as_ref().is_some_and(|head| head.is_divisible() && head.total_length.is_some())
+    }
+
+    /// The missing blocks from `block` on.
+    fn wish(&self, entry: DiskEntry, block: u32, place: u64, end: Option<u64>) -> Wish {
+        let part = missing_from(block, end.unwrap_or(u64::MAX), &self.blocks);
+        Wish { part, place, variant: 0, filling: Some(entry), not_before: None }
+    }
+}
+
+/// The bytes before `end`, of those that begin at `place`.
+fn cut(bytes: &Bytes, place: u64, end: Option<u64>) -> Bytes {
+    let wanted = end.map_or(u64::MAX, |end| end.saturating_sub(place));
+    bytes.slice(..bytes.len().min(usize::try_from(wanted).unwrap_or(usize::MAX)))
+}
+
+/// The runs without one block.
+fn without(runs: &[Range<u32>], block: u32) -> Arc<[Range<u32>]> {
+    let parts = runs.iter().flat_map(|run| {
+        let (before, after) =
+            (run.start..run.end.min(block), run.start.max(block.saturating_add(1))..run.end);
+        if run.contains(&block) { [before, after] } else { [run.clone(), 0..0] }
+    });
+    parts.filter(|part| !part.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_that_was_lost_splits_its_run() {
+        assert_eq!(*without(&[0..3, 5..6], 1), [0..1, 2..3, 5..6]);
+        assert_eq!(*without(&[0..3, 5..6], 5), [0..3]);
+        assert_eq!(*without(&[0..3], 7), [0..3]);
+        assert_eq!(*without(&[0..3], 0), [1..3]);
+    }
+
+    #[test]
+    fn no_byte_at_the_end_or_after_it_is_given() {
+        let bytes = Bytes::from_static(b"abcdef");
+        assert_eq!(cut(&bytes, 10, Some(13)), "abc");
+        assert_eq!(cut(&bytes, 10, Some(100)), "abcdef");
+        assert_eq!(cut(&bytes, 10, Some(10)), "");
+        assert_eq!(cut(&bytes, 10, None), "abcdef");
+    }
+}

@@ -1,0 +1,150 @@
+//! Which flights are under way, and which of them has a seat for a request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::{Flight, Landing, Passenger, Sharing};
+use crate::limits::FLIGHT_AHEAD_BYTES;
+use crate::pull::blocks::Part;
+use crate::pull::demand_store::DiskEntry;
+
+/// The flights under way that can be boarded, by primary key.
+#[derive(Default)]
+pub(in crate::pull) struct Flights {
+    by_key: Mutex<HashMap<Arc<str>, Vec<Arc<Flight>>>>,
+}
+
+/// What a request wants of a flight.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pull) struct Wish {
+    /// What is asked of upstream where no flight fits.
+    pub part: Part,
+    /// The first byte that is wanted.
+    pub place: u64,
+    /// Which variant, as far as that is known.
+    pub variant: u64,
+    /// Blocks of this entry, and of nothing else.
+    pub filling: Option<DiskEntry>,
+    /// A flight that began before is of no use.
+    pub not_before: Option<Instant>,
+}
+
+/// A seat.
+pub(in crate::pull) struct Boarded {
+    /// The seat.
+    pub passenger: Passenger,
+    /// The flight, where it was made for this request, and somebody has to lead it.
+    pub new_flight: Option<Arc<Flight>>,
+}
+
+impl Flights {
+    /// A seat in a flight that fits, if there is one.
+    pub(in crate::pull) fn join(&self, key: &str, wish: &Wish) -> Option<Passenger> {
+        let by_key = self.lock();
+        let flight = by_key.get(key)?.iter().find(|flight| flight.fits(wish))?;
+        Some(Passenger::board(flight, wish.place, false))
+    }
+
+    /// A seat in a flight that fits, or in a new one.
+    pub(in crate::pull) fn board(&self, key: &Arc<str>, wish: &Wish) -> Boarded {
+        let mut by_key = self.lock();
+        let flights = by_key.entry(Arc::clone(key)).or_default();
+        if let Some(flight) = flights.iter().find(|flight| flight.fits(wish)) {
+            let passenger = Passenger::board(flight, wish.place, false);
+            return Boarded { passenger, new_flight: None };
+        }
+        let flight = Flight::new(wish);
+        flights.push(Arc::clone(&flight));
+        Boarded { passenger: Passenger::board(&flight, wish.place, true), new_flight: Some(flight) }
+    }
+
+    /// Nobody boards it any more.
+    pub(in crate::pull) fn remove(&self, key: &str, flight: &Arc<Flight>) {
+        let mut by_key = self.lock();
+        if let Some(flights) = by_key.get_mut(key) {
+            flights.retain(|other| !Arc::ptr_eq(other, flight));
+            if flights.is_empty() {
+                by_key.remove(key);
+            }
+        }
+    }
+
+    /// What the flights of those keys bring is not stored any more, and nobody boards them.
+    pub(in crate::pull) fn purge(&self, is_meant: impl Fn(&str) -> bool) {
+        let mut purged = Vec::new();
+        self.lock().retain(|key, flights| {
+            let is_meant = is_meant(key);
+            if is_meant {
+                purged.append(flights);
+            }
+            !is_meant
+        });
+        for flight in purged {
+            flight.lock().is_purged = true;
+        }
+    }
+
+    /// Whether a flight brings blocks of that entry.
+    pub(in crate::pull) fn bring(&self, key: &str, entry: DiskEntry) -> bool {
+        let flights = self.lock().get(key).cloned().unwrap_or_default();
+        flights.iter().any(|flight| flight.lock().entry == Some(entry))
+    }
+
+    /// Bytes that they have in memory.
+    pub(in crate::pull) fn bytes(&self) -> u64 {
+        let flights: Vec<_> = self.lock().values().flatten().cloned().collect();
+        flights.iter().map(|flight| flight.window_bytes()).sum()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<Flight>>>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Flight {
+    /// Whether it brings what is wished for, soon or now.
+    fn fits(&self, wish: &Wish) -> bool {
+        if wish.not_before.is_some_and(|moment| self.began < moment) {
+            return false;
+        }
+        let state = self.lock();
+        let is_same = match wish.filling {
+            Some(entry) => state.entry == Some(entry),
+            None => self.filling.is_none() && self.variant == wish.variant,
+        };
+        if !is_same || state.end.is_some() {
+            return false;
+        }
+        match &state.landing {
+            None => match (self.part, wish.part) {
+                (Part::Last(held), Part::Last(wanted)) => held == wanted,
+                (Part::Last(_), _) | (_, Part::Last(_)) => false,
+                (part, _) => covers(part, wish.place) && is_near(part.start().unwrap_or(0), wish.place),
+            },
+            Some(Landing::Arrived(arrival)) => {
+                let is_there = wish.place >= state.window.start()
+                    || (state.entry.is_some() && wish.place >= arrival.start && wish.place < state.stored_to);
+                arrival.sharing == Sharing::Everyone
+                    && !matches!(wish.part, Part::Last(_))
+                    && covers(self.part, wish.place)
+                    && is_there
+                    && is_near(state.window.end(), wish.place)
+            }
+            Some(_) => false,
+        }
+    }
+}
+
+fn covers(part: Part, place: u64) -> bool {
+    match part {
+        Part::Whole => true,
+        Part::Blocks { start, end } => place >= start && end.is_none_or(|end| place < end),
+        Part::Last(_) => false,
+    }
+}
+
+/// Whether a flight that is at `here` comes to `place` soon enough to be waited for.
+fn is_near(here: u64, place: u64) -> bool {
+    place <= here.saturating_add(FLIGHT_AHEAD_BYTES)
+}

@@ -1,0 +1,201 @@
+//! Where a body is stored as it comes: block by block on disk; or, when it has come whole and is small or soon stale, in memory.
+//!
+//! Nothing is stored as a whole that is not: what breaks off is forgotten, unless its parts can be told to belong together, and then
+//! its missing blocks are asked for when they are wanted.
+
+use std::sync::Arc;
+
+use super::Mission;
+use crate::limits::{SHORT_LIFETIME, SMALL_BODY_BYTES};
+use crate::pull::blocks::{BLOCK_BYTES, block_of};
+use crate::pull::caching::StoredHead;
+use crate::pull::demand_store::{Asked, DiskEntry, DiskFault};
+use crate::pull::failure::PullFailure;
+use crate::pull::flight::Flight;
+use crate::pull::memory_store::MemoryObject;
+use crate::pull::service::Pull;
+
+/// The storing of one flight's body.
+pub(super) struct Filing {
+    place: Place,
+    head: Option<Arc<StoredHead>>,
+    asked: Option<Asked>,
+    /// The first byte that came.
+    start: u64,
+    /// The first byte that is not on disk; the first of a block.
+    next: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In the flight's window, until it is known how long it is.
+    Window,
+    /// On disk, block by block.
+    Disk(DiskEntry),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl Filing {
+    /// A body that may be stored, from `start` on.
+    pub(super) fn new(head: Arc<StoredHead>, start: u64, asked: Option<Asked>) -> Self {
+        Self {
+            place: Place::Window,
+            head: Some(head),
+            asked,
+            start,
+            next: start.next_multiple_of(BLOCK_BYTES),
+        }
+    }
+
+    /// Blocks of an entry that is there.
+    pub(super) fn into(head: Arc<StoredHead>, start: u64, entry: DiskEntry) -> Self {
+        Self { place: Place::Disk(entry), ..Self::new(head, start, None) }
+    }
+
+    /// A body that is not stored.
+    pub(super) fn none() -> Self {
+        Self { place: Place::Nowhere, head: None, asked: None, start: 0, next: 0 }
+    }
+
+    /// Whether what comes is stored, or may be.
+    pub(super) fn is_storing(&self) -> bool {
+        self.place != Place::Nowhere
+    }
+
+    /// Bytes have come: whole blocks of what is longer than one go to disk.
+    pub(super) async fn take(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, end: Option<u64>) {
+        while self.is_storing() && flight.received_to() >= self.next.saturating_add(BLOCK_BYTES) {
+            let is_all = self.start == 0 && self.next == 0 && end == Some(BLOCK_BYTES);
+            if self.place == Place::Window && is_all {
+                // It has one block, and may be for memory.
+                return;
+            }
+            self.store_block(pull, flight, mission, self.next + BLOCK_BYTES).await;
+        }
+    }
+
+    /// The body has ended, well or not.
+    pub(super) async fn close(
+        &mut self,
+        pull: &Pull,
+        flight: &Flight,
+        mission: &Mission,
+        result: Result<(), PullFailure>,
+    ) {
+        let Some(head) = self.head.clone() else { return };
+        let received_to = flight.received_to();
+        match (result, self.place) {
+            (_, Place::Nowhere) => {}
+            (Ok(()), Place::Window) if self.is_for_memory(pull, mission, &head, received_to) => {
+                self.keep_in_memory(pull, flight, mission, &head, received_to);
+            }
+            (Ok(()), _) => self.store_rest(pull, flight, mission, &head, received_to).await,
+            (Err(_), Place::Disk(entry)) if !head.is_divisible() || head.total_length.is_none() => {
+                pull.demand.forget(entry).await;
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    fn is_for_memory(&self, pull: &Pull, mission: &Mission, head: &StoredHead, end: u64) -> bool {
+        let is_whole = self.start == 0 && head.total_length.is_none_or(|total| total == end);
+        let is_soon_stale = head.lifetime(&mission.key, &pull.policy) < SHORT_LIFETIME;
+        is_whole && (end <= SMALL_BODY_BYTES || is_soon_stale || self.asked.is_none())
+    }
+
+    fn keep_in_memory(&self, pull: &Pull, flight: &Flight, mission: &Mission, head: &StoredHead, end: u64) {
+        let Some(body) = flight.copy(0, end) else { return };
+        let head = Arc::new(StoredHead { total_length: Some(end), ..head.clone() });
+        flight.unless_purged(|| pull.memory.insert(&mission.key, MemoryObject { head, body }));
+    }
+
+    /// The last block, where the body ends the object, and a length that was not known before.
+    async fn store_rest(
+        &mut self,
+        pull: &Pull,
+        flight: &Flight,
+        mission: &Mission,
+        head: &StoredHead,
+        end: u64,
+    ) {
+        let is_objects_end = head.total_length.is_none_or(|total| total == end);
+        if is_objects_end && end > self.next {
+            self.store_block(pull, flight, mission, end).await;
+        }
+        if let (Place::Disk(entry), None) = (self.place, head.total_length) {
+            let known = StoredHead { total_length: Some(end), ..head.clone() };
+            let updated = pull.demand.update_head(entry, known.to_bytes(), Some(end)).await;
+            if let Err(fault) = updated {
+                self.give_up(pull, flight, mission, &fault);
+            }
+        }
+    }
+
+    async fn store_block(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, end: u64) {
+        let entry = match self.place {
+            Place::Disk(entry) => Ok(entry),
+            _ => self.begin_entry(pull, flight, mission).await,
+        };
+        let stored = match (entry, block_of(self.next), flight.copy(self.next, end)) {
+            (Ok(entry), Some(number), Some(bytes)) => pull.demand.append_block(entry, number, bytes).await,
+            (Err(fault), _, _) => Err(fault),
+            _ => Err(DiskFault::Unavailable),
+        };
+        match stored {
+            Ok(()) => {
+                self.next = end;
+                flight.stored(end);
+            }
+            Err(fault) => self.give_up(pull, flight, mission, &fault),
+        }
+    }
+
+    /// An entry for the body: of a part, the one that has other parts of the same representation already.
+    async fn begin_entry(
+        &mut self,
+        pull: &Pull,
+        flight: &Flight,
+        mission: &Mission,
+    ) -> Result<DiskEntry, DiskFault> {
+        let (Some(head), Some(asked)) = (&self.head, self.asked) else { return Err(DiskFault::Unavailable) };
+        let _alone = pull.lock_entries(&mission.key).await;
+        let secondary = head.secondary_key();
+        let entries = pull.demand.entries(&mission.key).await;
+        let same = entries.into_iter().find(|(_, view)| {
+            let is_same = |held: StoredHead| held.is_divisible() && held.same_representation(&head.fields);
+            *view.secondary == *secondary
+                && view.total_bytes.is_some()
+                && view.total_bytes == head.total_length
+                && StoredHead::from_bytes(&view.metadata).is_ok_and(is_same)
+        });
+        let entry = match same {
+            Some((entry, _)) => {
+                pull.demand.update_head(entry, head.to_bytes(), head.total_length).await?;
+                entry
+            }
+            None => {
+                let total = head.total_length;
+                pull.demand.append_head(asked, &mission.key, secondary, head.to_bytes(), total).await?
+            }
+        };
+        self.place = Place::Disk(entry);
+        flight.store_in(entry);
+        Ok(entry)
+    }
+
+    /// The body goes on without being stored.
+    fn give_up(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, fault: &DiskFault) {
+        tracing::debug!(key = %mission.key, %fault, "it is sent and not stored");
+        let volume = match self.place {
+            Place::Disk(entry) => Some(entry.volume),
+            _ => self.asked.map(|asked| asked.volume),
+        };
+        let stats = volume.and_then(|volume| pull.stats.volumes.get(volume));
+        if let Some(stats) = stats.filter(|_| !fault.is_gone()) {
+            stats.write_failures.add(1);
+        }
+        self.place = Place::Nowhere;
+        flight.cannot_store();
+    }
+}

@@ -1,0 +1,142 @@
+//! Pulled content that is kept in memory only: what is small, what is fresh for seconds, and what is absent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moka::sync::Cache;
+
+use super::caching::StoredHead;
+use crate::limits::MEMORY_VARIANTS_MAX;
+
+/// Objects in memory, bounded in bytes; what is asked for most stays (W-TinyLFU).
+pub(super) struct MemoryStore {
+    /// By primary key: the variants of one object, the newest first.
+    objects: Cache<Arc<str>, Arc<[MemoryObject]>>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct MemoryObject {
+    /// Its head.
+    pub head: Arc<StoredHead>,
+    /// All of its body.
+    pub body: Bytes,
+}
+
+/// What an object takes beside its key, fields and body.
+const OBJECT_OVERHEAD_BYTES: usize = 512;
+
+impl MemoryStore {
+    /// For so many bytes.
+    pub(super) fn new(bytes: u64) -> Self {
+        let weigh = |key: &Arc<str>, variants: &Arc<[MemoryObject]>| {
+            let bytes: usize = variants.iter().map(MemoryObject::bytes).sum();
+            u32::try_from((key.len() + bytes).div_ceil(1024)).unwrap_or(u32::MAX)
+        };
+        // Purges by prefix name keys that were there before them; moka applies such a rule at once to what is looked up.
+        Self { objects: Cache::builder().max_capacity(bytes / 1024).weigher(weigh).build() }
+    }
+
+    /// The variants of a key.
+    pub(super) fn get(&self, key: &str) -> Option<Arc<[MemoryObject]>> {
+        self.objects.get(key)
+    }
+
+    /// Keeps an object in place of the one that answers the same requests.
+    pub(super) fn insert(&self, key: &Arc<str>, object: MemoryObject) {
+        self.objects.entry(Arc::clone(key)).and_upsert_with(|held| {
+            let head = Arc::clone(&object.head);
+            let others = held.iter().flat_map(|held| held.value().iter());
+            let others = others.filter(|other| other.head.selecting != head.selecting).cloned();
+            std::iter::once(object).chain(others).take(MEMORY_VARIANTS_MAX).collect()
+        });
+    }
+
+    /// Lets go of a key; says how many variants it had.
+    pub(super) fn purge(&self, key: &str) -> u64 {
+        self.objects.remove(key).map_or(0, |held| held.len() as u64)
+    }
+
+    /// Lets go of all keys that start so; says how many objects that were.
+    pub(super) fn purge_prefix(&self, prefix: &str) -> u64 {
+        let keys: Vec<_> =
+            self.objects.iter().map(|(key, _)| key).filter(|key| key.starts_with(prefix)).collect();
+        keys.iter().map(|key| self.purge(key)).sum()
+    }
+
+    /// How many keys it holds; a moment old.
+    pub(super) fn len(&self) -> u64 {
+        self.objects.entry_count()
+    }
+
+    /// Bytes that it holds, as they were weighed; a moment old.
+    pub(super) fn bytes(&self) -> u64 {
+        self.objects.weighted_size() * 1024
+    }
+}
+
+impl MemoryObject {
+    fn bytes(&self) -> usize {
+        let fields = self.head.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
+        self.body.len() + fields.sum::<usize>() + OBJECT_OVERHEAD_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pull::caching::Selecting;
+    use http::{HeaderMap, StatusCode};
+    use std::time::SystemTime;
+
+    fn object(language: &'static str, body: &'static str) -> MemoryObject {
+        let request = HeaderMap::from_iter([(http::header::ACCEPT_LANGUAGE, language.parse().unwrap())]);
+        let response = HeaderMap::from_iter([(http::header::VARY, "accept-language".parse().unwrap())]);
+        let head = StoredHead {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            selecting: Selecting::of(&request, &response).unwrap(),
+            request_time: SystemTime::UNIX_EPOCH,
+            response_time: SystemTime::UNIX_EPOCH,
+            total_length: Some(body.len() as u64),
+        };
+        MemoryObject { head: Arc::new(head), body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    fn bodies(store: &MemoryStore, key: &str) -> Vec<Bytes> {
+        store.get(key).iter().flat_map(|held| held.iter()).map(|object| object.body.clone()).collect()
+    }
+
+    #[test]
+    fn a_variant_replaces_the_one_that_answers_the_same_requests_and_no_other() {
+        let store = MemoryStore::new(1 << 20);
+        let key: Arc<str> = "/a".into();
+        store.insert(&key, object("de", "eins"));
+        store.insert(&key, object("en", "one"));
+        store.insert(&key, object("de", "zwei"));
+        assert_eq!(bodies(&store, "/a"), ["zwei", "one"]);
+    }
+
+    #[test]
+    fn variants_of_one_key_are_bounded() {
+        let store = MemoryStore::new(1 << 20);
+        for language in
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r"]
+        {
+            store.insert(&"/a".into(), object(language, "x"));
+        }
+        assert_eq!(bodies(&store, "/a").len(), MEMORY_VARIANTS_MAX);
+    }
+
+    #[test]
+    fn what_is_purged_is_gone_by_key_and_by_prefix() {
+        let store = MemoryStore::new(1 << 20);
+        for key in ["/a/1", "/a/2", "/b"] {
+            store.insert(&key.into(), object("en", "x"));
+        }
+        assert_eq!(store.purge("/b"), 1);
+        assert_eq!(store.purge("/b"), 0);
+        assert_eq!(store.purge_prefix("/a/"), 2);
+        assert!(bodies(&store, "/a/1").is_empty());
+    }
+}

@@ -1,0 +1,239 @@
+//! The pull service: its threads, what its tasks share, and its end.
+//!
+//! It runs on threads of its own, so that a worker never waits for an upstream or for what is asked of it. Each request is a task
+//! ([`answering`](super::answering)), each flight is one ([`leading`](super::leading)).
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use cache_store::Store;
+use control_client::config::{PullConfig, ServeConfig};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::absences::Absences;
+use super::caching::Policy;
+use super::demand_store::{DemandStore, Purge};
+use super::flight::{Boarded, Flight, Flights, Passenger, Wish};
+use super::habits::Habits;
+use super::leading::{Mission, lead};
+use super::memory_store::MemoryStore;
+use super::stats::PullStats;
+use super::upstream::{LoopGuard, UpstreamError, Upstreams};
+use super::{PurgeSelector, Purged, Question, Questions, answering};
+use crate::limits::{FLIGHT_WINDOW_BYTES_MAX, FLIGHT_WINDOW_BYTES_MIN, PULL_STATS_INTERVAL, PULL_THREADS};
+
+/// What the tasks of the service share.
+pub(super) struct Pull {
+    pub(super) config: PullConfig,
+    pub(super) policy: Policy,
+    pub(super) upstreams: Upstreams,
+    pub(super) loop_guard: LoopGuard,
+    pub(super) habits: Habits,
+    pub(super) absences: Absences,
+    pub(super) flights: Flights,
+    pub(super) memory: MemoryStore,
+    pub(super) demand: DemandStore,
+    pub(super) stats: Arc<PullStats>,
+    flights_under_way: AtomicU64,
+    /// Whoever makes an entry for a key holds the key's.
+    entry_locks: [Mutex<()>; ENTRY_LOCKS],
+}
+
+/// Keys share locks: no more entries than this are begun at once.
+const ENTRY_LOCKS: usize = 64;
+
+/// The running service.
+pub struct PullService {
+    runtime: Runtime,
+    pull: Arc<Pull>,
+}
+
+/// Why the service does not start.
+#[derive(Debug)]
+pub enum PullError {
+    /// An upstream cannot be used as it is configured.
+    Upstream(UpstreamError),
+    /// A thread could not be started.
+    Thread(io::Error),
+}
+
+impl PullService {
+    /// Starts the service. `name` is the appliance's, for `Via` and `CDN-Loop`.
+    ///
+    /// # Errors
+    /// For the operator, where an upstream cannot be used; and where the machine has no threads left.
+    pub fn start(
+        config: &PullConfig,
+        serve: &ServeConfig,
+        name: &str,
+        store: &Arc<Store>,
+        stats: Arc<PullStats>,
+        questions: Questions,
+    ) -> Result<Self, PullError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(PULL_THREADS)
+            .thread_name("pull")
+            .enable_all()
+            .build()
+            .map_err(PullError::Thread)?;
+        let demand = DemandStore::start(Arc::clone(store), config, serve.disk_timeout);
+        let pull = Arc::new(Pull {
+            policy: Policy::from(config),
+            upstreams: Upstreams::new(config, &stats).map_err(PullError::Upstream)?,
+            loop_guard: LoopGuard::new(name),
+            habits: Habits::new(config.error_ttl),
+            absences: Absences::new(),
+            flights: Flights::default(),
+            memory: MemoryStore::new(config.memory.bytes()),
+            demand: demand.map_err(PullError::Thread)?,
+            stats,
+            flights_under_way: AtomicU64::new(0),
+            entry_locks: std::array::from_fn(|_| Mutex::new(())),
+            config: config.clone(),
+        });
+        runtime.spawn(take_questions(Arc::clone(&pull), questions));
+        runtime.spawn(keep_stats(Arc::clone(&pull)));
+        Ok(Self { runtime, pull })
+    }
+
+    /// Whether the demand content of every volume in use is open: before, what lies there is not found.
+    pub fn is_ready(&self) -> bool {
+        self.pull.demand.is_open()
+    }
+
+    /// Requests to upstream that are under way, until what they bring is stored.
+    pub fn fetches_under_way(&self) -> u64 {
+        self.pull.flights_under_way.load(Relaxed)
+    }
+
+    /// Ends it: what is under way is broken off, and the logs are closed. Waits for disks until `deadline` and no longer.
+    pub fn stop(self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.runtime.shutdown_timeout(left.min(Duration::from_secs(1)));
+        self.pull.demand.stop(deadline);
+    }
+}
+
+async fn take_questions(pull: Arc<Pull>, mut questions: Questions) {
+    while let Some(question) = questions.next().await {
+        let pull = Arc::clone(&pull);
+        match question {
+            Question::Answer(request, writer) => {
+                tokio::spawn(answering::answer(pull, *request, writer));
+            }
+            Question::Purge(selector, answer) => {
+                tokio::spawn(async move {
+                    let purged = pull.purge(selector).await;
+                    // Whoever asked may have given up.
+                    let _ = answer.send(purged);
+                });
+            }
+        }
+    }
+}
+
+/// Sets the gauges.
+async fn keep_stats(pull: Arc<Pull>) {
+    let mut interval = tokio::time::interval(PULL_STATS_INTERVAL);
+    loop {
+        interval.tick().await;
+        pull.stats.fetches.set(pull.flights_under_way.load(Relaxed));
+        pull.stats.fetch_bytes.set(pull.flights.bytes());
+        pull.stats.memory_bytes.set(pull.memory.bytes());
+        pull.stats.memory_objects.set(pull.memory.len());
+        for (volume, stats) in pull.stats.volumes.iter().zip(pull.demand.stats()) {
+            let Some(stats) = stats else { continue };
+            volume.bytes.set(stats.bytes);
+            volume.records.set(stats.entries + stats.blocks);
+            volume.index_bytes.set(stats.index_bytes);
+            volume.evicted.set(stats.evicted_entries + stats.evicted_blocks);
+            volume.rewritten.set(stats.rewritten);
+            volume.corrupt.set(stats.corrupt);
+        }
+    }
+}
+
+impl Pull {
+    /// A seat in a flight that fits the wish; one that is made for it is led by a task of its own.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        key: &Arc<str>,
+        wish: &Wish,
+        mission: impl FnOnce() -> Mission,
+    ) -> Passenger {
+        let Boarded { passenger, new_flight } = self.flights.board(key, wish);
+        if let Some(flight) = new_flight {
+            tokio::spawn(lead(Arc::clone(self), flight, mission()));
+        }
+        passenger
+    }
+
+    /// Drops what is held, and what is on its way.
+    pub(super) async fn purge(&self, selector: PurgeSelector) -> io::Result<Purged> {
+        let (in_memory, what) = match selector {
+            PurgeSelector::Exact(key) => {
+                self.flights.purge(|other| other == key);
+                (self.memory.purge(&key), Purge::Exact(key))
+            }
+            PurgeSelector::Prefix(prefix) => {
+                self.flights.purge(|key| key.starts_with(&prefix));
+                (self.memory.purge_prefix(&prefix), Purge::Prefix(prefix))
+            }
+        };
+        let objects = in_memory + self.demand.purge(what).await?;
+        self.stats.purged.add(objects);
+        Ok(Purged { objects })
+    }
+
+    /// Holds the lock of a key's entries.
+    pub(super) async fn lock_entries(&self, key: &str) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        self.entry_locks[hasher.finish() as usize % ENTRY_LOCKS].lock().await
+    }
+
+    /// Bytes that one flight may keep in memory now: they share what there is.
+    pub(super) fn window_bytes(&self) -> u64 {
+        let share = self.config.fetch_memory.bytes() / self.flights_under_way.load(Relaxed).max(1);
+        share.clamp(FLIGHT_WINDOW_BYTES_MIN, FLIGHT_WINDOW_BYTES_MAX)
+    }
+}
+
+/// While it lives a flight can be boarded, and has a leader.
+pub(super) struct Led<'a> {
+    pull: &'a Pull,
+    flight: &'a Arc<Flight>,
+    key: &'a str,
+}
+
+impl<'a> Led<'a> {
+    pub(super) fn new(pull: &'a Pull, flight: &'a Arc<Flight>, key: &'a str) -> Self {
+        pull.flights_under_way.fetch_add(1, Relaxed);
+        Self { pull, flight, key }
+    }
+}
+
+impl Drop for Led<'_> {
+    fn drop(&mut self) {
+        self.pull.flights_under_way.fetch_sub(1, Relaxed);
+        self.pull.flights.remove(self.key, self.flight);
+        self.flight.abandon();
+    }
+}
+
+impl std::fmt::Display for PullError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Upstream(error) => error.fmt(formatter),
+            Self::Thread(error) => {
+                write!(formatter, "a thread of the pull service cannot be started: {error}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PullError {}

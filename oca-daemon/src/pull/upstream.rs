@@ -1,0 +1,200 @@
+//! Where content is pulled from: the configured upstreams, asked in their order until one answers.
+//!
+//! One that cannot be reached, does not answer in time, or answers 5xx is passed by for this request; one that fails again and again
+//! is left alone for a while (a circuit breaker each). What a nearer one does not have (404, 410) a later one may have: only the last
+//! one's word counts.
+
+mod asking;
+mod fields;
+mod http_upstream;
+mod s3;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use control_client::config::PullConfig;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::Semaphore;
+
+use super::failure::PullFailure;
+use super::stats::{PullStats, UpstreamResult};
+use asking::Upstream;
+pub(super) use fields::LoopGuard;
+
+/// All upstreams, in their order.
+pub(super) struct Upstreams {
+    upstreams: Box<[Upstream]>,
+    /// Requests to upstreams at once.
+    places: Semaphore,
+    /// How long a request waits for such a place.
+    place_timeout: Duration,
+}
+
+/// What is asked of an upstream.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    /// GET as a rule.
+    pub method: Method,
+    /// Path and query as the client wrote them.
+    pub target: String,
+    /// The fields, conditions and range among them.
+    pub fields: HeaderMap,
+    /// The request's content; empty as a rule.
+    pub content: Bytes,
+}
+
+/// An upstream's answer, of which the body is still to come.
+pub(super) struct Reply {
+    /// Its status; never 1xx.
+    pub status: StatusCode,
+    /// Its fields as they came.
+    pub fields: HeaderMap,
+    /// Whether the end of its body can be told from a connection that broke.
+    pub is_delimited: bool,
+    body: reqwest::Response,
+    stall_timeout: Duration,
+    count: Count,
+    is_counted: bool,
+}
+
+/// Why a place of configuration cannot be used.
+#[derive(Debug)]
+pub struct UpstreamError {
+    /// The upstream's name.
+    pub name: String,
+    /// What is wrong, and what to do.
+    pub text: String,
+}
+
+impl std::fmt::Display for UpstreamError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "pull.upstreams {:?}: {}", self.name, self.text)
+    }
+}
+
+impl std::error::Error for UpstreamError {}
+
+impl Upstreams {
+    /// As configured.
+    pub(super) fn new(config: &PullConfig, stats: &Arc<PullStats>) -> Result<Self, UpstreamError> {
+        let upstreams = config.upstreams.iter().enumerate();
+        let upstreams = upstreams
+            .map(|(place, upstream)| {
+                Upstream::new(upstream, config, Count { stats: Arc::clone(stats), place })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            upstreams,
+            places: Semaphore::new(config.fetches as usize),
+            place_timeout: config.first_byte_timeout,
+        })
+    }
+
+    /// Asks one after another until one answers; the place among the fetches under way is held until the answer is dropped.
+    ///
+    /// # Errors
+    /// Why the last one that was asked did not answer; [`PullFailure::Busy`] where too many requests are under way.
+    pub(super) async fn ask(
+        &self,
+        ask: &Ask,
+    ) -> Result<(Reply, tokio::sync::SemaphorePermit<'_>), PullFailure> {
+        let place = tokio::time::timeout(self.place_timeout, self.places.acquire());
+        let place = place.await.map_err(|_| PullFailure::Busy)?.map_err(|_| PullFailure::Stopping)?;
+        let count = if ask.method.is_safe() { self.upstreams.len() } else { 1 };
+        let mut error: Result<Reply, PullFailure> = Err(PullFailure::Unreachable);
+        for (index, upstream) in self.upstreams.iter().take(count).enumerate() {
+            match upstream.ask(ask, Instant::now()).await {
+                Ok(reply) => match reply.status.as_u16() {
+                    404 | 410 if index + 1 < count => error = Err(PullFailure::Unreachable),
+                    500 | 502..=504 => error = Ok(reply),
+                    _ => return Ok((reply, place)),
+                },
+                // A struggling upstream's own words say more than that the next one cannot be reached.
+                Err(failure) if error.is_err() => error = Err(failure),
+                Err(_) => {}
+            }
+        }
+        error.map(|reply| (reply, place))
+    }
+}
+
+impl Reply {
+    /// The next bytes of the body, never empty; `None` at its end.
+    ///
+    /// # Errors
+    /// [`PullFailure::TimedOut`] where nothing comes for too long, [`PullFailure::Invalid`] where the body breaks off.
+    pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, PullFailure> {
+        let next = async {
+            loop {
+                match self.body.chunk().await {
+                    Ok(Some(bytes)) if bytes.is_empty() => {}
+                    Ok(next) => return Ok(next),
+                    Err(_) => return Err(PullFailure::Invalid),
+                }
+            }
+        };
+        let next = tokio::time::timeout(self.stall_timeout, next).await;
+        let next = next.unwrap_or(Err(PullFailure::TimedOut));
+        match &next {
+            Ok(Some(bytes)) => self.count.received(bytes.len()),
+            Ok(None) => self.ended(UpstreamResult::Answered),
+            Err(failure) => self.ended(UpstreamResult::of(*failure)),
+        }
+        next
+    }
+
+    /// Counts how the request ended, once.
+    fn ended(&mut self, result: UpstreamResult) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.count.ended(result);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        self.ended(UpstreamResult::Abandoned);
+    }
+}
+
+/// Counts for one upstream.
+#[derive(Clone)]
+struct Count {
+    stats: Arc<PullStats>,
+    place: usize,
+}
+
+impl Count {
+    fn ended(&self, result: UpstreamResult) {
+        self.stats.upstreams[self.place].ended(result);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.stats.upstreams[self.place].received_bytes.add(bytes as u64);
+    }
+
+    fn set_open(&self, is_open: bool) {
+        self.stats.upstreams[self.place].set_open(is_open);
+    }
+}
+
+impl UpstreamResult {
+    fn of(failure: PullFailure) -> Self {
+        match failure {
+            PullFailure::Unreachable => Self::Unreachable,
+            PullFailure::TimedOut => Self::TimedOut,
+            _ => Self::Invalid,
+        }
+    }
+
+    /// What is known of an answer before its body: `None` where that decides.
+    fn of_status(status: StatusCode) -> Option<Self> {
+        match status.as_u16() {
+            304 => Some(Self::NotModified),
+            404 | 410 => Some(Self::Absent),
+            500..=599 => Some(Self::ServerError),
+            _ => None,
+        }
+    }
+}

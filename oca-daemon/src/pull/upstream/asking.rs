@@ -1,0 +1,151 @@
+//! One upstream, with its circuit breaker.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use control_client::breaker::{Admission, Breaker};
+use control_client::config::{PullConfig, UpstreamConfig};
+
+use super::http_upstream::{Answer, HttpUpstream};
+use super::s3::S3Upstream;
+use super::{Ask, Count, Reply, UpstreamError};
+use crate::pull::failure::PullFailure;
+use crate::pull::stats::UpstreamResult;
+
+/// One upstream.
+pub(super) struct Upstream {
+    name: String,
+    protocol: Protocol,
+    started: Instant,
+    breaker: Mutex<Breaker>,
+    first_byte_timeout: Duration,
+    stall_timeout: Duration,
+    count: Count,
+}
+
+enum Protocol {
+    Http(HttpUpstream),
+    S3(S3Upstream),
+}
+
+/// A request that is under way. Dropped without a word, it has told nothing of its upstream.
+struct Asking<'a> {
+    upstream: &'a Upstream,
+    has_told: bool,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        config: &UpstreamConfig,
+        pull: &PullConfig,
+        count: Count,
+    ) -> Result<Self, UpstreamError> {
+        let unusable = |text: String| UpstreamError { name: config.name.clone(), text };
+        let protocol = match (&config.url, &config.s3) {
+            (Some(url), None) => {
+                let host = config.host.as_deref();
+                HttpUpstream::new(url, host, pull).map(Protocol::Http).map_err(unusable)?
+            }
+            (None, Some(s3)) => S3Upstream::new(s3, pull).map(Protocol::S3).map_err(unusable)?,
+            _ => return Err(unusable("name either a url or an s3".to_owned())),
+        };
+        Ok(Self {
+            name: config.name.clone(),
+            protocol,
+            started: Instant::now(),
+            breaker: Mutex::default(),
+            first_byte_timeout: pull.connect_timeout + pull.first_byte_timeout,
+            stall_timeout: pull.stall_timeout,
+            count,
+        })
+    }
+
+    /// Asks it, unless it is left alone at the moment.
+    pub(super) async fn ask(&self, ask: &Ask, now: Instant) -> Result<Reply, PullFailure> {
+        let Some(asking) = self.begin(now) else {
+            return Err(PullFailure::Unreachable);
+        };
+        let answer = async {
+            match &self.protocol {
+                Protocol::Http(http) => http.ask(ask).await,
+                Protocol::S3(s3) => s3.ask(ask).await,
+            }
+        };
+        let answer = tokio::time::timeout(self.first_byte_timeout, answer).await;
+        match answer.unwrap_or(Err((PullFailure::TimedOut, "no answer in time".to_owned()))) {
+            Ok(Answer { status, fields, is_delimited, body }) => {
+                asking.succeeded();
+                let (stall_timeout, count) = (self.stall_timeout, self.count.clone());
+                let mut reply =
+                    Reply { status, fields, is_delimited, body, stall_timeout, count, is_counted: false };
+                if let Some(result) = UpstreamResult::of_status(status) {
+                    reply.ended(result);
+                }
+                Ok(reply)
+            }
+            Err((failure, text)) => {
+                asking.failed();
+                self.count.ended(UpstreamResult::of(failure));
+                tracing::debug!(upstream = self.name, "no answer: {text}");
+                Err(failure)
+            }
+        }
+    }
+
+    fn begin(&self, now: Instant) -> Option<Asking<'_>> {
+        let now = now.duration_since(self.started);
+        let mut breaker = self.breaker();
+        matches!(breaker.admission(now), Admission::Admitted).then(|| {
+            breaker.begin(now);
+            Asking { upstream: self, has_told: false }
+        })
+    }
+
+    fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asking<'_> {
+    fn succeeded(self) {
+        self.tell(|breaker, _| breaker.succeeded());
+    }
+
+    fn failed(self) {
+        self.tell(|breaker, now| breaker.failed(now, None, jitter()));
+    }
+
+    fn tell(mut self, tell: impl FnOnce(&mut Breaker, Duration)) {
+        self.has_told = true;
+        let mut breaker = self.upstream.breaker();
+        let was_admitted = matches!(breaker.admission(self.now()), Admission::Admitted);
+        tell(&mut breaker, self.now());
+        let is_admitted = matches!(breaker.admission(self.now()), Admission::Admitted);
+        self.upstream.count.set_open(!is_admitted);
+        if was_admitted && !is_admitted {
+            tracing::warn!(
+                upstream = self.upstream.name,
+                "it fails again and again; it is left alone for a while"
+            );
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.upstream.started.elapsed()
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.has_told {
+            let now = self.now();
+            self.upstream.breaker().ended(now);
+        }
+    }
+}
+
+/// Evenly spread over 0 to 1.
+fn jitter() -> f64 {
+    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
+}

@@ -1,0 +1,234 @@
+//! What becomes of a request for what no bundle holds: it is answered with 404, sent elsewhere, or pulled through, as the rule with
+//! the longest prefix says. Nothing here is looked at for what a bundle holds.
+
+use control_client::config::{OnMiss, PullConfig, UnsafeMethods};
+
+use super::{Policy, client_error};
+use crate::outcome::Outcome;
+use crate::request::{Cause, Method, NormalTarget, Request, Scheme};
+use crate::response::{Body, Response, Status};
+
+/// The rules, those with the longest prefixes first.
+#[derive(Clone, Debug, Default)]
+pub struct MissRules {
+    rules: Box<[Rule]>,
+    passes_unsafe: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    prefix: Box<str>,
+    then: Then,
+}
+
+#[derive(Clone, Debug)]
+enum Then {
+    Pull,
+    /// To this base URL, which has no slash at its end.
+    Redirect(Box<str>),
+    Reject,
+}
+
+/// What becomes of it.
+#[derive(Debug)]
+pub enum Miss {
+    /// This is the answer.
+    Answer(Response),
+    /// Pull it through, and ask for this target.
+    Pull(NormalTarget),
+}
+
+impl MissRules {
+    /// As configured.
+    pub fn new(config: &PullConfig) -> Self {
+        let mut rules: Vec<Rule> = config
+            .rules
+            .iter()
+            .map(|rule| {
+                let then = match rule.on_miss {
+                    OnMiss::Pull => Then::Pull,
+                    OnMiss::Redirect => Then::Redirect(rule.redirect_to.trim_end_matches('/').into()),
+                    OnMiss::Reject => Then::Reject,
+                };
+                Rule { prefix: rule.prefix.as_str().into(), then }
+            })
+            .collect();
+        rules.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
+        Self { rules: rules.into(), passes_unsafe: config.unsafe_methods == UnsafeMethods::Pass }
+    }
+
+    fn for_path(&self, path: &str) -> Option<&Then> {
+        self.rules.iter().find(|rule| path.starts_with(&*rule.prefix)).map(|rule| &rule.then)
+    }
+}
+
+/// Decides about a request that no bundle answers; `cause` is why, and what is answered where no rule says otherwise. `scheme` is what
+/// the connection speaks.
+pub fn miss(request: &Request<'_>, scheme: Scheme, cause: Cause, policy: &Policy) -> Miss {
+    let answer = || Miss::Answer(client_error(cause, request, policy));
+    if !may_be_elsewhere(request, cause, policy) {
+        return answer();
+    }
+    let Ok(target) = NormalTarget::of(request.target) else { return answer() };
+    match policy.misses().for_path(target.path()) {
+        None | Some(Then::Reject) => answer(),
+        Some(_) if asks_https_in_cleartext(request, scheme) => {
+            Miss::Answer(client_error(Cause::Misdirected, request, policy))
+        }
+        Some(Then::Redirect(_)) if !is_read(request.method) => answer(),
+        Some(Then::Redirect(base)) => Miss::Answer(redirect(request, base, &target, policy)),
+        // Its content has not been read, and would not be complete.
+        Some(Then::Pull) if request.expect_continue => {
+            Miss::Answer(client_error(Cause::Expectation, request, policy))
+        }
+        Some(Then::Pull) => Miss::Pull(target),
+    }
+}
+
+/// Whether the content of a request is kept because it may be passed upstream.
+pub fn takes_content(request: &Request<'_>, policy: &Policy) -> bool {
+    is_passed(request.method, policy) && !request.fields.is_fill
+}
+
+/// Whether others may have what is asked for. A peer that fills from here is told that it is absent: it has sources of its own, and waits
+/// for one of its site to hold it.
+fn may_be_elsewhere(request: &Request<'_>, cause: Cause, policy: &Policy) -> bool {
+    if policy.misses().rules.is_empty() || request.fields.is_fill || request.fields.expects_other {
+        return false;
+    }
+    match cause {
+        Cause::Absent | Cause::Target => is_read(request.method),
+        Cause::Method | Cause::UnknownMethod => is_passed(request.method, policy),
+        _ => false,
+    }
+}
+
+fn is_read(method: Method) -> bool {
+    matches!(method, Method::Get | Method::Head)
+}
+
+/// Whether requests with that method are passed upstream. A tunnel is not ours to open, and TRACE would show what proxies add.
+fn is_passed(method: Method, policy: &Policy) -> bool {
+    policy.misses().passes_unsafe
+        && matches!(method, Method::Post | Method::Put | Method::Delete | Method::Patch | Method::Unknown)
+}
+
+fn asks_https_in_cleartext(request: &Request<'_>, scheme: Scheme) -> bool {
+    let says_https = request.target.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+    scheme == Scheme::Http && says_https
+}
+
+/// 307 (RFC 9110 §15.4.8): a fill may bring it here, so that nobody should remember the way.
+fn redirect(request: &Request<'_>, base: &str, target: &NormalTarget, policy: &Policy) -> Response {
+    let mut response = Response::new(Status::TEMPORARY_REDIRECT, Outcome::Redirected, request.persistence);
+    response.add_formatted("Location", format_args!("{base}{}", target.text));
+    response.add_rendered(b"Cache-Control: no-store\r\n");
+    response.add_rendered(policy.cors_lines());
+    response.set_body(Body::Empty, request.method == Method::Head);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use control_client::config::PullRule;
+
+    use super::*;
+    use crate::request::{Parsed, parse};
+
+    fn policy(unsafe_methods: UnsafeMethods) -> Policy {
+        let rule = |prefix: &str, on_miss, redirect_to: &str| PullRule {
+            prefix: prefix.to_owned(),
+            on_miss,
+            redirect_to: redirect_to.to_owned(),
+        };
+        let rules = vec![
+            rule("/", OnMiss::Pull, ""),
+            rule("/live/", OnMiss::Redirect, "https://live.example/"),
+            rule("/live/none/", OnMiss::Reject, ""),
+        ];
+        let config = PullConfig { rules, unsafe_methods, ..PullConfig::default() };
+        let day = Duration::from_secs(86_400);
+        Policy::new("oca", "*", day, day, day).unwrap().with_misses(MissRules::new(&config))
+    }
+
+    /// What becomes of it, in a word: the target that is pulled, or the status and Location.
+    fn becomes(text: &str, cause: Cause, policy: &Policy) -> String {
+        let bytes = format!("{text}\r\nHost: a\r\n\r\n").into_bytes();
+        let Parsed::Complete(request) = parse(&bytes) else { panic!("{text}") };
+        match miss(&request, Scheme::Http, cause, policy) {
+            Miss::Pull(target) => target.text,
+            Miss::Answer(response) => {
+                let mut head = Vec::new();
+                response.write_head(&mut head, &crate::response::http_date(0));
+                let head = String::from_utf8(head).unwrap();
+                let place = head.lines().find_map(|line| line.strip_prefix("Location: "));
+                format!("{} {}", response.status.code(), place.unwrap_or_default())
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_decides() {
+        let policy = policy(UnsafeMethods::Refuse);
+        for (target, expected) in [
+            ("/a?b", "/a?b"),
+            ("/live", "/live"),
+            ("/live/a?b", "307 https://live.example/live/a?b"),
+            ("/live/none/a", "404 "),
+            ("/a/../live/./none/a", "404 "),
+            ("/live/none/../a", "307 https://live.example/live/a"),
+            ("/li%76e/a", "307 https://live.example/live/a"),
+        ] {
+            assert_eq!(
+                becomes(&format!("GET {target} HTTP/1.1"), Cause::Absent, &policy),
+                expected,
+                "{target}"
+            );
+            assert_eq!(
+                becomes(&format!("HEAD {target} HTTP/1.1"), Cause::Absent, &policy),
+                expected,
+                "{target}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_that_no_bundle_can_have_are_pulled_and_broken_ones_are_not() {
+        let policy = policy(UnsafeMethods::Refuse);
+        assert_eq!(becomes("GET /a/ HTTP/1.1", Cause::Absent, &policy), "/a/");
+        assert_eq!(becomes("GET /a%2fb HTTP/1.1", Cause::Target, &policy), "/a%2Fb");
+        assert_eq!(becomes("GET /a%zz HTTP/1.1", Cause::Target, &policy), "400 ");
+        assert_eq!(becomes("GET /../a HTTP/1.1", Cause::Target, &policy), "400 ");
+        assert_eq!(becomes("GET https://a/b%2f HTTP/1.1", Cause::Target, &policy), "421 ");
+    }
+
+    #[test]
+    fn unsafe_methods_are_passed_where_the_operator_says_so() {
+        let (refuse, pass) = (policy(UnsafeMethods::Refuse), policy(UnsafeMethods::Pass));
+        for (method, cause, refused) in [
+            ("POST", Cause::Method, "405 "),
+            ("DELETE", Cause::Method, "405 "),
+            ("M-SEARCH", Cause::UnknownMethod, "501 "),
+        ] {
+            assert_eq!(becomes(&format!("{method} /a HTTP/1.1"), cause, &refuse), refused);
+            assert_eq!(becomes(&format!("{method} /a HTTP/1.1"), cause, &pass), "/a");
+        }
+        assert_eq!(becomes("TRACE /a HTTP/1.1", Cause::Method, &pass), "405 ");
+        assert_eq!(becomes("CONNECT a:80 HTTP/1.1", Cause::UnknownMethod, &pass), "501 ");
+        assert_eq!(becomes("POST /live/a HTTP/1.1", Cause::Method, &pass), "405 ");
+        let waits = "POST /a HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue";
+        assert_eq!(becomes(waits, Cause::Method, &pass), "417 ");
+    }
+
+    #[test]
+    fn a_peer_that_fills_is_not_pulled_for() {
+        let policy = policy(UnsafeMethods::Pass);
+        let agent = control_client::demand::FILL_AGENT_PREFIX;
+        assert_eq!(
+            becomes(&format!("GET /a HTTP/1.1\r\nUser-Agent: {agent}1"), Cause::Absent, &policy),
+            "404 "
+        );
+    }
+}

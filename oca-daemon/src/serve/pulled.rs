@@ -1,0 +1,149 @@
+//! A response is made of what the pull service answers.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+use super::{Policy, errors};
+use crate::pull::{AnswerHead, PullFailure};
+use crate::request::{Method, Persistence, Request, Version};
+use crate::response::{Response, Status};
+
+/// The head of a response, and how its body follows.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The head; its body is empty.
+    pub response: Response,
+    /// How the body is delimited.
+    pub coding: Coding,
+}
+
+/// How a body is delimited that comes from upstream (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coding {
+    /// There is none.
+    None,
+    /// It has so many bytes.
+    Length(u64),
+    /// In chunks, the last of which is empty.
+    Chunked,
+    /// The connection's end is its end.
+    UntilClose,
+}
+
+/// The response that upstream's or a held answer is sent as; a failure where it cannot be sent.
+///
+/// # Errors
+/// [`PullFailure::Invalid`] for a status that is no final one.
+pub fn pulled(head: &AnswerHead, request: &Request<'_>, policy: &Policy) -> Result<Pulled, PullFailure> {
+    let is_head = request.method == Method::Head;
+    let status = Status::of_upstream(head.status).ok_or(PullFailure::Invalid)?;
+    let mut response = Response::new(status, head.outcome(is_head), request.persistence);
+    for (name, value) in &head.fields {
+        if !is_of_the_connection(name) {
+            response.add_upstream_field(name, value);
+        }
+    }
+    response.add_formatted("Cache-Status", format_args!("{}{}", policy.cache_name(), head.cache_status));
+    // What upstream says of other origins stands; where it is silent, our operator decides.
+    if !head.fields.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        response.add_rendered(policy.cors_lines());
+    }
+    let coding = match head.content_length {
+        _ if !head.has_body(is_head) => Coding::None,
+        Some(length) => Coding::Length(length),
+        None if request.version == Version::Http11 => Coding::Chunked,
+        None => Coding::UntilClose,
+    };
+    match coding {
+        Coding::Chunked => response.add_rendered(b"Transfer-Encoding: chunked\r\n"),
+        Coding::UntilClose => response.persistence = Persistence::Close,
+        // RFC 9110 §8.6: none with 204.
+        Coding::None if head.status == 204 => {}
+        Coding::None | Coding::Length(_) => response.set_content_length(head.content_length),
+    }
+    Ok(Pulled { response, coding })
+}
+
+/// The answer where the pull service has none.
+pub fn not_pulled(failure: PullFailure, request: &Request<'_>, policy: &Policy) -> Response {
+    errors::not_pulled(failure, request, policy)
+}
+
+/// Whether a field is about one connection (RFC 9110 §7.6.1) or says what we say ourselves: nobody passes it on, whatever comes here.
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    [CONNECTION, CONTENT_LENGTH, PROXY_AUTHENTICATE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "proxy-authentication-info")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+    use crate::outcome::Outcome;
+    use crate::pull::{CacheStatus, Forwarded};
+    use crate::request::{Parsed, parse};
+
+    fn answer(status: u16, content_length: Option<u64>) -> AnswerHead {
+        let mut fields = HeaderMap::new();
+        fields.append("content-type", HeaderValue::from_static("video/mp4"));
+        fields.append("connection", HeaderValue::from_static("keep-alive"));
+        fields.append("cache-status", HeaderValue::from_static("parent;hit"));
+        let cache_status = CacheStatus { forwarded: Some(Forwarded::UriMiss), ..CacheStatus::default() };
+        AnswerHead { status, fields, content_length, source: Outcome::DemandMiss, cache_status }
+    }
+
+    fn sent(line: &str, head: &AnswerHead) -> (String, Coding) {
+        let bytes = format!("{line}\r\nHost: a\r\n\r\n").into_bytes();
+        let Parsed::Complete(request) = parse(&bytes) else { panic!("{line}") };
+        let day = Duration::from_secs(86_400);
+        let policy = Policy::new("oca-1", "", day, day, day).unwrap();
+        let pulled = pulled(head, &request, &policy).unwrap();
+        let mut out = Vec::new();
+        pulled.response.write_head(&mut out, &crate::response::http_date(0));
+        (String::from_utf8(out).unwrap(), pulled.coding)
+    }
+
+    const FIELDS: &str = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nServer: oca\r\ncontent-type: video/mp4\r\n\
+        cache-status: parent;hit\r\nCache-Status: oca-1;fwd=uri-miss\r\n";
+
+    #[test]
+    fn a_known_length_is_said_and_an_unknown_one_is_sent_in_chunks() {
+        let (head, coding) = sent("GET /a HTTP/1.1", &answer(200, Some(5)));
+        assert_eq!(head, format!("HTTP/1.1 200 OK\r\n{FIELDS}Content-Length: 5\r\n\r\n"));
+        assert_eq!(coding, Coding::Length(5));
+        let (head, coding) = sent("GET /a HTTP/1.1", &answer(200, None));
+        assert_eq!(head, format!("HTTP/1.1 200 OK\r\n{FIELDS}Transfer-Encoding: chunked\r\n\r\n"));
+        assert_eq!(coding, Coding::Chunked);
+    }
+
+    #[test]
+    fn to_http_1_0_an_unknown_length_ends_with_the_connection() {
+        let (head, coding) = sent("GET /a HTTP/1.0\r\nConnection: keep-alive", &answer(200, None));
+        assert_eq!(head, format!("HTTP/1.1 200 OK\r\n{FIELDS}Connection: close\r\n\r\n"));
+        assert_eq!(coding, Coding::UntilClose);
+    }
+
+    #[test]
+    fn where_http_has_no_body_none_follows() {
+        let (head, coding) = sent("HEAD /a HTTP/1.1", &answer(200, Some(5)));
+        assert!(head.ends_with("\r\nContent-Length: 5\r\n\r\n") && coding == Coding::None, "{head}");
+        for (status, length) in [(304, None), (204, Some(0)), (204, None)] {
+            let (head, coding) = sent("GET /a HTTP/1.1", &answer(status, length));
+            assert!(!head.contains("Content-Length") && !head.contains("Transfer"), "{head}");
+            assert_eq!(coding, Coding::None);
+        }
+    }
+
+    #[test]
+    fn a_status_that_is_not_final_is_no_answer() {
+        let Parsed::Complete(request) = parse(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n") else { panic!() };
+        let day = Duration::from_secs(86_400);
+        let policy = Policy::new("oca", "*", day, day, day).unwrap();
+        assert_eq!(pulled(&answer(103, None), &request, &policy).unwrap_err(), PullFailure::Invalid);
+    }
+}
