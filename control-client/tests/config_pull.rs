@@ -142,7 +142,7 @@ fn bounds_are_kept() {
         ("volume_percent = 0", "pull.volume_percent: 0 is not between 1 and 90"),
         ("memory = \"1 MiB\"", "pull.memory: 1 MiB is not between 4 MiB and"),
         ("requests = 0", "pull.requests: 0 is not between"),
-        ("stall_timeout = \"0 s\"", "pull.stall_timeout: 0 s is not between"),
+        ("stall_timeout = \"0 s\"", "pull.stall_timeout: 0 ms is not between"),
         ("negative_ttl = \"500 ms\"", "pull.negative_ttl: 500 ms is not a whole number of seconds"),
     ] {
         assert_only_problem(&format!("[pull]\n{UPSTREAM}\n{line}\n"), expected);

@@ -280,8 +280,9 @@ pub const PULL_THREADS: usize = 2;
 /// Threads for one volume's demand content: as many reads are under way at once.
 pub const DEMAND_THREADS: usize = 4;
 
-/// Calls that wait for a volume's threads. Beyond: what is asked for is taken for not held, or not stored.
-pub const DEMAND_QUEUE: usize = 256;
+/// Calls that wait for a volume's threads: one for each request under way at `pull.requests`' default, since a burst of hits must not
+/// become a burst of misses. Beyond: what is asked for is taken for not held, or is not stored.
+pub const DEMAND_QUEUE: usize = 8192;
 
 /// How long a look at what a volume holds may take. Beyond: upstream is asked, as it would be for what is not held.
 pub const DEMAND_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);

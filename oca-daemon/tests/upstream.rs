@@ -110,7 +110,10 @@ fn the_one_who_asked_first_can_leave_without_ending_it_for_the_others() {
     second.take_until(MIB);
     drop(first);
     gate.open();
-    assert!(second.finish().whole() == body);
+    let answer = second.finish();
+    let refused = edge.stats.volumes[0].write_failures.get();
+    assert_eq!((answer.failure, refused, answer.body.len()), (None, 0, body.len()));
+    assert!(answer.whole() == body);
     assert_eq!(origin.count(), 1);
 }
 
@@ -363,6 +366,9 @@ fn bytes_of_two_objects_are_never_mixed() {
     });
     let edge = Edge::of(&[origin.url()]);
     assert!(edge.get_range("/a.mp4", "bytes=0-9").whole() == old[..10]);
+    // What is asked for first is held, too.
+    assert!(edge.get_range("/a.mp4", "bytes=0-9").whole() == old[..10]);
+    assert_eq!(origin.count(), 1);
     current.store(1, SeqCst);
     // Nothing was sent yet: it is answered from the new one.
     let answer = edge.get_range("/a.mp4", "bytes=3145728-3145737");
@@ -535,8 +541,9 @@ fn what_is_stale_is_sent_while_it_is_revalidated_once() {
     let count = Arc::clone(&number);
     let origin = Origin::start(move |_, stream| {
         let number = count.fetch_add(1, SeqCst);
-        let fields = "Cache-Control: max-age=1, stale-while-revalidate=60\r\n";
-        send(stream, "200 OK", fields, number.to_string().as_bytes())
+        let seconds = [1, 600][number.min(1)];
+        let fields = format!("Cache-Control: max-age={seconds}, stale-while-revalidate=60\r\n");
+        send(stream, "200 OK", &fields, number.to_string().as_bytes())
     });
     let edge = Edge::of(&[origin.url()]);
     assert_eq!(edge.get("/a").whole(), b"0");
@@ -546,8 +553,39 @@ fn what_is_stale_is_sent_while_it_is_revalidated_once() {
         let body = one.finish().whole();
         assert!(body == b"0" || body == b"1");
     }
+    edge.settle();
     assert_eq!(edge.get("/a").whole(), b"1");
     assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn what_cannot_be_stored_is_sent_all_the_same_and_to_all_who_wait() {
+    let gate = Gate::default();
+    let (held_up, body) = (gate.clone(), bytes(20, 12 * MIB));
+    let sent = body.clone();
+    let origin = Origin::start(move |_, stream| {
+        held_up.wait();
+        send(stream, "200 OK", FRESH, &sent)
+    });
+    let edge =
+        Edge::without_disk(PullConfig { fetch_memory: ByteCount::mib(4), ..upstreams(&[origin.url()]) });
+    let mut coming: Vec<_> = (0..5).map(|_| edge.begin("/a.mp4")).collect();
+    sleep(Duration::from_millis(200));
+    gate.open();
+    while !coming.is_empty() {
+        for ended in coming.extract_if(.., |one| one.take()) {
+            assert!(ended.ended().whole() == body);
+        }
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(origin.count(), 1);
+    // What is small is held in memory.
+    let small = file("a", FRESH, bytes(21, 70_000));
+    let edge = Edge::without_disk(upstreams(&[small.url()]));
+    for _ in 0..3 {
+        assert!(edge.get("/a.m4s").whole() == bytes(21, 70_000));
+    }
+    assert_eq!(small.count(), 1);
 }
 
 #[test]
@@ -603,7 +641,7 @@ fn objects_of_a_bucket_are_pulled_whole_and_by_ranges_with_signed_requests() {
     let folder = tempfile::tempdir().unwrap();
     let credentials = folder.path().join("credentials");
     std::fs::write(&credentials, "aws_access_key_id = testing\naws_secret_access_key = testing\n").unwrap();
-    let mut config = upstreams(&[url.clone()]);
+    let mut config = upstreams(std::slice::from_ref(&url));
     config.upstreams[0].url = None;
     config.upstreams[0].s3 = Some(control_client::config::S3Config {
         bucket: "films".to_owned(),

@@ -148,6 +148,14 @@ impl Files {
     }
 }
 
+#[cfg(test)]
+impl Files {
+    /// As on a file system that does not take `O_DIRECT`.
+    pub(super) fn read_through_cache(&mut self) {
+        self.access = Access::Buffered;
+    }
+}
+
 /// Writes a record at its place in a segment.
 pub(super) fn write(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(test)]

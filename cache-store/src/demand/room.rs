@@ -47,6 +47,9 @@ impl DemandLog {
 
     /// Makes room for a record, by whatever has to go for it.
     pub(super) fn make_room(&self, need: Need) -> Result<(), AppendError> {
+        if !self.state().could_hold(need) {
+            return Err(AppendError::TooLarge);
+        }
         let mut leaving = lock(&self.leaving);
         if self.state().has_place(need) {
             // Somebody else has made it meanwhile.
@@ -60,9 +63,6 @@ impl DemandLog {
         }
         if self.state().has_place(need) {
             return Ok(());
-        }
-        if !self.state().could_hold(need) {
-            return Err(AppendError::TooLarge);
         }
         let sealing = self.state().close_last();
         if let Some(sealing) = sealing {

@@ -170,7 +170,12 @@ impl Shared {
                 let bundles: Vec<BundleKey> =
                     held.keys().filter(|key| key.path == purge.path).cloned().collect();
                 held.retain(|key, _| key.path != purge.path);
-                document(&Purged { version: DocumentVersion, bundles, pulled_objects: 0, not_reached: Vec::new() })
+                document(&Purged {
+                    version: DocumentVersion,
+                    bundles,
+                    pulled_objects: 0,
+                    not_reached: Vec::new(),
+                })
             }
             "post /drain" => {
                 document(&ReadinessChanged { version: DocumentVersion, readiness: Readiness::Draining })

@@ -110,6 +110,18 @@ pub(super) fn missing_from(first: u32, end: u64, held: &[Range<u32>]) -> Part {
     Part::Blocks { start: u64::from(first) * BLOCK_BYTES, end: Some(u64::from(until) * BLOCK_BYTES) }
 }
 
+/// The first byte of a range that is in no block of the runs, which ascend.
+pub(super) fn first_missing(range: Range<u64>, held: &[Range<u32>]) -> Option<u64> {
+    let mut block = block_of(range.start)?;
+    for run in held {
+        if run.contains(&block) {
+            block = run.end;
+        }
+    }
+    let byte = (u64::from(block) * BLOCK_BYTES).max(range.start);
+    (byte < range.end).then_some(byte)
+}
+
 /// Whether a block is in one of the runs.
 pub(super) fn is_held(number: u32, held: &[Range<u32>]) -> bool {
     held.iter().any(|run| run.contains(&number))
@@ -208,6 +220,21 @@ mod tests {
         assert_eq!(missing_from(1, 9 * MIB, &[0..1, 4..6]), bytes(1..4));
         assert_eq!(missing_from(6, 9 * MIB, &[0..1, 4..6]), bytes(6..9));
         assert_eq!(missing_from(2, 1, &[]), bytes(2..3));
+    }
+
+    #[test]
+    fn the_first_missing_byte_follows_the_blocks_that_are_held_without_a_gap() {
+        for (range, held, byte) in [
+            (0..9, &[][..], Some(0)),
+            (7..9, &[], Some(7)),
+            (7..9, &[0..1], None),
+            (7..MIB + 1, &[0..1], Some(MIB)),
+            (7..9 * MIB, &[0..1, 1..3, 4..9], Some(3 * MIB)),
+            (3 * MIB + 5..9 * MIB, &[0..1, 4..9], Some(3 * MIB + 5)),
+            (5..5, &[], None),
+        ] {
+            assert_eq!(first_missing(range.clone(), held), byte, "{range:?} {held:?}");
+        }
     }
 
     #[test]

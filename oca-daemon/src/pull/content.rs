@@ -10,7 +10,7 @@ use super::blocks::{block_of, is_held, missing_from};
 use super::caching::StoredHead;
 use super::demand_store::DiskEntry;
 use super::failure::PullFailure;
-use super::flight::{Landing, Passenger, Sight, Wish};
+use super::flight::{Flights, Landing, Passenger, Sight, Wish};
 use super::held::{Held, HeldBody};
 use super::leading::Mission;
 use super::service::Pull;
@@ -66,6 +66,15 @@ impl Content {
             passenger: Some(passenger),
             entry: None,
             blocks: Arc::default(),
+        }
+    }
+
+    /// Takes a seat in the flight that brings the byte at `place`, if there is one, so that it does not end for want of passengers
+    /// while what comes before is read from disk.
+    pub(super) fn follow(&mut self, flights: &Flights, place: u64) {
+        if let (Some(entry), Some(block)) = (self.entry, block_of(place)) {
+            let wish = self.wish(entry, block, place, None);
+            self.passenger = flights.join(&self.key, &wish);
         }
     }
 

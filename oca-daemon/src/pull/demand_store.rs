@@ -5,7 +5,7 @@
 //! to others, and no other key does.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -65,6 +65,8 @@ struct DemandVolume {
     index: VolumeIndex,
     jobs: Mutex<Option<SyncSender<Job>>>,
     log: OnceLock<Arc<DemandLog>>,
+    /// Opening the log was tried.
+    is_settled: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Lookups pass it by until then; milliseconds since the start.
     stalled_until: AtomicU64,
@@ -81,11 +83,9 @@ impl DemandStore {
         Ok(Self { store, volumes, started: Instant::now(), disk_timeout })
     }
 
-    /// Whether the log of every volume that is in use is open.
-    pub(super) fn is_open(&self) -> bool {
-        let is_open =
-            |volume: &Arc<DemandVolume>| volume.log.get().is_some() || !self.store.is_in_use(volume.index);
-        self.volumes.iter().all(is_open)
+    /// Whether it is known what every volume holds: its log is open, or cannot be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.volumes.iter().all(|volume| volume.is_settled.load(Relaxed))
     }
 
     /// Before upstream is asked for `key`. `None` where nothing can be stored.
@@ -271,6 +271,7 @@ impl DemandVolume {
             index,
             jobs: Mutex::new(Some(sender)),
             log: OnceLock::new(),
+            is_settled: AtomicBool::new(false),
             threads: Mutex::default(),
             stalled_until: AtomicU64::new(0),
         });
@@ -281,6 +282,7 @@ impl DemandVolume {
             let life = move || {
                 if number == 0 {
                     own.open(&store, share);
+                    own.is_settled.store(true, Relaxed);
                 }
                 own.work(&receiver);
             };

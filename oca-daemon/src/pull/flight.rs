@@ -43,7 +43,7 @@ pub(super) struct Flight {
 struct State {
     landing: Option<Landing>,
     window: Window,
-    /// Where its blocks are stored, once they are.
+    /// Where its blocks are stored, once they are, and as far as [`Self::stored_to`].
     entry: Option<DiskEntry>,
     /// All bytes from the first one of a block up to here are on disk.
     stored_to: u64,
@@ -178,8 +178,11 @@ impl Flight {
     /// Its leader has gone. It has landed and ended before, or else never will.
     pub(super) fn abandon(&self) {
         let mut state = self.lock();
-        state.landing.get_or_insert(Landing::Failed(PullFailure::Defect));
-        state.end.get_or_insert(Err(PullFailure::Defect));
+        let failure = match state.landing.get_or_insert(Landing::Failed(PullFailure::Defect)) {
+            Landing::Failed(failure) => *failure,
+            _ => PullFailure::Invalid,
+        };
+        state.end.get_or_insert(Err(failure));
         drop(state);
         self.came.notify_waiters();
     }
@@ -202,11 +205,6 @@ impl Flight {
     /// Everything before `place` is on disk.
     pub(super) fn stored(&self, place: u64) {
         self.lock().stored_to = place;
-    }
-
-    /// Nothing more of it is stored.
-    pub(super) fn cannot_store(&self) {
-        self.lock().entry = None;
     }
 
     /// Does something unless what it brings was purged meanwhile; a purge that comes later waits for it.
@@ -237,11 +235,11 @@ impl Flight {
             let moved = self.moved.notified();
             let is_alone = {
                 let mut state = self.lock();
-                let slowest = state.seats.iter().flatten().copied().min();
-                let place = slowest.unwrap_or(state.window.end());
+                let place = state.slowest().unwrap_or(state.window.end());
                 let keep = state.window.end().saturating_sub(window_bytes);
                 state.window.trim(place.min(keep));
-                if state.window.len() <= window_bytes || slowest.is_none() {
+                // Whole chunks are let go of: a part of one more may stay.
+                if place >= keep {
                     return;
                 }
                 state.seats.iter().flatten().count() == 1
@@ -278,7 +276,7 @@ impl Flight {
             let moved = self.moved.notified();
             {
                 let mut state = self.lock();
-                let Some(slowest) = state.seats.iter().flatten().copied().min() else { return };
+                let Some(slowest) = state.slowest() else { return };
                 state.window.trim(slowest);
                 if state.window.len() <= few_bytes {
                     return;
@@ -296,6 +294,16 @@ impl Flight {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic with the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What the passenger who is furthest behind wants next of what is in memory. Who has lost bytes for good is not reckoned with.
+    fn slowest(&self) -> Option<u64> {
+        let start = self.window.start();
+        let on_disk = self.entry.map_or(0, |_| self.stored_to);
+        let wanted = self.seats.iter().flatten().map(|&place| place.max(on_disk.min(start)));
+        wanted.filter(|&place| place >= start).min()
     }
 }
 

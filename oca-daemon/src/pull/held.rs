@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::blocks::block_count;
+use super::blocks::{block_count, first_missing};
 use super::caching::StoredHead;
 use super::demand_store::{DemandStore, DiskEntry};
 use super::flight::Flights;
@@ -65,18 +65,11 @@ pub(super) async fn look_up(
 }
 
 impl Held {
-    /// Whether all bytes of a range are here.
-    pub(super) fn has(&self, range: Range<u64>) -> bool {
+    /// The first byte of a range that is not here.
+    pub(super) fn first_missing(&self, range: Range<u64>) -> Option<u64> {
         match &self.body {
-            HeldBody::Memory(_) => true,
-            HeldBody::Disk { blocks, .. } => {
-                let first = super::blocks::block_of(range.start);
-                let last = super::blocks::block_of(range.end.saturating_sub(1));
-                range.is_empty()
-                    || first.zip(last).is_some_and(|(first, last)| {
-                        blocks.iter().any(|run| run.start <= first && last < run.end)
-                    })
-            }
+            HeldBody::Memory(_) => None,
+            HeldBody::Disk { blocks, .. } => first_missing(range, blocks),
         }
     }
 }

@@ -100,9 +100,9 @@ impl PullService {
         Ok(Self { runtime, pull })
     }
 
-    /// Whether the demand content of every volume in use is open: before, what lies there is not found.
+    /// Whether it is known what every volume holds. Before, what lies there is not found, and what comes is not stored there.
     pub fn is_ready(&self) -> bool {
-        self.pull.demand.is_open()
+        self.pull.demand.is_settled()
     }
 
     /// Requests to upstream that are under way, until what they bring is stored.

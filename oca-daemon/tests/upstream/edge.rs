@@ -69,6 +69,15 @@ impl Edge {
         Self::open(config, folder)
     }
 
+    /// One whose volume can hold no pulled content.
+    pub fn without_disk(config: PullConfig) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let volume = folder.path().join("volume");
+        Volume::init(&volume).unwrap();
+        std::fs::write(volume.join("demand"), "not a directory").unwrap();
+        Self::open(config, folder)
+    }
+
     fn open(config: PullConfig, folder: Arc<tempfile::TempDir>) -> Self {
         let store = open_store(&folder.path().join("volume"));
         let stats = Arc::new(PullStats::new(&config, 1));

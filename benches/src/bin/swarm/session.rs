@@ -10,7 +10,7 @@ use super::catalogue::Catalogue;
 /// Links of households in bits per second, and how many in a hundred have such a one. The slowest still brings the first segment within
 /// two seconds, or no appliance could.
 pub(crate) const LINKS: [(u64, u32); 4] =
-    [(1_200_000, 5), (2_500_000, 15), (5_000_000, 40), (10_000_000, 40)];
+    [(1_200_000, 10), (2_500_000, 20), (5_000_000, 35), (10_000_000, 35)];
 
 /// The mean of what a viewer stays for; one session is as long as another with the probability of the exponential distribution.
 const STAY_MEAN: Duration = Duration::from_secs(40);

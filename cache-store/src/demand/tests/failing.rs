@@ -66,6 +66,26 @@ fn a_write_that_breaks_off_anywhere_is_an_error_and_nothing_of_it_is_served() {
 }
 
 #[test]
+fn a_segment_that_could_not_be_sealed_is_looked_through_when_the_log_is_opened() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    add(&log, "/a", b"text");
+    for cut in [0, 4096] {
+        faults::break_writes(Some(cut));
+        log.close();
+        faults::break_writes(None);
+        add(&log, &format!("/{cut}"), b"text");
+    }
+    assert_eq!(log.stats().write_failures, 2);
+    drop(log);
+    let (log, recovery) = site.open();
+    assert_eq!((recovery.unsealed_segments, recovery.entries), (3, 3));
+    assert!(["/a", "/0", "/4096"].iter().all(|key| fetch(&log, key).is_some()));
+    drop(log);
+    assert_eq!(site.open().1.unsealed_segments, 0);
+}
+
+#[test]
 fn a_flipped_bit_in_a_block_or_a_head_is_counted_and_never_served() {
     let site = Site::new(SMALL);
     let log = site.log();

@@ -265,7 +265,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_to_the_disk_every_read_gives_the_right_bytes_or_nothing_and_purged_stays_purged(

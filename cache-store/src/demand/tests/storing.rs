@@ -43,6 +43,20 @@ fn what_was_stored_is_read_and_is_there_after_a_restart() {
 }
 
 #[test]
+fn where_the_file_system_takes_no_direct_access_it_is_the_same() {
+    let site = Site::new(SMALL);
+    let mut log = site.log();
+    log.files.read_through_cache();
+    for number in 0..60 {
+        add(&log, &format!("/{number}"), &bytes(5000, number));
+        assert_eq!(fetch(&log, &format!("/{number}")), Some(bytes(5000, number)));
+    }
+    log.close();
+    drop(log);
+    assert_eq!(fetch(&site.log(), "/59"), Some(bytes(5000, 59)));
+}
+
+#[test]
 fn a_killed_process_loses_nothing_that_had_reached_the_disk() {
     let site = Site::new(SMALL);
     let log = site.log();
@@ -120,6 +134,7 @@ fn what_is_over_its_bound_is_refused() {
     ));
     assert!(matches!(log.append_block(id, 1, &vec![0; DEMAND_BLOCK_BYTES_MAX]), Err(AppendError::TooLarge)));
     assert_eq!(fetch(&log, "/a").unwrap(), b"text");
+    assert_eq!(log.stats().evicted_entries, 0);
 }
 
 #[test]

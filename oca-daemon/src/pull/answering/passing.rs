@@ -51,17 +51,23 @@ impl Answer<'_> {
         let has_body = head.has_body(is_head);
         self.is_begun = true;
         self.writer.head(head).await?;
-        while has_body {
+        if has_body {
+            self.send_all(&mut reply).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_all(&mut self, reply: &mut Reply) -> Result<(), Ending> {
+        loop {
             let next = tokio::select! {
                 next = reply.chunk() => next.map_err(Ending::Failed)?,
                 () = self.writer.gone() => return Err(Ending::Gone),
             };
             match next {
                 Some(bytes) => self.writer.chunk(bytes).await?,
-                None => break,
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 
     fn ask_alone(&self) -> Ask {

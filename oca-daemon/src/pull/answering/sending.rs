@@ -39,7 +39,11 @@ impl Answer<'_> {
         let answering = answering(&self.head(), head);
         let fields = answer_fields(head, answering, Some(head.age(now)));
         let extent = extent(answering, head);
-        let is_here = !matches!(&extent, Extent::Known(range) if !held.has(range.clone()));
+        let missing = match &extent {
+            Extent::Known(range) => held.first_missing(range.clone()),
+            Extent::Empty | Extent::ToItsEnd => None,
+        };
+        let is_here = missing.is_none();
         if !is_here && cache_status.forwarded.is_none() {
             cache_status.forwarded = Some(Forwarded::Partial);
         }
@@ -55,7 +59,10 @@ impl Answer<'_> {
             source: if is_hit { Outcome::DemandHit } else { Outcome::DemandMiss },
             cache_status,
         };
-        let content = Content::held(&self.key, held, self.request.fields.clone());
+        let mut content = Content::held(&self.key, held, self.request.fields.clone());
+        if let Some(place) = missing {
+            content.follow(&self.pull.flights, place);
+        }
         self.send(answer_head, extent, content).await
     }
 

@@ -105,7 +105,14 @@ fn what_cannot_be_stored_waits_for_the_slowest_and_not_for_ever_where_others_wai
         assert!(matches!(fast.read(6).await, Ok(Sight::Bytes(_))));
         flight.trim_read(6, PATIENCE).await;
         assert_eq!(slow.passenger.read(0).await, Ok(Sight::Behind));
-        assert!(matches!(fast.read(6).await, Ok(Sight::Bytes(_))));
+        flight.push(Bytes::from_static(b"abc"));
+        assert!(matches!(fast.read(9).await, Ok(Sight::Bytes(_))));
+        let again = flight.trim_read(6, Duration::from_secs(60));
+        assert!(
+            tokio::time::timeout(PATIENCE, again).await.is_ok(),
+            "who has lost its bytes holds up nobody any more"
+        );
+        assert!(matches!(fast.read(9).await, Ok(Sight::Bytes(_))));
     });
 }
 

@@ -66,13 +66,18 @@ impl Filing {
     /// Bytes have come: whole blocks of what is longer than one go to disk.
     pub(super) async fn take(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, end: Option<u64>) {
         while self.is_storing() && flight.received_to() >= self.next.saturating_add(BLOCK_BYTES) {
-            let is_all = self.start == 0 && self.next == 0 && end == Some(BLOCK_BYTES);
-            if self.place == Place::Window && is_all {
-                // It has one block, and may be for memory.
+            if self.place == Place::Window && self.is_one_block(end) {
+                // It may be for memory.
                 return;
             }
             self.store_block(pull, flight, mission, self.next + BLOCK_BYTES).await;
         }
+    }
+
+    /// Whether a whole object comes that has exactly one block.
+    fn is_one_block(&self, end: Option<u64>) -> bool {
+        let total = self.head.as_ref().and_then(|head| head.total_length);
+        self.start == 0 && end == Some(BLOCK_BYTES) && total == end
     }
 
     /// The body has ended, well or not.
@@ -127,7 +132,7 @@ impl Filing {
             let known = StoredHead { total_length: Some(end), ..head.clone() };
             let updated = pull.demand.update_head(entry, known.to_bytes(), Some(end)).await;
             if let Err(fault) = updated {
-                self.give_up(pull, flight, mission, &fault);
+                self.give_up(pull, mission, &fault);
             }
         }
     }
@@ -147,7 +152,7 @@ impl Filing {
                 self.next = end;
                 flight.stored(end);
             }
-            Err(fault) => self.give_up(pull, flight, mission, &fault),
+            Err(fault) => self.give_up(pull, mission, &fault),
         }
     }
 
@@ -184,8 +189,8 @@ impl Filing {
         Ok(entry)
     }
 
-    /// The body goes on without being stored.
-    fn give_up(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, fault: &DiskFault) {
+    /// The body goes on without being stored. What is on disk of it is for those who are on board; alone it is not served.
+    fn give_up(&mut self, pull: &Pull, mission: &Mission, fault: &DiskFault) {
         tracing::debug!(key = %mission.key, %fault, "it is sent and not stored");
         let volume = match self.place {
             Place::Disk(entry) => Some(entry.volume),
@@ -196,6 +201,5 @@ impl Filing {
             stats.write_failures.add(1);
         }
         self.place = Place::Nowhere;
-        flight.cannot_store();
     }
 }
