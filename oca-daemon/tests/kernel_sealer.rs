@@ -43,7 +43,7 @@ impl Held {
             }
         };
         // For most of the lengths the last record is one that does not fit.
-        let mut held = (0..64).map(|number| Self::fill(kernel, 1 << 10 | number * 512));
+        let mut held = (0..64).map(|number| Self::fill(kernel, (1 << 10) | (number * 512)));
         Some(held.find_map(|held| held).expect("TCP takes every record whole"))
     }
 

@@ -152,6 +152,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "runs of blocks")]
 mod tests {
     use super::*;
 

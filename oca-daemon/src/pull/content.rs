@@ -220,6 +220,7 @@ fn without(runs: &[Range<u32>], block: u32) -> Arc<[Range<u32>]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "runs of blocks")]
 mod tests {
     use super::*;
 

@@ -132,7 +132,7 @@ impl ScriptedWorker {
 
     /// How many requests ended so.
     pub(crate) fn ended(&self, outcome: Outcome) -> u64 {
-        Totals::of([&*self.stats].into_iter()).outcomes[outcome as usize]
+        Totals::of([&*self.stats]).outcomes[outcome as usize]
     }
 
     /// So many requests end so; they are counted a moment after their last byte is sent.
