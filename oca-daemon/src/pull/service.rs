@@ -1,7 +1,7 @@
 //! The pull service: its threads, what its tasks share, and its end.
 //!
 //! It runs on threads of its own, so that a worker never waits for an upstream or for what is asked of it. Each request is a task
-//! ([`answering`](super::answering)), each flight is one ([`leading`](super::leading)).
+//! (`answering`), each flight is one (`leading`).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
