@@ -7,8 +7,8 @@
 //! Reading order:
 //!
 //! 1. `entry`: the nouns, as callers see them.
-//! 2. `record`, `segment_format`, `purges`: the bytes of the files. Pure; they believe none before they are checked.
-//! 3. `index` (which entries are held, and where), `segment`, `state` (all that the lock guards),
+//! 2. `record`, `segment_format`, `purge_format`: the bytes of the files. Pure; they believe none before they are checked.
+//! 3. `held` (one entry, and where it lies), `index` (all of them), `purges`, `segment`, `state` (all that the lock guards),
 //!    `leaving` (what is written again): pure, too.
 //! 4. `files`: every system call. `log`: storing. `reading`. `room`: how segments come and go. `purging`.
 //! 5. `recovery` and `scan`: what a log finds when it is opened.
@@ -16,13 +16,16 @@
 //! What holds: nothing is changed in place. A record is found only after it was written, and believed only when its checksums,
 //! its place, its segment's nonce and its entry are those that were asked for. It is a cache, so nothing but purges is
 //! synced: a crash may lose what was stored last, and may bring back what was replaced or forgotten shortly before. What is
-//! read is never wrong; and what was purged never comes back: where it is not known what was, all is dropped.
+//! read is never wrong; and what was purged never comes back: what was asked for before a purge is stored into nothing after
+//! it, and where it is not known what was purged, all is dropped. What the process is short of costs nothing that is held.
 
 mod entry;
 mod files;
+mod held;
 mod index;
 mod leaving;
 mod log;
+mod purge_format;
 mod purges;
 mod purging;
 mod reading;
@@ -38,6 +41,7 @@ pub use entry::{
     AppendError, Block, DemandLimits, DemandStats, EntryId, EntryView, NewEntry, PurgeMark, Recovery,
     Selector,
 };
+pub use files::is_shortage;
 pub use log::DemandLog;
 
 #[cfg(test)]

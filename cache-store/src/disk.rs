@@ -263,6 +263,19 @@ pub(crate) fn named_facts(directory: BorrowedFd<'_>, name: &str) -> io::Result<O
     }
 }
 
+/// What the regular file of that name takes on the disk, which is more than its length where more was reserved; `None` where
+/// there is no such file.
+pub(crate) fn named_disk_bytes(directory: BorrowedFd<'_>, name: &str) -> io::Result<Option<u64>> {
+    match retry(|| rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        Ok(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
+            // Always in units of 512 bytes (stat(2)).
+            Ok(Some((stat.st_blocks as u64).saturating_mul(512)))
+        }
+        Ok(_) | Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What is known of an open file.
 pub(crate) fn facts(file: BorrowedFd<'_>) -> io::Result<FileFacts> {
     Ok(FileFacts::of(&rustix::fs::fstat(file)?))

@@ -147,8 +147,20 @@ pub const DEMAND_SEGMENT_BYTES_MIN: u64 = 16 << 20;
 /// Bytes that are read at once where records are looked for one by one; the longest head fits.
 pub const DEMAND_SCAN_BYTES: usize = 256 << 10;
 
-/// Bytes of memory of the list of purges; over it, what was stored before the last one goes at the next restart.
+/// The part of an index's memory that the list of purges has for itself, one in so many. Over it the older half of the list
+/// is forgotten, and what was stored before those purges goes at the next restart.
+pub const DEMAND_PURGES_SHARE: u64 = 8;
+
+/// Bytes of memory of the list of purges, however large the index may be: some hundred thousand of them.
 pub const DEMAND_PURGES_MEMORY_MAX: u64 = 64 << 20;
+
+/// The part of an index's memory that the summary of the segment that takes appends may have, one in so many: over it the
+/// segment ends early.
+pub const DEMAND_SUMMARY_SHARE: u64 = 16;
+
+/// The part of an index's memory that notes of records may have which are not held any more, one in so many, before they
+/// are swept out.
+pub const DEMAND_DEAD_SHARE: u64 = 16;
 
 /// Bytes of the file of purges: all of them twice, before it is written anew.
 pub const DEMAND_PURGES_BYTES_MAX: u64 = 256 << 20;

@@ -32,6 +32,7 @@ use crate::identity::{BundleId, directory_name};
 use crate::inventory;
 
 const LOCK: &str = "lock";
+const DEMAND: &str = "demand";
 const DIRECTORIES: [&str; 4] = ["bundles", "incoming", "quarantine", "inventory"];
 
 /// An open volume: its root is held, so that it stays the same directory whatever is mounted or unmounted.
@@ -161,6 +162,18 @@ impl Volume {
     /// Free and total bytes of the file system.
     pub fn space(&self) -> io::Result<disk::FileSystemSpace> {
         disk::space(self.root.as_fd())
+    }
+
+    /// Bytes of the disk that demand content takes.
+    pub fn demand_bytes(&self) -> io::Result<u64> {
+        let directory = match self.directory(DEMAND) {
+            Ok(directory) => directory,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let names = disk::list(directory.as_fd())?;
+        let mut each = names.iter().map(|name| disk::named_disk_bytes(directory.as_fd(), name));
+        each.try_fold(0_u64, |sum, bytes| Ok(sum.saturating_add(bytes?.unwrap_or(0))))
     }
 
     /// The highest generation of a path that is published on the volume, adopted or not.
@@ -319,3 +332,24 @@ impl fmt::Display for VolumeError {
 }
 
 impl std::error::Error for VolumeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_content_counts_with_what_its_files_take_on_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        Volume::init(folder.path()).unwrap();
+        let volume = Volume::open(folder.path(), false).unwrap();
+        assert_eq!(volume.demand_bytes().unwrap(), 0);
+        disk::create_directory(volume.root(), DEMAND).unwrap();
+        let directory = volume.directory(DEMAND).unwrap();
+        for (name, reserved) in [("1", 3 << 20), ("2", 1 << 20)] {
+            let file = disk::create_file(directory.as_fd(), name, Access::Buffered).unwrap();
+            disk::reserve_beyond(file.as_fd(), 0, reserved);
+        }
+        // A file system rounds up.
+        assert!((4 << 20..5 << 20).contains(&volume.demand_bytes().unwrap()));
+    }
+}

@@ -92,8 +92,8 @@ pub struct Purged {
     /// Pulled objects that were dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pulled_objects: u64,
-    /// Paths of volumes that have failed or are not open yet: what they hold would serve again once they do, so purge again
-    /// then.
+    /// Paths of volumes that have failed or are not open yet: the bundles that they hold would serve again once they do, so purge
+    /// again then. What was pulled is dropped there before it is served again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_reached: Vec<String>,
 }

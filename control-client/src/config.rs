@@ -34,7 +34,7 @@ pub use fill::FillConfig;
 pub use log::{LogConfig, LogLevel};
 pub use problem::Problem;
 pub use pull::{OnMiss, PullConfig, PullRule, S3Config, UnsafeMethods, UpstreamConfig};
-pub use serve::{AtCapacity, Cmsd, Pacing, RamTier, ServeConfig, Workers};
+pub use serve::{AtCapacity, Cmsd, Pacing, Prefetch, RamTier, ServeConfig, Workers};
 pub use source::is_world_writable;
 pub use store::{StoreConfig, VolumeConfig};
 pub use tls::{CertificateConfig, TlsConfig, TlsKernel};

@@ -88,6 +88,9 @@ pub const PULL_RULES_MAX: usize = 64;
 /// Places to pull from. Each is tried in turn.
 pub const UPSTREAMS_MAX: usize = 16;
 
+/// Fields of clients that the operator lets through to upstreams. Each is looked for in every request.
+pub const PULL_REQUEST_FIELDS_MAX: usize = 16;
+
 /// The part of a volume for pulled content. All of it would leave nothing for bundles; none would keep nothing.
 pub const PULL_VOLUME_PERCENT: RangeInclusive<u32> = 1..=90;
 

@@ -1,5 +1,7 @@
 //! The configuration, as an operator meets it.
 
+mod problems;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -8,24 +10,10 @@ use std::time::Duration;
 use control_client::config::{AtCapacity, Config, ConfigError, LogLevel, Reader, Workers};
 use control_client::limits::CONFIG_FILE_BYTES_MAX;
 use control_client::units::ByteCount;
+use problems::{assert_only_problem, problems, refusal};
 use proptest::prelude::*;
 
 const EXAMPLE: &str = include_str!("../../config.example.toml");
-
-fn refusal(text: &str) -> String {
-    Config::parse(text).expect_err("the text must be refused").to_string()
-}
-
-fn problems(text: &str) -> Vec<String> {
-    Config::parse(text).expect("readable").check().iter().map(ToString::to_string).collect()
-}
-
-#[track_caller]
-fn assert_only_problem(text: &str, expected: &str) {
-    let problems = problems(text);
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].contains(expected), "{problems:?}");
-}
 
 /// Every key as `section.key`, with those inside lists of tables.
 fn keys(value: &toml::Value, path: &str, keys_found: &mut BTreeSet<String>) {

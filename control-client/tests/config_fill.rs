@@ -1,5 +1,7 @@
 //! The sections of the fill and the control plane, as an operator meets them.
 
+mod problems;
+
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -7,21 +9,10 @@ use std::time::Duration;
 use control_client::config::{Config, FillConfig};
 use control_client::fleet::ApplianceName;
 use control_client::units::{BitRate, ByteCount, DailyWindow};
+use problems::{assert_only_problem, refusal};
 use proptest::prelude::*;
 
 const KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-
-fn refusal(text: &str) -> String {
-    Config::parse(text).expect_err("the text must be refused").to_string()
-}
-
-#[track_caller]
-fn assert_only_problem(text: &str, expected: &str) {
-    let problems: Vec<String> =
-        Config::parse(text).expect("readable").check().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].contains(expected), "{problems:?}");
-}
 
 #[test]
 fn what_is_written_is_what_is_read() {

@@ -1,22 +1,13 @@
 //! The section of pull-through, as an operator meets it.
 
+mod problems;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use control_client::config::{Config, OnMiss, UnsafeMethods};
 use control_client::units::ByteCount;
-
-fn refusal(text: &str) -> String {
-    Config::parse(text).expect_err("the text must be refused").to_string()
-}
-
-#[track_caller]
-fn assert_only_problem(text: &str, expected: &str) {
-    let problems: Vec<String> =
-        Config::parse(text).expect("readable").check().iter().map(ToString::to_string).collect();
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].contains(expected), "{problems:?}");
-}
+use problems::{assert_only_problem, refusal};
 
 const UPSTREAM: &str = "upstreams = [{ name = \"origin\", url = \"https://origin.example\" }]";
 
@@ -124,6 +115,10 @@ fn an_upstream_is_one_server_or_one_bucket_with_a_name_of_its_own() {
             "s3.key_prefix: \"/c\" is not what the name",
         ),
         (
+            "name = \"a\", s3 = { bucket = \"b\", key_prefix = \"c//\" }",
+            "s3.key_prefix: \"c//\" is not what the name",
+        ),
+        (
             "name = \"a\", s3 = { bucket = \"b\", credentials = \"c\" }",
             "s3.credentials: \"c\" is not an absolute path",
         ),
@@ -137,11 +132,26 @@ fn an_upstream_is_one_server_or_one_bucket_with_a_name_of_its_own() {
 }
 
 #[test]
+fn a_bucket_is_not_asked_to_change_anything() {
+    let bucket = "{ name = \"a\", s3 = { bucket = \"b\" } }";
+    let server = "{ name = \"c\", url = \"http://c\" }";
+    for upstreams in [bucket.to_owned(), format!("{bucket}, {server}")] {
+        assert_only_problem(
+            &format!("[pull]\nupstreams = [{upstreams}]\nunsafe_methods = \"pass\"\n"),
+            "pull.unsafe_methods: \"pass\" is on to the first upstream, and that is a bucket",
+        );
+    }
+    let text = format!("[pull]\nupstreams = [{server}, {bucket}]\nunsafe_methods = \"pass\"\n");
+    assert_eq!(Config::parse(&text).expect("readable").check(), []);
+}
+
+#[test]
 fn bounds_are_kept() {
     for (line, expected) in [
         ("volume_percent = 0", "pull.volume_percent: 0 is not between 1 and 90"),
         ("memory = \"1 MiB\"", "pull.memory: 1 MiB is not between 4 MiB and"),
         ("requests = 0", "pull.requests: 0 is not between"),
+        ("request_fields = [\"X-A\", \"b c\"]", "pull.request_fields[1]: \"b c\" is not the name of a field"),
         ("stall_timeout = \"0 s\"", "pull.stall_timeout: 0 ms is not between"),
         ("negative_ttl = \"500 ms\"", "pull.negative_ttl: 500 ms is not a whole number of seconds"),
     ] {

@@ -108,7 +108,7 @@ impl Agent {
             control_plane: control_plane(&config)?,
             manifests: Mutex::new(Manifests::load(&state, control.appliance.clone(), &control.trusted_keys)),
             licences: Mutex::new(state.read(LICENCES).unwrap_or_default()),
-            volumes: Volumes::new(&config.store, fill, volumes::Patience::default()),
+            volumes: Volumes::new(&config, volumes::Patience::default()),
             pace: Arc::new(SharedPace::new(fill.rate, fill.concurrency, receive_buffer_bytes)),
             receive_buffer_bytes,
             tls: fetch::connector().map_err(AgentError::Tls)?,

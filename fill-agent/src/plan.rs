@@ -81,7 +81,7 @@ pub struct Partial {
 pub struct VolumeRoom {
     /// Its place in `store.volumes`.
     pub index: u8,
-    /// Bytes that are free in its file system.
+    /// Bytes that are free in its file system, without those that pulled content has yet to take.
     pub free_bytes: u64,
     /// Whether it serves: what is on one that does not counts as lost, and nothing is done to it.
     pub is_serving: bool,

@@ -46,9 +46,10 @@ pub async fn make(
     let (seen, listed) = (Arc::clone(agent), Arc::clone(manifest));
     let done = tokio::task::spawn_blocking(move || history::begun(&seen.state)).await.unwrap_or_default();
     let done: Arc<HashMap<BundleKey, u64>> = Arc::new(done.into_iter().collect());
+    let reserve = agent.volumes.reserve().clone();
     let look = move |volume: &OpenVolume| {
         let begun = volume.begun(&listed.entries, |key| done.get(key).copied().unwrap_or(0));
-        (volume.room(), begun)
+        (volume.room(&reserve), begun)
     };
     let (mut volumes, mut rooms, mut begun, mut unwanted) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (volume, (room, found)) in agent.volumes.look(is_wanted, look).await {

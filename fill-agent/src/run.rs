@@ -23,7 +23,7 @@ use control_client::inventory::Inventory;
 use jiff::Timestamp;
 use tokio::sync::watch as signal;
 
-use crate::agent::{Agent, LICENCES, locked};
+use crate::agent::{Agent, locked};
 use crate::bundle::Work;
 use crate::clock;
 use crate::descriptors;
@@ -32,7 +32,6 @@ use crate::history::{self, keep_checkpoint};
 use crate::planning::{self, Planned};
 use crate::run_record::{Checkpoint, RunRecord};
 use crate::sources::Sources;
-use crate::state::or_warn;
 
 use ledger::Ledger;
 
@@ -232,9 +231,6 @@ pub fn keep(agent: &Agent, checkpoint: &Checkpoint) {
         "a run has ended"
     );
     keep_checkpoint(checkpoint, &agent.state);
-    if report.published_bundles > 0 {
-        or_warn(agent.state.write(LICENCES, &*locked(&agent.licences)));
-    }
     if let Err(error) = locked(&agent.outbox).add_run(report.clone()) {
         tracing::warn!(%error, "the run's report could not be kept yet");
     }

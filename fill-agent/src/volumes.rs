@@ -2,18 +2,20 @@
 //! once something is written to it, and asked by [`VolumeCalls`], so that one whose disk hangs holds up nobody but itself.
 
 mod calls;
+mod reserve;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use cache_store::{BundleId, PartialBundle, Volume, partial_bundles, remove_partial};
-use control_client::config::{FillConfig, StoreConfig, VolumeConfig};
+use control_client::config::{Config, VolumeConfig};
 use control_client::content::BundleKey;
 use control_client::fill_manifest::FillEntry;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use calls::{NoAnswer, Patience, VolumeCalls};
+pub use reserve::Reserve;
 
 use crate::disk::{DiskError, DiskThread};
 use crate::limits::{BLOCKS_MAX, BLOCKS_PER_FETCH, DISK_TIMEOUT, VERIFY_READS};
@@ -24,7 +26,7 @@ use crate::plan::{Partial, VolumeRoom};
 pub struct Volumes {
     configured: Vec<VolumeConfig>,
     blocks: usize,
-    keep_free_bytes: u64,
+    reserve: Reserve,
     disks: Mutex<Vec<Option<Arc<DiskThread>>>>,
     calls: VolumeCalls,
 }
@@ -40,20 +42,26 @@ pub struct OpenVolume {
 
 impl Volumes {
     /// Those of the configuration. None is opened yet.
-    pub fn new(store: &StoreConfig, fill: &FillConfig, patience: Patience) -> Self {
-        let concurrency = usize::try_from(fill.concurrency).unwrap_or(usize::MAX);
+    pub fn new(config: &Config, patience: Patience) -> Self {
+        let volumes = &config.store.volumes;
+        let concurrency = usize::try_from(config.fill.concurrency).unwrap_or(usize::MAX);
         Self {
-            configured: store.volumes.clone(),
+            configured: volumes.clone(),
             blocks: (concurrency.saturating_mul(BLOCKS_PER_FETCH) + 2 * VERIFY_READS).min(BLOCKS_MAX),
-            keep_free_bytes: fill.keep_free.bytes(),
-            disks: Mutex::new(store.volumes.iter().map(|_| None).collect()),
-            calls: VolumeCalls::new(store.volumes.len(), patience),
+            reserve: Reserve::new(config),
+            disks: Mutex::new(volumes.iter().map(|_| None).collect()),
+            calls: VolumeCalls::new(volumes.len(), patience),
         }
     }
 
     /// What blocks on a volume goes through this.
     pub fn calls(&self) -> &VolumeCalls {
         &self.calls
+    }
+
+    /// What of each is not for bundles.
+    pub fn reserve(&self) -> &Reserve {
+        &self.reserve
     }
 
     /// Opens those of the wanted ones that can be used now, and looks at each. The others are told of in the log.
@@ -83,19 +91,18 @@ impl Volumes {
     }
 
     /// What bundles may take on all of them beside those that are published: what is free, and what was begun, beyond
-    /// `fill.keep_free`.
-    pub async fn room_bytes(&self) -> u64 {
-        let keep_free_bytes = self.keep_free_bytes;
+    /// `fill.keep_free` and the share of pulled content. Less than nothing where they have taken more than that.
+    pub async fn room_bytes(&self) -> i128 {
+        let reserve = self.reserve.clone();
         let rooms = self.each(
             |_| true,
             move |_, configured| {
                 let volume = open(configured).ok()?;
                 let begun = partial_bundles(&volume).ok()?.iter().map(|file| file.bytes).sum();
-                Some(volume.space().ok()?.free_bytes.saturating_add(begun).saturating_sub(keep_free_bytes))
+                reserve.room_bytes(&volume, begun).ok()
             },
         );
-        let rooms = rooms.await;
-        rooms.into_iter().filter_map(|(_, room)| room.ok().flatten()).fold(0, u64::saturating_add)
+        rooms.await.into_iter().filter_map(|(_, room)| room.ok().flatten()).sum()
     }
 
     /// Whether a volume cannot be used any more: its disk may have gone, hang, or been isolated, since it was opened.
@@ -189,9 +196,9 @@ fn open(configured: &VolumeConfig) -> Result<Volume, String> {
 
 impl OpenVolume {
     /// Its room, for the plan. Blocks.
-    pub fn room(&self) -> VolumeRoom {
-        match self.volume.space() {
-            Ok(space) => VolumeRoom { index: self.index, free_bytes: space.free_bytes, is_serving: true },
+    pub fn room(&self, reserve: &Reserve) -> VolumeRoom {
+        match reserve.free_bytes(&self.volume) {
+            Ok(free_bytes) => VolumeRoom { index: self.index, free_bytes, is_serving: true },
             Err(_) => VolumeRoom { index: self.index, free_bytes: 0, is_serving: false },
         }
     }

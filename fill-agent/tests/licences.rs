@@ -12,9 +12,11 @@ use fill_agent::clock;
 use fill_agent::daemon::Retired;
 use fill_agent::expiry::{self, Enforced};
 use fill_agent::retiring::retire;
+use fill_agent::run::{self, Occasion};
+use jiff::Timestamp;
 use support::appliance::{Appliance, origin, signed};
 use support::content::Content;
-use support::scripted_source::ScriptedSource;
+use support::scripted_source::{Act, ScriptedSource};
 
 /// A title whose licence ended a minute ago.
 fn expired(content: &Content) -> FillEntry {
@@ -103,6 +105,27 @@ async fn so_does_one_that_nobody_has_looked_at_since_it_was_filled() {
     let soon = FillEntry { expires_at: Some(clock::now() + 4), ..away.entry() };
     appliance.obey(5, vec![soon, expired(&nowhere)], &[(&away, vec![origin(source.url())])]);
     assert_eq!(appliance.run().await.published_bundles, 1);
+    is_retired_when_its_volume_is_put_back(appliance, &away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_whose_agent_was_killed_before_its_run_had_ended() {
+    let [away, nowhere, slow] =
+        ["away", "nowhere", "slow"].map(|name| Content::new(&format!("/titles/{name}"), 1, &[100]));
+    let source = ScriptedSource::start(&[&away, &slow], |asked| {
+        if asked.target.contains("slow") { Act::Stall(0) } else { Act::Right }
+    });
+    let sources = [(&away, vec![origin(source.url())]), (&slow, vec![origin(source.url())])];
+    let mut appliance = Appliance::new(&sources);
+    let soon = FillEntry { expires_at: Some(clock::now() + 4), ..away.entry() };
+    appliance.obey(5, vec![soon, expired(&nowhere), slow.entry()], &sources);
+    let (agent, told) = (Arc::clone(&appliance.agent), appliance.tell.subscribe());
+    let occasion = Occasion { night: agent.window.night_of(Timestamp::now()), is_by_hand: true };
+    let running = tokio::spawn(async move { run::run(&agent, occasion, told).await });
+    until("it is served", || appliance.daemon.held() == [away.key()]).await;
+    running.abort();
+    let _ = running.await;
+    appliance.restart();
     is_retired_when_its_volume_is_put_back(appliance, &away).await;
 }
 

@@ -61,7 +61,7 @@ fn make_impatient(appliance: &mut Appliance) {
     let second = Duration::from_secs(1);
     let patience = Patience { question: second, ..Patience::default() };
     let agent = Arc::get_mut(&mut appliance.agent).unwrap();
-    agent.volumes = Volumes::new(&config.store, &config.fill, patience);
+    agent.volumes = Volumes::new(&config, patience);
 }
 
 #[test]

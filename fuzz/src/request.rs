@@ -25,15 +25,10 @@ const NOW: u64 = 1_800_000_000;
 const LENGTHS: [u64; 3] = [0, 1000, 1 << 38];
 
 static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| {
-    let rule = |prefix: &str, on_miss, redirect_to: &str| PullRule {
-        prefix: prefix.to_owned(),
-        on_miss,
-        redirect_to: redirect_to.to_owned(),
-    };
     let rules = vec![
-        rule("/", OnMiss::Pull, ""),
-        rule("/a", OnMiss::Redirect, "http://b"),
-        rule("/b", OnMiss::Reject, ""),
+        PullRule::new("/", OnMiss::Pull, ""),
+        PullRule::new("/a", OnMiss::Redirect, "http://b"),
+        PullRule::new("/b", OnMiss::Reject, ""),
     ];
     let elsewhere = PullConfig { rules, unsafe_methods: UnsafeMethods::Pass, ..PullConfig::default() };
     [("*", PullConfig::default()), ("", elsewhere)].map(|(origin, pull)| {

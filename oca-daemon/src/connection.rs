@@ -7,7 +7,7 @@
 //! 4. `sending`, and for what is in memory `resident`: they are sent;
 //! 5. `closing`: the connection ends, and why.
 //!
-//! Beside them `player`: what a player says, and what it gets for it.
+//! Beside them `player`: what a player says, and what it gets for it; `prefetching`: what it says of what it will ask for next.
 //!
 //! ```text
 //!                    ┌──────────────────────── next request ────────────────────────┐
@@ -27,6 +27,7 @@ mod closing;
 mod deciding;
 mod exchange;
 mod player;
+mod prefetching;
 mod pulling;
 mod reading;
 mod receiving;
@@ -108,7 +109,7 @@ pub struct Connection {
 
     receive_armed: bool,
     poll_armed: bool,
-    reset_poll_armed: bool,
+    peer_watched: bool,
     cancelled: bool,
 
     deadline: Instant,
@@ -128,6 +129,8 @@ pub struct Connection {
     keeps_up: bool,
     /// How fast the socket may send; `None`: as fast as it can.
     pace: Option<BitRate>,
+    /// When its player's words about what comes next were last heeded.
+    hinted_at: Option<Instant>,
     /// Bytes thrown away while closing.
     discarded_bytes: usize,
     /// Bytes that the client had not acknowledged when its socket was last found full, or looked at since.
@@ -169,7 +172,7 @@ impl Connection {
             is_last: false,
             receive_armed: false,
             poll_armed: false,
-            reset_poll_armed: false,
+            peer_watched: false,
             cancelled: false,
             deadline: reactor.now,
             timer: None,
@@ -180,6 +183,7 @@ impl Connection {
             unsent_bytes: service.notsent_lowat_bytes,
             keeps_up: false,
             pace: None,
+            hinted_at: None,
             discarded_bytes: 0,
             unacknowledged_bytes: u32::MAX,
         };
@@ -265,11 +269,11 @@ impl Connection {
         }
     }
 
-    /// Has it told when the connection is reset while nothing is sent or received on it.
-    fn arm_reset_poll(&mut self, reactor: &mut Reactor) {
-        if !self.reset_poll_armed {
-            self.reset_poll_armed = true;
-            reactor.ring.poll_reset(self.socket.as_fd(), Token::Reset(self.id));
+    /// Has it told when the connection breaks while nothing is sent or received on it.
+    fn watch_peer(&mut self, reactor: &mut Reactor) {
+        if !self.peer_watched {
+            self.peer_watched = true;
+            reactor.ring.watch_peer(self.socket.as_fd(), Token::Peer(self.id));
         }
     }
 

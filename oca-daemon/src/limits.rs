@@ -33,6 +33,19 @@ pub const RANGES: usize = 8;
 /// field that is too long is left out.
 pub const CMCD_BYTES_MAX: usize = 2048;
 
+/// Objects that a request may name as the next ones, and that are looked up: a picture and its sound. Beyond: not heeded.
+pub const PREFETCH_OBJECTS_MAX: usize = 2;
+
+/// Blocks of such an object that are brought into memory: some 8 MiB, a long segment of a high bitrate. Of a longer one, its beginning.
+pub const PREFETCH_BLOCKS_MAX: usize = 4;
+
+/// How long a connection's words about what comes next are not heeded after they were: players ask for a segment every few seconds, and
+/// whoever says it more often does not mean it.
+pub const PREFETCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Bytes of the place of such an object: more than any bundle's path and object's name have together.
+pub const PREFETCH_PLACE_BYTES_MAX: usize = 1536;
+
 /// Keys of one request's CMCD that are read: version 2 has 38, and players add their own. Beyond: the rest is left out.
 pub const CMCD_KEYS_MAX: usize = 64;
 
@@ -187,6 +200,13 @@ pub const TIER_TURN: Duration = Duration::from_millis(10);
 /// nothing but precision.
 pub const TIER_SAMPLES_PER_WORKER: usize = 4096;
 
+/// Blocks that players named as their next, of one worker, which wait to be looked at. Beyond: dropped and counted.
+pub const TIER_HINTS_PER_WORKER: usize = 256;
+
+/// How long a block stays in memory that was brought there ahead, unless it is asked for often enough: longer than players wait with
+/// what they have named, whose buffers are full.
+pub const PREFETCHED_KEPT: Duration = Duration::from_secs(20);
+
 /// Loads of one volume that are under way or wait: a tenth of a second's work of a good disk. Beyond: asked for again by the
 /// block's next request.
 pub const TIER_LOADS_MAX: usize = 64;
@@ -197,6 +217,10 @@ pub const TIER_ASKED_LOADS_MAX: usize = 16;
 /// Loads of one volume beyond which no block is loaded that nobody asked for before: a storm of those is read by the workers, of
 /// which there are more than loaders.
 pub const TIER_FIRST_LOADS_MAX: usize = 2;
+
+/// Loads of one volume beyond which no block is loaded that a player has only named: an object of those is brought whole, and as many
+/// places are left for blocks that were asked for.
+pub const TIER_HINTED_LOADS_MAX: usize = PREFETCH_BLOCKS_MAX;
 
 /// How long a viewer waits for a block that is on its way into memory, before it reads it itself: a hundred loads.
 pub const TIER_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -290,6 +314,18 @@ pub const DEMAND_LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 /// For how long a volume that did not answer is not asked: its requests should not wait for it each.
 pub const DEMAND_STALL_PAUSE: Duration = Duration::from_secs(5);
 
+/// Keys of one volume share locks: no more entries than this are begun there at once.
+pub const DEMAND_ENTRY_LOCKS: usize = 64;
+
+/// Bytes of the keys and paths of purges that a volume has missed: some hundred. Beyond: all that it holds is purged.
+pub const MISSED_PURGES_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the file of missed purges, at most: of all volumes that a store may have, with every byte escaped.
+pub const MISSED_PURGES_FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A volume's demand content is opened again after this where the process was short of descriptors or memory for it.
+pub const DEMAND_OPENED_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether a volume that is slow to open has opened.
 pub const VOLUME_AWAITED_EVERY: Duration = Duration::from_millis(100);
 
@@ -314,9 +350,23 @@ pub const FLIGHT_WINDOW_BYTES_MAX: u64 = 16 << 20;
 /// How long one slow client may hold up others who want the same, where it cannot be stored for them.
 pub const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of a flight in memory that is for those alone who wait for it already, as a rule for one: its pipe holds more.
+pub const UNSHARED_WINDOW_BYTES: u64 = PIPE_CHUNK_BYTES_MAX as u64;
+
 /// Bytes at the beginning of an object that are passed over where an upstream sends all of it instead of a range. Beyond: the answer
 /// is the whole.
 pub const RANGE_IGNORED_BYTES_MAX: u64 = 64 << 20;
+
+/// How long a part is waited for that an upstream sends within all of the object. Then, where it is still more than a block away, the
+/// client gets all of it, by a request of its own. Shorter than [`PULL_GRACE`], so that its connection is still there to get it.
+pub const RANGE_IGNORED_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often an answer goes on by another request for its rest after upstream has failed, without getting a whole block between. One
+/// that restarts, or a connection that was cut, is borne; one that always breaks off is not asked for ever.
+pub const RESUMPTIONS_MAX: u32 = 3;
+
+/// After the second such failure in a row it waits so long before it asks again, and each time as much longer.
+pub const RESUMPTION_PAUSE: Duration = Duration::from_millis(300);
 
 /// How often a request looks anew when what it waited for turned out to be for others. Beyond: it goes to upstream alone.
 pub const FLIGHTS_BOARDED_MAX: usize = 4;
@@ -337,9 +387,21 @@ pub const ABSENCES_WINDOW: Duration = Duration::from_secs(10);
 /// Clients of which they are counted.
 pub const ABSENCES_CLIENTS_MAX: u64 = 1 << 16;
 
-/// How far a flight runs ahead of the passenger who is furthest. A slow client of a huge object should not fill the disk with what it
-/// may never come to.
-pub const FLIGHT_LEAD_BYTES: u64 = 64 << 20;
+/// Fetches that come no faster than clients take them, for each of `pull.fetches`, which they leave to others. Each has up to
+/// [`FLIGHT_WINDOW_BYTES_MIN`] in memory, or more of what is left of `pull.fetch_memory`. Beyond: they keep their places.
+pub const FETCHES_WAITING: usize = 3;
+
+/// Of `pull.fetches`, as a divisor, what one client has upstreams asked for at once: however much it asks for, and however slowly it
+/// takes it, others are fetched for. Another appliance that asks for all its viewers is one client, too. Beyond: it waits as one does
+/// for a place, and then gets 503.
+pub const CLIENT_PART: usize = 2;
+
+/// How far a flight runs ahead of the passenger who is furthest, at least: what keeps a link with a long round trip busy.
+pub const FLIGHT_LEAD_BYTES_MIN: u64 = 4 << 20;
+
+/// How far at most; between the two, as far as one of its passengers has come already. A client that asks and reads nothing, or slowly,
+/// should not fill the link and the disk with what it may never come to.
+pub const FLIGHT_LEAD_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes that a revalidation in the background fetches at most, where the object has changed. Beyond: whoever asks next fetches it.
 pub const BACKGROUND_BYTES: u64 = 16 << 20;

@@ -60,9 +60,9 @@ outcomes! {
     RefusedShutdown "refused_shutdown" "503: the daemon is stopping"
     RefusedUpstreamUnreachable "refused_upstream_unreachable" "502: no upstream could be connected to; look at the upstreams and at the network between"
     RefusedUpstreamTimeout "refused_upstream_timeout" "504: upstream did not answer within pull.first_byte_timeout; look at the upstream"
-    RefusedUpstreamInvalid "refused_upstream_invalid" "502: upstream's answer breaks HTTP or itself; the log says how, and the upstream's operator must mend it"
+    RefusedUpstreamInvalid "refused_upstream_invalid" "502: upstream broke off, or its answer breaks HTTP or itself; the log says how, and the upstream's operator must mend it"
     RefusedUpstreamLoop "refused_upstream_loop" "508: upstream leads back to this appliance; correct pull.upstreams"
-    RefusedUpstreamBusy "refused_upstream_busy" "503: pull.requests or pull.fetches is reached; raise them, or look why upstream is slow"
+    RefusedUpstreamBusy "refused_upstream_busy" "503: pull.requests or pull.fetches is reached, or one client's part of them; raise them, or look why upstream is slow"
     RefusedUpstreamError "refused_upstream_error" "5xx: upstream's own answer, passed on; look at the upstream"
     RefusedUpstreamDefect "refused_upstream_defect" "502: a request was given up without a reason; report it"
 

@@ -15,7 +15,7 @@
 //! 5. [`caching`] decides, purely, by what is `held` of a key: in the `memory_store` or, through the `demand_store`, on a volume;
 //! 6. `flight`: one request to upstream and all who wait for what it brings; `leading` is its life: it asks an `upstream`, sees what
 //!    arrives, and files it away in `blocks`;
-//! 7. `content`: the bytes of one answer, wherever they are; `habits` and `absences` say for whom not to wait, or not to ask.
+//! 7. `content`: the bytes of one answer, wherever they are; `habits`, `absences` and `clients` say for whom not to wait, or not to ask.
 //!
 //! [`stats`] is what is counted, [`purge`] what an operator can have dropped.
 
@@ -25,6 +25,7 @@ mod answering;
 mod blocks;
 pub mod cache_status;
 pub mod caching;
+mod clients;
 mod content;
 mod demand_store;
 pub mod failure;
@@ -45,6 +46,7 @@ pub use answer::AnswerHead;
 pub use cache_status::{CacheStatus, Forwarded};
 pub use failure::PullFailure;
 pub use handle::{PullHandle, Question, Questions, questions};
+pub(crate) use purge::plain_path;
 pub use purge::{PurgeSelector, Purged};
 pub use request::PullRequest;
 pub use service::{PullError, PullService};

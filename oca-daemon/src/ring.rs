@@ -40,6 +40,14 @@ pub struct Completion {
     pub buffer: Option<ReceivedBuffer>,
 }
 
+impl Completion {
+    /// Of [`Ring::watch_peer`]: nothing more can be sent. A peer that has only ended its own side still takes an answer (RFC 9112 §9.6).
+    pub fn is_broken(&self) -> bool {
+        const BROKEN: i32 = (libc::POLLERR | libc::POLLHUP) as i32;
+        self.result > 0 && self.result & BROKEN != 0
+    }
+}
+
 /// Why the ring could not be made; each says what the operator can change.
 #[derive(Debug)]
 pub enum RingError {
@@ -163,10 +171,12 @@ impl Ring {
         self.push(opcode::PollAdd::new(Fd(socket.as_raw_fd()), libc::POLLOUT as u32).build(), token);
     }
 
-    /// Asks once to be told that the connection was reset, or that both sides have ended it.
-    pub fn poll_reset(&mut self, socket: BorrowedFd<'_>, token: Token) {
-        // `poll(2)` tells of POLLHUP and POLLERR unasked, and of nothing else then.
-        self.push(opcode::PollAdd::new(Fd(socket.as_raw_fd()), 0).build(), token);
+    /// Tells each time that the peer has ended its side, that both sides are ended, or that the connection was reset, until cancelled or
+    /// until `more` is false; [`Completion::is_broken`] says which.
+    pub fn watch_peer(&mut self, socket: BorrowedFd<'_>, token: Token) {
+        // POLLERR, POLLHUP and POLLRDHUP are told of unasked. Multishot, because each is told of when it comes: what is so already, such
+        // as a side that was ended, would complete a poll for once at once, again and again.
+        self.push(opcode::PollAdd::new(Fd(socket.as_raw_fd()), 0).multi(true).build(), token);
     }
 
     /// Reads eight bytes of an eventfd.

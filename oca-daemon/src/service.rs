@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use cache_store::Store;
-use control_client::config::{AtCapacity, Cmsd, Pacing, PullConfig, ServeConfig};
+use control_client::config::{AtCapacity, Cmsd, Pacing, Prefetch, PullConfig, ServeConfig};
 use rustls::ServerConfig;
 
 use crate::connection_bound::ConnectionBound;
@@ -56,6 +56,8 @@ pub struct PlayerService {
     pub pacing: Option<PacingLimits>,
     /// Who is told how the connection does.
     pub cmsd: Cmsd,
+    /// Whether what they say they will ask for next is brought into memory.
+    pub prefetches: bool,
     /// The appliance's name in CMSD, in quotes.
     pub member: Box<str>,
     /// Whether players should be told to go elsewhere; the health thread says so.
@@ -67,7 +69,8 @@ impl PlayerService {
     pub fn new(config: &ServeConfig, name: &str, duress: Arc<AtomicBool>) -> Self {
         let limits = PacingLimits { min: config.pacing_min, max: config.pacing_max };
         let pacing = (config.pacing == Pacing::Players).then_some(limits);
-        Self { pacing, cmsd: config.cmsd, member: format!("\"{name}\"").into(), duress }
+        let prefetches = config.prefetch == Prefetch::Ram;
+        Self { pacing, cmsd: config.cmsd, prefetches, member: format!("\"{name}\"").into(), duress }
     }
 }
 

@@ -5,9 +5,9 @@
 //!
 //! 1. `block`: what is in memory, and its name; `resident_file`, what it is mapped from; `faults`, what happens when a page of it
 //!    goes away.
-//! 2. `residency`: the table that workers look into; `samples`: what they say of what they were asked for.
+//! 2. `residency`: the table that workers look into; `samples`: what they say of what they were asked for, and will be.
 //! 3. `steward`: the tier's thread, which decides (`admission`, with `recent`), has blocks loaded (`loader`, a thread for each
-//!    volume, with `huge_folio`) and keeps account of them (`holdings`).
+//!    volume, with `huge_folio`) and keeps account of them (`holdings`); what players named ahead is `prefetched`.
 //! 4. What it heeds beside: `lookout`, with `pressure` (memory is short), `failed_memory` and `loader_queue` with its `pace` (the disks
 //!    are busy); `second_chance`, whose blocks make room where whole bundles have to.
 //! 5. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
@@ -28,6 +28,7 @@ mod loader;
 mod loader_queue;
 mod lookout;
 mod pace;
+mod prefetched;
 mod pressure;
 mod recent;
 mod residency;
@@ -49,14 +50,14 @@ use cache_store::Store;
 
 pub use block::{BLOCK_BYTES, Block, BlockKey, Unreadable};
 pub use budget::{Budget, Cut, CutBy, HostLimits};
-pub use counters::{Departure, LoadEnd, Refusal, TierCounters, TierTotals};
+pub use counters::{Departure, LoadEnd, PrefetchEnd, Refusal, TierCounters, TierTotals};
 pub use huge_folio::long_read_ahead;
 pub use residency::Residency;
 pub use resident_file::Damage;
-pub use samples::{Sample, SampleSender};
+pub use samples::{Hint, Sample, SampleSender};
 
 use crate::health::MemoryWatch;
-use crate::limits::{TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER};
+use crate::limits::{TIER_HINTS_PER_WORKER, TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER};
 use crate::stats::WorkerStats;
 use loader::Loader;
 use loader_queue::LoaderQueue;
@@ -106,8 +107,8 @@ impl Tier {
             thread::Builder::new().name(format!("loader-{volume}")).spawn(move || loader.run(&from_jobs))?;
             loaders.push(LoaderQueue::new(jobs, loads_max));
         }
-        let (senders, samples) =
-            workers.iter().map(|_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, events.clone())).unzip();
+        let pair = |_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, TIER_HINTS_PER_WORKER, events.clone());
+        let (senders, samples) = workers.iter().map(pair).unzip();
         let steward = Steward::new(
             Arc::clone(store),
             Arc::clone(&counters),

@@ -24,8 +24,8 @@ pub enum Token {
     Receive(ConnectionId),
     /// Poll for room in the socket's send buffer.
     Writable(ConnectionId),
-    /// Poll for a reset of the connection.
-    Reset(ConnectionId),
+    /// Poll for what the peer does to the connection beside sending.
+    Peer(ConnectionId),
     /// A disk read, by its slot in the table of reads in flight; the kernel owns its buffers until this completion.
     Read(u32),
     /// A cancellation's own completion, of no interest.
@@ -45,7 +45,7 @@ impl Token {
             Token::Writable(id) => (4, id.slot, id.generation),
             Token::Read(slot) => (5, slot, 0),
             Token::Cancel => (6, 0, 0),
-            Token::Reset(id) => (7, id.slot, id.generation),
+            Token::Peer(id) => (7, id.slot, id.generation),
         };
         debug_assert!(slot <= SLOT_MAX);
         (kind << 56) | (u64::from(slot & SLOT_MAX) << 32) | u64::from(generation)
@@ -62,7 +62,7 @@ impl Token {
             4 => Some(Token::Writable(id)),
             5 => Some(Token::Read(slot)),
             6 => Some(Token::Cancel),
-            7 => Some(Token::Reset(id)),
+            7 => Some(Token::Peer(id)),
             _ => None,
         }
     }
@@ -83,7 +83,7 @@ mod tests {
                 2 => Token::Receive(id),
                 3 => Token::Writable(id),
                 4 => Token::Read(slot),
-                5 => Token::Reset(id),
+                5 => Token::Peer(id),
                 _ => Token::Cancel,
             };
             prop_assert_eq!(Token::unpack(token.pack()), Some(token));

@@ -166,9 +166,9 @@ impl Worker {
                     connection.on_writable(reactor, service)
                 });
             }
-            Token::Reset(id) => {
+            Token::Peer(id) => {
                 self.with_connection(id, |connection, reactor, service| {
-                    connection.on_reset(reactor, service)
+                    connection.on_peer_event(&completion, reactor, service)
                 });
             }
             Token::Read(slot) => self.on_read(slot, completion.result),

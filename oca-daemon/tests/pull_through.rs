@@ -190,6 +190,47 @@ fn what_is_purged_is_pulled_anew_and_what_is_held_outlives_a_restart() {
 }
 
 #[test]
+fn a_volume_that_was_away_does_not_bring_back_what_was_purged_meanwhile() {
+    let (origin, state) = (origin(), tempfile::tempdir().unwrap());
+    let lines = format!("missed_purges = {:?}\n", state.path().join("missed-purges"));
+    let mut daemon = daemon(&origin, &lines);
+    let asked = |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
+    let ask = |daemon: &Daemon, target: &str| get(&mut Client::connect(daemon.http()), target);
+    let is_hit = |daemon: &Daemon, target: &str| cache_status(&ask(daemon, target)).starts_with("oca;hit");
+    let (purged, kept) = ("/films/large.mp4", "/films/first.mp4");
+    wait_until_it_keeps(&daemon);
+    for target in [purged, kept] {
+        eventually("it is held", || is_hit(&daemon, target));
+    }
+    let (volume, away) = (daemon.folder().join("volume"), daemon.folder().join("away"));
+    daemon.kill();
+    std::fs::rename(&volume, &away).unwrap();
+    daemon.restart();
+    assert_eq!(purge(&daemon, purged, false).not_reached, [volume.display().to_string()]);
+
+    daemon.kill();
+    std::fs::rename(&away, &volume).unwrap();
+    daemon.restart();
+    wait_until_it_keeps(&daemon);
+    let (purged_before, kept_before) = (asked(purged), asked(kept));
+    assert!(is_hit(&daemon, kept) && !is_hit(&daemon, purged));
+    assert_eq!((asked(purged), asked(kept)), (purged_before + 1, kept_before));
+}
+
+#[test]
+fn a_purge_says_so_where_a_volume_has_missed_it_and_that_cannot_be_written_down() {
+    let origin = origin();
+    let mut daemon = daemon(&origin, "missed_purges = \"\"\n");
+    daemon.kill();
+    std::fs::remove_dir_all(daemon.folder().join("volume")).unwrap();
+    daemon.restart();
+    let path = BundlePath::parse("/films").unwrap();
+    let purge = Purge { version: DocumentVersion, path, prefix: true };
+    let refused = runtime().block_on(daemon.admin().purge(purge)).unwrap_err().to_string();
+    assert!(refused.contains("pulled_not_purged") && refused.contains("missed_purges"), "{refused}");
+}
+
+#[test]
 fn where_upstream_cannot_be_reached_viewers_learn_it_and_bundles_are_served() {
     // Bound and let go: nobody listens there.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -203,4 +244,23 @@ fn where_upstream_cannot_be_reached_viewers_learn_it_and_bundles_are_served() {
     eventually("the bundle is adopted", || get(&mut client, HELD).body == b"of a bundle");
     assert!(daemon.metric("oca_requests_total", "refused_upstream_unreachable") >= 1);
     assert!(daemon.metric("oca_pull_upstream_requests_total", "result=\"unreachable\"") >= 1);
+}
+
+#[test]
+fn what_a_bucket_can_have_no_object_for_is_absent_and_takes_nothing_from_others() {
+    let bucket = Origin::start(|asked, stream| send_file(asked, stream, "film", "", asked.target.as_bytes()));
+    let pull = format!(
+        "[pull]\nrules = [{{ prefix = \"/\", on_miss = \"pull\" }}]\nupstreams = [{{ name = \"bucket\", s3 = {{ bucket = \"b\", endpoint = \"{}\" }} }}]\n",
+        bucket.url()
+    );
+    let daemon = Daemon::start_with(&[(HELD, b"of a bundle")], "workers = 1\n", &pull);
+    let mut client = Client::connect(daemon.http());
+    for target in ["/", "/films/", "//", "/%ff", "/films/%FF", "/films//a.mp4"].repeat(2) {
+        let answer = get(&mut client, target);
+        assert_eq!((answer.status, cache_status(&answer)), (404, "oca;detail=no_object"), "{target}");
+    }
+    assert_eq!(bucket.count(), 0);
+    assert_eq!(daemon.metric("oca_pull_upstream_open", ""), 0);
+    assert_eq!(get(&mut client, "/films/a.mp4").body, b"/b/films/a.mp4");
+    assert!(daemon.metric("oca_requests_total", "\"client_error_absent\"") >= 12);
 }

@@ -13,7 +13,6 @@
 mod fill {
     pub(crate) mod bare_fill;
     pub(crate) mod catalogue;
-    pub(crate) mod client;
     pub(crate) mod figures;
     pub(crate) mod limits_alone;
     pub(crate) mod placement;

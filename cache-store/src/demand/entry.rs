@@ -21,7 +21,7 @@ pub struct DemandLimits {
     /// Bytes of all segment files together.
     pub capacity_bytes: u64,
     /// Bytes of memory of the index, by its own count: some 400 for an entry with its keys, 60 for a block. Over it the oldest
-    /// content goes.
+    /// content goes. An eighth of it is kept for the list of purges.
     pub index_bytes_max: u64,
 }
 
@@ -95,7 +95,8 @@ pub struct Recovery {
     pub blocks: u64,
     /// Records that were skipped because a checksum did not match.
     pub corrupt_records: u64,
-    /// The list of purges was damaged or missing, so that everything was dropped: what had been purged is not known.
+    /// The list of purges was damaged or missing, or could not be read, so that everything was dropped: what had been purged is
+    /// not known.
     pub purges_lost: bool,
 }
 
@@ -134,6 +135,8 @@ pub struct DemandStats {
     pub write_failures: u64,
     /// Reads that the disk refused.
     pub read_failures: u64,
+    /// 1 where everything was dropped when it was opened ([`Recovery::purges_lost`]).
+    pub purges_lost: u64,
 }
 
 impl EntryId {

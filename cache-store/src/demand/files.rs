@@ -6,14 +6,18 @@
 //! each read, which takes some microseconds of a read of a hundred: so descriptors do not grow with the capacity, and a
 //! segment that has left is a file that is not there.
 
+#[cfg(test)]
+pub(super) mod faults;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::index::Place;
+use super::held::Place;
 use super::record::{Header, PAGE_BYTES, record_bytes};
 use super::segment_format::{Identity, Summary, file_name, parse_file_name};
 use crate::aligned::AlignedBuffer;
 use crate::disk::{self, Access};
+use crate::disk_error::{Blame, blame};
 use crate::limits::DEMAND_PURGES_BYTES_MAX;
 use crate::volume::{Volume, VolumeId};
 
@@ -47,35 +51,41 @@ impl Files {
 
     /// The sequence numbers of the segments that there are, the oldest first.
     pub(super) fn sequences(&self) -> io::Result<Vec<u64>> {
+        may_open()?;
         let names = disk::list(self.directory.as_fd())?;
         let mut sequences: Vec<u64> = names.iter().filter_map(|name| parse_file_name(name)).collect();
         sequences.sort_unstable();
         Ok(sequences)
     }
 
-    /// Makes the file of a segment, with all of its space.
-    pub(super) fn create_segment(&self, identity: &Identity, bytes: u64) -> io::Result<OwnedFd> {
-        let name = file_name(identity.sequence);
-        let file = disk::create_file(self.directory.as_fd(), &name, self.access)?;
+    /// Makes the file of a segment, empty.
+    pub(super) fn create_segment(&self, sequence: u64) -> io::Result<OwnedFd> {
+        may_open()?;
+        disk::create_file(self.directory.as_fd(), &file_name(sequence), self.access)
+    }
+
+    /// Gives it all of its space, and its head.
+    pub(super) fn begin_segment(
+        &self,
+        file: BorrowedFd<'_>,
+        identity: &Identity,
+        bytes: u64,
+    ) -> io::Result<()> {
         let mut head = AlignedBuffer::new(PAGE_BYTES);
         head.bytes_mut().copy_from_slice(&identity.encode_head());
-        let written = reserve(file.as_fd(), bytes).and_then(|()| write(file.as_fd(), head.bytes(), 0));
-        match written {
-            Ok(()) => Ok(file),
-            Err(error) => {
-                let _ = disk::remove_file(self.directory.as_fd(), &name);
-                Err(error)
-            }
-        }
+        reserve(file, bytes)?;
+        write(file, head.bytes(), 0)
     }
 
     /// Opens the file of a segment; `None` where it has left.
     pub(super) fn open_segment(&self, sequence: u64) -> io::Result<Option<OwnedFd>> {
+        may_open()?;
         present(disk::open_file(self.directory.as_fd(), &file_name(sequence), self.access))
     }
 
     /// The same to write its end.
     pub(super) fn open_segment_to_write(&self, sequence: u64) -> io::Result<Option<OwnedFd>> {
+        may_open()?;
         present(disk::open_to_write(self.directory.as_fd(), &file_name(sequence), self.access))
     }
 
@@ -133,18 +143,28 @@ impl Files {
 
     /// The file of purges; `None` where there is none.
     pub(super) fn read_purges(&self) -> io::Result<Option<Vec<u8>>> {
+        may_open()?;
+        #[cfg(test)]
+        faults::fail_reading_purges()?;
         let read = disk::read_file(self.directory.as_fd(), PURGES, DEMAND_PURGES_BYTES_MAX)?;
         Ok(read.map(|(_, bytes)| bytes))
     }
 
     /// Puts another file of purges in the place of the one there is, durably, and opens it to append.
     pub(super) fn replace_purges(&self, bytes: &[u8]) -> io::Result<OwnedFd> {
+        may_open()?;
         disk::write_durably(self.directory.as_fd(), PURGES, bytes)?;
-        self.open_purges()
+        self.open_purges(bytes.len() as u64)
     }
 
-    pub(super) fn open_purges(&self) -> io::Result<OwnedFd> {
-        disk::open_to_write(self.directory.as_fd(), PURGES, Access::Buffered)
+    /// Opens the file of purges to append to its first `bytes`; what is behind them is cut off.
+    pub(super) fn open_purges(&self, bytes: u64) -> io::Result<OwnedFd> {
+        may_open()?;
+        let file = disk::open_to_write(self.directory.as_fd(), PURGES, Access::Buffered)?;
+        if disk::file_bytes(file.as_fd())? != bytes {
+            disk::set_length(file.as_fd(), bytes)?;
+        }
+        Ok(file)
     }
 }
 
@@ -154,6 +174,12 @@ impl Files {
     pub(super) fn read_through_cache(&mut self) {
         self.access = Access::Buffered;
     }
+}
+
+/// Whether this process is short of descriptors or memory, or was interrupted: no disk is to blame, nothing is lost, and the
+/// same can be tried again.
+pub fn is_shortage(error: &io::Error) -> bool {
+    blame(error) == Blame::Process
 }
 
 /// Writes a record at its place in a segment.
@@ -172,52 +198,17 @@ fn reserve(file: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
     disk::reserve(file, bytes)
 }
 
+/// Fails where a test has the process short of descriptors.
+fn may_open() -> io::Result<()> {
+    #[cfg(test)]
+    faults::fail_opening()?;
+    Ok(())
+}
+
 fn present(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     match opened {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// A disk that fails, for the thread that asks for it.
-#[cfg(test)]
-pub(super) mod faults {
-    use std::cell::Cell;
-    use std::io;
-
-    use rustix::io::Errno;
-
-    thread_local! {
-        static FULL_RESERVATIONS: Cell<usize> = const { Cell::new(0) };
-        static WRITTEN_BYTES: Cell<Option<usize>> = const { Cell::new(None) };
-    }
-
-    /// That many reservations find the disk full.
-    pub(in super::super) fn fill_disk(reservations: usize) {
-        FULL_RESERVATIONS.set(reservations);
-    }
-
-    /// Writes end after that many bytes with an error; `None` ends it.
-    pub(in super::super) fn break_writes(after_bytes: Option<usize>) {
-        WRITTEN_BYTES.set(after_bytes);
-    }
-
-    pub(super) fn cut(bytes: &[u8]) -> &[u8] {
-        &bytes[..WRITTEN_BYTES.get().map_or(bytes.len(), |most| most.min(bytes.len()))]
-    }
-
-    pub(super) fn fail_writes() -> io::Result<()> {
-        WRITTEN_BYTES.get().map_or(Ok(()), |_| Err(Errno::IO.into()))
-    }
-
-    pub(super) fn fail_reservations() -> io::Result<()> {
-        match FULL_RESERVATIONS.get() {
-            0 => Ok(()),
-            left => {
-                FULL_RESERVATIONS.set(left - 1);
-                Err(Errno::NOSPC.into())
-            }
-        }
     }
 }

@@ -1,70 +1,12 @@
-//! Which entries are held, and where their records lie. Pure, and bounded by whoever asks for [`Index::memory`].
+//! Which entries are held, and how they are found. Pure, and bounded by whoever asks for [`Index::memory`].
 
 use std::collections::{BTreeMap, HashMap};
-use std::mem::size_of;
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::entry::{EntryId, Selector};
-use super::record::record_bytes;
+use super::held::{Entry, NewHead, Place, RecordRef};
 use crate::limits::DEMAND_VARIANTS_MAX;
-
-/// How often a record was read since it was written: no more than 3 is counted.
-pub(super) const USES_MAX: u8 = 3;
-/// Bytes of an entry beside its keys: itself, its place in the hash map, its key's place in the tree and list, and what
-/// these keep free to grow.
-const ENTRY_MEMORY: u64 = size_of::<Entry>() as u64 * 3 / 2 + 160;
-/// Bytes of a block, with what its list keeps free to grow.
-const BLOCK_MEMORY: u64 = size_of::<HeldBlock>() as u64 * 3 / 2;
-
-/// Where a record lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
-    /// The sequence number of its segment.
-    pub(super) segment: u64,
-    /// In its segment, in pages.
-    pub(super) page: u32,
-    pub(super) payload_bytes: u32,
-}
-
-/// What an entry's head says, and where it lies.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    pub(super) key: Arc<[u8]>,
-    pub(super) secondary: Arc<[u8]>,
-    pub(super) head: Place,
-    pub(super) revision: u32,
-    /// The revision that was last given out.
-    revision_given: u32,
-    pub(super) total_bytes: Option<u64>,
-    uses: u8,
-    /// In the order of their numbers.
-    blocks: Vec<HeldBlock>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct HeldBlock {
-    number: u32,
-    uses: u8,
-    place: Place,
-}
-
-/// A head that is to be held.
-#[derive(Clone, Debug)]
-pub(super) struct NewHead {
-    pub(super) key: Arc<[u8]>,
-    pub(super) secondary: Arc<[u8]>,
-    pub(super) place: Place,
-    pub(super) revision: u32,
-    pub(super) total_bytes: Option<u64>,
-}
-
-/// One record of a segment: an entry's head, or its block of that number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RecordRef {
-    pub(super) entry: EntryId,
-    pub(super) block: Option<u32>,
-}
 
 /// What was held in a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,13 +29,7 @@ impl Index {
     /// replaces the one with the same keys, unless that is the newer one. `false` where it is not held.
     pub(super) fn insert_head(&mut self, id: EntryId, head: NewHead) -> bool {
         if let Some(entry) = self.entries.get_mut(&id) {
-            if head.revision < entry.revision {
-                return false;
-            }
-            (entry.head, entry.revision) = (head.place, head.revision);
-            entry.revision_given = entry.revision_given.max(head.revision);
-            entry.total_bytes = head.total_bytes;
-            return true;
+            return entry.take_head(&head);
         }
         let variants = self.keys.get(&head.key).map_or(&[][..], Vec::as_slice);
         let same = variants.iter().copied().find(|other| self.entries[other].secondary == head.secondary);
@@ -107,37 +43,16 @@ impl Index {
             Some(other) => self.remove(other),
             None => {}
         }
-        self.memory += entry_memory(&head);
         self.keys.entry(Arc::clone(&head.key)).or_default().push(id);
-        let entry = Entry {
-            key: head.key,
-            secondary: head.secondary,
-            head: head.place,
-            revision: head.revision,
-            revision_given: head.revision,
-            total_bytes: head.total_bytes,
-            uses: 0,
-            blocks: Vec::new(),
-        };
+        let entry = Entry::new(head);
+        self.memory += entry.memory();
         self.entries.insert(id, entry);
         true
     }
 
     /// Holds a block of an entry that is held. Where the block is held already, the newer place counts.
     pub(super) fn insert_block(&mut self, id: EntryId, number: u32, place: Place) -> bool {
-        let Some(entry) = self.entries.get_mut(&id) else { return false };
-        match entry.position(number) {
-            Ok(at) => {
-                let held = &mut entry.blocks[at];
-                held.place = held.place.max(place);
-            }
-            Err(at) => {
-                entry.blocks.insert(at, HeldBlock { number, uses: 0, place });
-                self.blocks += 1;
-                self.memory += BLOCK_MEMORY;
-            }
-        }
-        true
+        self.change(id, |entry| entry.take_block(number, place)).is_some()
     }
 
     pub(super) fn get(&self, id: EntryId) -> Option<&Entry> {
@@ -154,56 +69,34 @@ impl Index {
     /// Where a head lies that is about to be read.
     pub(super) fn use_head(&mut self, id: EntryId) -> Option<&Entry> {
         let entry = self.entries.get_mut(&id)?;
-        entry.uses = (entry.uses + 1).min(USES_MAX);
+        entry.use_head();
         Some(entry)
     }
 
     /// Where a block lies that is about to be read.
     pub(super) fn use_block(&mut self, id: EntryId, number: u32) -> Option<Place> {
-        let entry = self.entries.get_mut(&id)?;
-        let at = entry.position(number).ok()?;
-        entry.uses = (entry.uses + 1).min(USES_MAX);
-        let block = &mut entry.blocks[at];
-        block.uses = (block.uses + 1).min(USES_MAX);
-        Some(block.place)
+        self.entries.get_mut(&id)?.use_block(number)
     }
 
     /// The revision of the next head of an entry.
     pub(super) fn next_revision(&mut self, id: EntryId) -> Option<u32> {
-        let entry = self.entries.get_mut(&id)?;
-        // An entry that was updated four billion times has no newer head: it is stored anew.
-        entry.revision_given = entry.revision_given.checked_add(1)?;
-        Some(entry.revision_given)
+        self.entries.get_mut(&id)?.next_revision()
     }
 
     /// Where a record lies now.
     pub(super) fn place(&self, record: RecordRef) -> Option<Place> {
-        let entry = self.entries.get(&record.entry)?;
-        match record.block {
-            None => Some(entry.head),
-            Some(number) => entry.position(number).ok().map(|at| entry.blocks[at].place),
-        }
+        self.entries.get(&record.entry)?.place(record.block)
     }
 
-    /// A record that was written again lies elsewhere now, if it is still held where it was; it has to be read again to
-    /// count as hot.
+    /// Whether a record of a segment is held there.
+    pub(super) fn is_held_in(&self, record: RecordRef, segment: u64) -> bool {
+        self.place(record).is_some_and(|place| place.segment == segment)
+    }
+
+    /// A record was written again ([`Entry::relocate`]).
     pub(super) fn relocate(&mut self, record: RecordRef, from: Place, to: Place) -> bool {
-        let Some(entry) = self.entries.get_mut(&record.entry) else { return false };
-        let (place, uses) = match record.block {
-            None => (&mut entry.head, &mut entry.uses),
-            Some(number) => match entry.position(number) {
-                Ok(at) => {
-                    let block = &mut entry.blocks[at];
-                    (&mut block.place, &mut block.uses)
-                }
-                Err(_) => return false,
-            },
-        };
-        let is_there = *place == from;
-        if is_there {
-            (*place, *uses) = (to, 0);
-        }
-        is_there
+        let entry = self.entries.get_mut(&record.entry);
+        entry.is_some_and(|entry| entry.relocate(record.block, from, to))
     }
 
     /// Lets go of a record, if it is still held where it was: an entry that loses its head is gone with all its blocks.
@@ -213,7 +106,9 @@ impl Index {
         }
         match record.block {
             None => self.remove(record.entry),
-            Some(number) => self.remove_block(record.entry, number),
+            Some(number) => {
+                self.change(record.entry, |entry| entry.remove_block(number));
+            }
         }
         true
     }
@@ -221,7 +116,7 @@ impl Index {
     /// Lets go of an entry.
     pub(super) fn remove(&mut self, id: EntryId) {
         let Some(entry) = self.entries.remove(&id) else { return };
-        self.blocks -= entry.blocks.len() as u64;
+        self.blocks -= entry.block_count();
         self.memory -= entry.memory();
         if let Some(variants) = self.keys.get_mut(&entry.key) {
             variants.retain(|other| *other != id);
@@ -271,71 +166,15 @@ impl Index {
         self.memory
     }
 
-    /// Bytes of memory that a record adds at most.
-    pub(super) fn memory_of(key_bytes: usize) -> u64 {
-        ENTRY_MEMORY + BLOCK_MEMORY + key_bytes as u64
+    /// Changes an entry, if it is there, and the counts with it.
+    fn change<T>(&mut self, id: EntryId, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.entries.get_mut(&id)?;
+        let (blocks, memory) = (entry.block_count(), entry.memory());
+        let changed = change(entry);
+        self.blocks = self.blocks - blocks + entry.block_count();
+        self.memory = self.memory - memory + entry.memory();
+        Some(changed)
     }
-
-    fn remove_block(&mut self, id: EntryId, number: u32) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
-        if let Ok(at) = entry.position(number) {
-            entry.blocks.remove(at);
-            self.blocks -= 1;
-            self.memory -= BLOCK_MEMORY;
-        }
-    }
-}
-
-impl Entry {
-    /// The numbers of its blocks, as runs.
-    pub(super) fn held(&self) -> Vec<Range<u32>> {
-        let mut runs: Vec<Range<u32>> = Vec::new();
-        for block in &self.blocks {
-            match runs.last_mut() {
-                Some(run) if run.end == block.number => run.end += 1,
-                _ => runs.push(block.number..block.number + 1),
-            }
-        }
-        runs
-    }
-
-    /// How often it was read since its head was written.
-    pub(super) fn uses(&self) -> u8 {
-        self.uses
-    }
-
-    /// Whether it has no blocks at all: a response without a body.
-    pub(super) fn is_bodiless(&self) -> bool {
-        self.blocks.is_empty()
-    }
-
-    /// Whether one of its blocks lies in another segment.
-    pub(super) fn has_blocks_outside(&self, segment: u64) -> bool {
-        self.blocks.iter().any(|block| block.place.segment != segment)
-    }
-
-    /// How often a block was read since it was written, and the bytes of its record.
-    pub(super) fn block_use(&self, number: u32) -> Option<(u8, u64)> {
-        let block = &self.blocks[self.position(number).ok()?];
-        Some((block.uses, record_bytes(block.place.payload_bytes)))
-    }
-
-    fn position(&self, number: u32) -> Result<usize, usize> {
-        // Blocks come in order as a rule.
-        match self.blocks.last() {
-            Some(last) if last.number < number => Err(self.blocks.len()),
-            _ => self.blocks.binary_search_by_key(&number, |block| block.number),
-        }
-    }
-
-    fn memory(&self) -> u64 {
-        let keys = self.key.len() + self.secondary.len();
-        ENTRY_MEMORY + keys as u64 + self.blocks.len() as u64 * BLOCK_MEMORY
-    }
-}
-
-fn entry_memory(head: &NewHead) -> u64 {
-    ENTRY_MEMORY + (head.key.len() + head.secondary.len()) as u64
 }
 
 #[cfg(test)]
@@ -417,17 +256,5 @@ mod tests {
         assert!(index.get(EntryId(2)).unwrap().held().into_iter().flatten().eq([0, 1]));
         index.remove(EntryId(2));
         assert_eq!((index.memory(), index.block_count()), (0, 0));
-    }
-
-    #[test]
-    fn held_blocks_are_told_as_runs() {
-        let mut index = Index::default();
-        insert(&mut index, 1, "/a", "", 0);
-        for number in [7, 0, 2, 1, 6] {
-            index.insert_block(EntryId(1), number, place(1, number));
-        }
-        assert_eq!(index.get(EntryId(1)).unwrap().held(), [0..3, 6..8]);
-        assert!(index.forget(RecordRef { entry: EntryId(1), block: Some(1) }, place(1, 1)));
-        assert_eq!(index.get(EntryId(1)).unwrap().held(), [0..1, 2..3, 6..8]);
     }
 }

@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 
-use super::index::{Index, RecordRef, USES_MAX};
+use super::held::{RecordRef, USES_MAX};
+use super::index::Index;
 use super::record::{HEAD_RECORD_BYTES_MAX, record_bytes};
 
 /// A segment on its way out.
@@ -15,19 +16,20 @@ use super::record::{HEAD_RECORD_BYTES_MAX, record_bytes};
 pub(super) struct Leaving {
     pub(super) segment: u64,
     /// What is to be written again: the blocks of an entry, then its head.
-    candidates: std::vec::IntoIter<RecordRef>,
+    candidates: Vec<RecordRef>,
+    /// How many of them are done with.
+    done: usize,
     /// Bytes that may still be written.
     budget_bytes: u64,
+    /// Bytes of the record that was given last.
+    given_bytes: u64,
 }
 
 impl Leaving {
     /// Decides for a segment that held these records.
     pub(super) fn plan(index: &Index, segment: u64, records: &[RecordRef], budget_bytes: u64) -> Self {
-        let mut held: Vec<RecordRef> = records
-            .iter()
-            .copied()
-            .filter(|record| index.place(*record).is_some_and(|place| place.segment == segment))
-            .collect();
+        let mut held: Vec<RecordRef> =
+            records.iter().copied().filter(|record| index.is_held_in(*record, segment)).collect();
         // A head after the blocks of its entry.
         held.sort_unstable_by_key(|record| (record.entry, record.block.is_none(), record.block));
         held.dedup();
@@ -36,19 +38,27 @@ impl Leaving {
             None => is_wanted_head(index, *record),
             Some(number) => uses(index, *record, number).is_some_and(|(uses, _)| uses >= least_uses),
         });
-        Self { segment, candidates: held.into_iter(), budget_bytes }
+        Self { segment, candidates: held, done: 0, budget_bytes, given_bytes: 0 }
     }
 
     /// The next record to write again, unless the budget is used up.
     pub(super) fn next(&mut self, index: &Index) -> Option<RecordRef> {
-        let segment = self.segment;
-        let record = self.candidates.find(|record| {
-            let is_there = index.place(*record).is_some_and(|place| place.segment == segment);
-            is_there && (record.block.is_some() || is_worth_a_head(index, *record, segment))
+        let (segment, left) = (self.segment, &self.candidates[self.done..]);
+        let skipped = left.iter().position(|record| {
+            let is_worth_it = || record.block.is_some() || is_worth_a_head(index, *record, segment);
+            index.is_held_in(*record, segment) && is_worth_it()
         })?;
-        let bytes = record_bytes(index.place(record)?.payload_bytes);
-        self.budget_bytes = self.budget_bytes.checked_sub(bytes)?;
+        let record = left[skipped];
+        self.given_bytes = record_bytes(index.place(record)?.payload_bytes);
+        self.budget_bytes = self.budget_bytes.checked_sub(self.given_bytes)?;
+        self.done += skipped + 1;
         Some(record)
+    }
+
+    /// The record that was given last could not be written now: it is the next one again.
+    pub(super) fn put_back(&mut self) {
+        self.budget_bytes += std::mem::take(&mut self.given_bytes);
+        self.done = self.done.saturating_sub(1);
     }
 }
 
@@ -96,7 +106,7 @@ fn is_worth_a_head(index: &Index, record: RecordRef, segment: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::entry::EntryId;
-    use super::super::index::{NewHead, Place};
+    use super::super::held::{NewHead, Place};
     use super::*;
 
     const KIB_56: u32 = 56 << 10;
@@ -140,6 +150,16 @@ mod tests {
         let (mut index, records) = index(&[0, 1, 0, 2]);
         let rewritten = rewritten(&mut index, &records, 1 << 20);
         assert_eq!(rewritten, [(1, Some(0)), (1, None), (3, Some(0)), (3, None)]);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_given_again_within_the_same_budget() {
+        let (index, records) = index(&[1]);
+        let mut leaving = Leaving::plan(&index, 1, &records, 64 << 10);
+        for _ in 0..3 {
+            assert_eq!(leaving.next(&index), Some(records[1]));
+            leaving.put_back();
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::entry::{AppendError, DemandLimits, DemandStats, EntryId, NewEntry, PurgeMark, Recovery};
 use super::files::{self, Files};
-use super::index::{NewHead, RecordRef};
+use super::held::{NewHead, RecordRef};
 use super::leaving::Leaving;
 use super::purging::PurgeFile;
 use super::record::{Draft, HeadFacts, Header, Part};
@@ -62,7 +62,7 @@ impl DemandLog {
         Ok((log, recovery))
     }
 
-    /// How many purges there have been. Take it before asking an upstream, and give it to [`Self::append_head`].
+    /// How many purges there have been. Take it before asking an upstream, and give it to all that stores the answer.
     pub fn mark(&self) -> PurgeMark {
         self.state().durable
     }
@@ -103,31 +103,32 @@ impl DemandLog {
         Ok(id)
     }
 
-    /// Gives an entry other metadata (after a 304), or a total length that has become known.
+    /// Gives an entry other metadata (after a 304), or a total length that has become known, from an answer that was asked for
+    /// at `asked`. [`AppendError::Gone`] where its key has been purged since, even if the entry was begun after that.
     pub fn update_head(
         &self,
         entry: EntryId,
         metadata: &[u8],
         total_bytes: Option<u64>,
+        asked: PurgeMark,
     ) -> Result<(), AppendError> {
         if metadata.len() > DEMAND_METADATA_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
         let (key, secondary, facts) = {
             let mut state = self.state();
-            let revision = state.index.next_revision(entry).ok_or(AppendError::Gone)?;
-            let mark = state.durable;
-            let held = state.index.get(entry).ok_or(AppendError::Gone)?;
+            let held = state.accepting(entry, asked).ok_or(AppendError::Gone)?;
             let (key, secondary) = (Arc::clone(&held.key), Arc::clone(&held.secondary));
+            let revision = state.index.next_revision(entry).ok_or(AppendError::Gone)?;
+            // It is held, so it comes after every purge of its key that there has been.
+            let mark = state.durable;
             let (key_bytes, secondary_bytes) = (key.len() as u16, secondary.len() as u16);
             (key, secondary, HeadFacts { revision, mark, total_bytes, key_bytes, secondary_bytes })
         };
         let draft = Draft::new(&[&key, &secondary, metadata]);
         let slot = self.reserve(&draft, 0, key.len() + secondary.len())?;
         self.store(slot, draft, entry, Part::Head(facts), |state, slot, header| {
-            if state.index.get(entry).is_none() {
-                return Err(AppendError::Gone);
-            }
+            state.accepting(entry, asked).ok_or(AppendError::Gone)?;
             match hold_head(state, slot, header, &facts, key, secondary) {
                 // A later update was quicker.
                 Err(AppendError::Gone) if state.index.get(entry).is_some() => Ok(()),
@@ -136,17 +137,22 @@ impl DemandLog {
         })
     }
 
-    /// Stores a block of an entry, of at most 1 MiB. One that is held already is left as it is.
-    pub fn append_block(&self, entry: EntryId, number: u32, bytes: &[u8]) -> Result<(), AppendError> {
+    /// Stores a block of an entry, of at most 1 MiB, from an answer that was asked for at `asked`. One that is held already is
+    /// left as it is. [`AppendError::Gone`] as for [`Self::update_head`].
+    pub fn append_block(
+        &self,
+        entry: EntryId,
+        number: u32,
+        bytes: &[u8],
+        asked: PurgeMark,
+    ) -> Result<(), AppendError> {
         if bytes.len() > DEMAND_BLOCK_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
         let block = RecordRef { entry, block: Some(number) };
         {
             let state = self.state();
-            if state.index.get(entry).is_none() {
-                return Err(AppendError::Gone);
-            }
+            state.accepting(entry, asked).ok_or(AppendError::Gone)?;
             if state.index.place(block).is_some() {
                 return Ok(());
             }
@@ -155,7 +161,7 @@ impl DemandLog {
         let slot = self.reserve(&draft, 0, 0)?;
         self.store(slot, draft, entry, Part::Block { number }, |state, slot, header| {
             let place = slot.place(header.payload_bytes);
-            let is_held = state.index.get(entry).is_some()
+            let is_held = state.accepting(entry, asked).is_some()
                 && state.note(slot, header, &[], &[])
                 && state.index.insert_block(entry, number, place);
             if is_held { Ok(()) } else { Err(AppendError::Gone) }
@@ -202,7 +208,7 @@ impl DemandLog {
             let held = match written {
                 Ok(()) => hold(&mut state, &slot, &header),
                 Err(error) => {
-                    state.counted.write_failures += 1;
+                    state.note_write_failure(&error);
                     Err(AppendError::Io(error))
                 }
             };
@@ -222,7 +228,7 @@ impl DemandLog {
         match sealed {
             Ok(file_bytes) => state.resize(identity.sequence, file_bytes),
             Err(error) => {
-                state.counted.write_failures += 1;
+                state.note_write_failure(&error);
                 drop(state);
                 tracing::warn!(%error, "a segment of demand content could not be sealed");
             }

@@ -1,30 +1,13 @@
-//! Which purges there were. Pure: the set, and the bytes of its file.
+//! Which purges there were. Pure.
 //!
 //! Purges are numbered. A head carries the number of purges that it is known to come after (its mark): a later one that
 //! selects its key kills it, wherever it lies, and however often it was written. A purge can be forgotten when no head has
 //! a mark before it.
-//!
-//! ```text
-//! head:   "OCAPURGE" (8), version (4), volume id (16), era (8), forgotten through (8), last number (8), CRC32C of these (4)
-//! record: bytes of the selector (4), 1 exact or 2 prefix (4), number (8), checksum (4), the selector
-//! ```
-//!
-//! A record's checksum is the CRC32C of the 16 bytes before it and of the selector, continued from the checksum of the
-//! record before (of the head, for the first). What is damaged is not guessed at: then it is not known what was
-//! purged, and a new file with a new era makes all segments of the old one worthless.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::entry::{PurgeMark, Selector};
-use super::record::{number_u32, number_u64};
-use crate::volume::VolumeId;
 
-const MAGIC: &[u8; 8] = b"OCAPURGE";
-const VERSION: u32 = 1;
-const HEAD_BYTES: usize = 56;
-const RECORD_BYTES: usize = 20;
-const EXACT: u32 = 1;
-const PREFIX: u32 = 2;
 /// Bytes of memory of one purge beside its selector: a boxed slice, a number, and the map's free places.
 const PURGE_MEMORY: u64 = 64;
 
@@ -40,16 +23,12 @@ pub(super) struct PurgeSet {
     memory: u64,
 }
 
-/// What a file of purges says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Decoded {
-    pub(super) era: u64,
-    pub(super) set: PurgeSet,
-    /// The checksum that the next record continues.
-    pub(super) chain: u32,
-}
-
 impl PurgeSet {
+    /// One of which nothing is known but how many there have been, and up to which they may be missing.
+    pub(super) fn restored(last: PurgeMark, forgotten: PurgeMark) -> Self {
+        Self { last: last.0, forgotten: forgotten.0, ..Self::default() }
+    }
+
     /// How many there have been.
     pub(super) fn last(&self) -> PurgeMark {
         PurgeMark(self.last)
@@ -57,9 +36,20 @@ impl PurgeSet {
 
     /// Adds a purge and returns its number.
     pub(super) fn add(&mut self, selector: Selector<'_>) -> u64 {
-        self.last += 1;
-        self.insert(selector, self.last);
+        self.insert(selector, self.last + 1);
         self.last
+    }
+
+    /// Up to which they may be missing.
+    pub(super) fn forgotten(&self) -> PurgeMark {
+        PurgeMark(self.forgotten)
+    }
+
+    /// All that are known, with their numbers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Selector<'_>, u64)> {
+        let exact = self.exact.iter().map(|(key, number)| (Selector::Exact(key), *number));
+        let prefixes = self.prefixes.values().flatten();
+        exact.chain(prefixes.map(|(prefix, number)| (Selector::Prefix(prefix), *number)))
     }
 
     /// Whether a head with that key and mark must not be served.
@@ -83,61 +73,18 @@ impl PurgeSet {
         });
     }
 
+    /// Forgets the older half of them; at least one.
+    pub(super) fn forget_older_half(&mut self) {
+        let mut numbers: Vec<u64> = self.iter().map(|(_, number)| number).collect();
+        if let Some(middle) = numbers.len().checked_sub(1).map(|last| last / 2) {
+            let (_, through, _) = numbers.select_nth_unstable(middle);
+            self.forget(PurgeMark(*through));
+        }
+    }
+
     /// Bytes of memory, by this count.
     pub(super) fn memory(&self) -> u64 {
         self.memory
-    }
-
-    /// The bytes of a file, and the checksum that the next record continues.
-    pub(super) fn encode(&self, volume: VolumeId, era: u64) -> (Vec<u8>, u32) {
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.memory as usize);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&VERSION.to_le_bytes());
-        bytes.extend_from_slice(volume.bytes());
-        for number in [era, self.forgotten, self.last] {
-            bytes.extend_from_slice(&number.to_le_bytes());
-        }
-        let mut chain = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&chain.to_le_bytes());
-        for (selector, number) in &self.exact {
-            chain = append(&mut bytes, chain, Selector::Exact(selector), *number);
-        }
-        for (selector, number) in self.prefixes.values().flatten() {
-            chain = append(&mut bytes, chain, Selector::Prefix(selector), *number);
-        }
-        (bytes, chain)
-    }
-
-    /// Reads a file of that volume; `None` where anything in it is not as it was written.
-    pub(super) fn decode(bytes: &[u8], volume: VolumeId) -> Option<Decoded> {
-        let (head, mut rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
-        let checksum = number_u32(head, 52);
-        let is_head = &head[..8] == MAGIC
-            && number_u32(head, 8) == VERSION
-            && head[12..28] == volume.bytes()[..]
-            && checksum == crc32c::crc32c(&head[..52]);
-        if !is_head {
-            return None;
-        }
-        let mut set = Self { forgotten: number_u64(head, 36), last: number_u64(head, 44), ..Self::default() };
-        let mut chain = checksum;
-        while !rest.is_empty() {
-            let (record, behind) = rest.split_first_chunk::<RECORD_BYTES>()?;
-            let (selector, behind) = behind.split_at_checked(number_u32(record, 0) as usize)?;
-            chain = crc32c::crc32c_append(crc32c::crc32c_append(chain, &record[..16]), selector);
-            if chain != number_u32(record, 16) {
-                return None;
-            }
-            let selector = match number_u32(record, 4) {
-                EXACT => Selector::Exact(selector),
-                PREFIX => Selector::Prefix(selector),
-                _ => return None,
-            };
-            set.insert(selector, number_u64(record, 8));
-            set.last = set.last.max(number_u64(record, 8));
-            rest = behind;
-        }
-        Some(Decoded { era: number_u64(head, 28), set, chain })
     }
 
     /// The number of the newest purge that selects a key; 0 where there is none.
@@ -150,7 +97,9 @@ impl PurgeSet {
         prefixes.chain(exact).max().unwrap_or(0)
     }
 
-    fn insert(&mut self, selector: Selector<'_>, number: u64) {
+    /// Adds a purge that has its number.
+    pub(super) fn insert(&mut self, selector: Selector<'_>, number: u64) {
+        self.last = self.last.max(number);
         let (of_kind, bytes) = match selector {
             Selector::Exact(key) => (&mut self.exact, key),
             Selector::Prefix(prefix) => (self.prefixes.entry(prefix.len()).or_default(), prefix),
@@ -165,22 +114,6 @@ impl PurgeSet {
     }
 }
 
-/// Adds a purge to the bytes of a file, after the checksum `chain`; returns the one that the next continues.
-pub(super) fn append(bytes: &mut Vec<u8>, chain: u32, selector: Selector<'_>, number: u64) -> u32 {
-    let (kind, selector) = match selector {
-        Selector::Exact(key) => (EXACT, key),
-        Selector::Prefix(prefix) => (PREFIX, prefix),
-    };
-    let start = bytes.len();
-    bytes.extend_from_slice(&(selector.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&kind.to_le_bytes());
-    bytes.extend_from_slice(&number.to_le_bytes());
-    let chain = crc32c::crc32c_append(crc32c::crc32c_append(chain, &bytes[start..]), selector);
-    bytes.extend_from_slice(&chain.to_le_bytes());
-    bytes.extend_from_slice(selector);
-    chain
-}
-
 fn cost(selector: &[u8]) -> u64 {
     PURGE_MEMORY + selector.len() as u64
 }
@@ -188,8 +121,6 @@ fn cost(selector: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const VOLUME: VolumeId = VolumeId::new([7; 16]);
 
     fn purged(selectors: &[Selector<'_>]) -> PurgeSet {
         let mut set = PurgeSet::default();
@@ -230,22 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn the_file_reads_as_it_was_written_and_no_flipped_bit_or_missing_end_passes() {
-        let mut set = purged(&[Selector::Exact(b"/a"), Selector::Prefix(b"/b/")]);
-        set.forget(PurgeMark(1));
-        let (mut bytes, chain) = set.encode(VOLUME, 99);
-        let number = set.add(Selector::Exact(b"/late"));
-        let chain = append(&mut bytes, chain, Selector::Exact(b"/late"), number);
-        assert_eq!(PurgeSet::decode(&bytes, VOLUME), Some(Decoded { era: 99, set, chain }));
-        assert_eq!(PurgeSet::decode(&bytes, VolumeId::new([8; 16])), None);
-        for bit in 0..bytes.len() * 8 {
-            let mut damaged = bytes.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(PurgeSet::decode(&damaged, VOLUME), None, "bit {bit}");
-        }
-        let whole_records = [HEAD_BYTES, HEAD_BYTES + RECORD_BYTES + 3];
-        for length in (0..bytes.len()).filter(|length| !whole_records.contains(length)) {
-            assert_eq!(PurgeSet::decode(&bytes[..length], VOLUME), None, "{length} bytes");
-        }
+    fn of_a_list_that_is_too_long_the_older_half_is_forgotten() {
+        let mut set = purged(&[Selector::Exact(b"/a"), Selector::Prefix(b"/b"), Selector::Exact(b"/c")]);
+        set.forget_older_half();
+        assert!(set.kills(b"/other", PurgeMark(1)) && !set.kills(b"/other", PurgeMark(2)));
+        assert!(set.kills(b"/c", PurgeMark(2)) && set.memory() > 0);
+        set.forget_older_half();
+        assert_eq!(set.memory(), 0);
+        set.forget_older_half();
     }
 }

@@ -6,11 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::entry::{PurgeMark, Selector};
 use super::files::Files;
 use super::log::{DemandLog, lock};
-use super::purges::{self, PurgeSet};
+use super::purge_format;
+use super::purges::PurgeSet;
 use crate::disk;
-use crate::limits::{
-    DEMAND_KEY_BYTES_MAX, DEMAND_PURGES_GARBAGE_BYTES_MIN, DEMAND_PURGES_MEMORY_MAX, JOURNAL_RESERVE_BYTES,
-};
+use crate::limits::{DEMAND_KEY_BYTES_MAX, DEMAND_PURGES_GARBAGE_BYTES_MIN, JOURNAL_RESERVE_BYTES};
 
 /// The file of purges.
 #[derive(Debug)]
@@ -44,9 +43,7 @@ impl DemandLog {
             let number = state.purges.add(selector);
             let count = state.index.purge(selector);
             state.counted.purged += count as u64;
-            if state.purges.memory() > DEMAND_PURGES_MEMORY_MAX {
-                state.purges.forget(PurgeMark(number));
-            }
+            state.bound_purges();
             (number, count)
         };
         let written = self.write_purge(&mut file, selector, number);
@@ -57,7 +54,7 @@ impl DemandLog {
                 Ok(count)
             }
             Err(error) => {
-                state.counted.write_failures += 1;
+                state.note_write_failure(&error);
                 Err(error)
             }
         }
@@ -92,10 +89,10 @@ impl PurgeFile {
         Ok(file)
     }
 
-    /// Goes on with the file that there is.
-    pub(super) fn resume(files: &Files, era: u64, end: u64, chain: u32) -> io::Result<Self> {
-        let appending = Appending::new(files.open_purges()?, end, chain);
-        Ok(Self { era, appending: Some(appending) })
+    /// Goes on with the file that there is, after its first `end` bytes. Where that cannot be, the next purge writes it anew.
+    pub(super) fn resume(files: &Files, era: u64, end: u64, chain: u32) -> Self {
+        let file = files.open_purges(end).ok();
+        Self { era, appending: file.map(|file| Appending::new(file, end, chain)) }
     }
 
     /// Appends a purge durably. Fails also where the file is mostly garbage beside the purges of that many bytes: it has
@@ -104,7 +101,7 @@ impl PurgeFile {
         // Back only when all has gone well.
         let mut appending = self.appending.take().ok_or(io::ErrorKind::Other)?;
         let mut bytes = Vec::new();
-        let chain = purges::append(&mut bytes, appending.chain, selector, number);
+        let chain = purge_format::append(&mut bytes, appending.chain, selector, number);
         let end = appending.end + bytes.len() as u64;
         if end > 2 * purges_memory + DEMAND_PURGES_GARBAGE_BYTES_MIN {
             return Err(io::ErrorKind::Other.into());
@@ -117,7 +114,7 @@ impl PurgeFile {
     }
 
     fn replace(&mut self, files: &Files, purges: &PurgeSet) -> io::Result<()> {
-        let (bytes, chain) = purges.encode(files.volume, self.era);
+        let (bytes, chain) = purge_format::encode(purges, files.volume, self.era);
         self.appending = None;
         let file = files.replace_purges(&bytes)?;
         self.appending = Some(Appending::new(file, bytes.len() as u64, chain));

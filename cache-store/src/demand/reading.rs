@@ -3,8 +3,8 @@
 use std::io;
 
 use super::entry::{Block, EntryId, EntryView};
-use super::files::Read;
-use super::index::{Place, RecordRef};
+use super::files::{Read, is_shortage};
+use super::held::{Place, RecordRef};
 use super::log::DemandLog;
 use super::record::{HEADER_BYTES, Header, Part};
 use super::state::State;
@@ -13,7 +13,8 @@ use crate::limits::DEMAND_READ_ATTEMPTS;
 
 impl DemandLog {
     /// The entries of a primary key, one for each secondary key, the newest first. Reads their heads. One whose head
-    /// cannot be read intact is forgotten, counted and left out; an error is the disk's.
+    /// cannot be read intact is forgotten, counted and left out; an error is the disk's, or this process is short of descriptors or memory, for
+    /// which nothing is forgotten.
     pub fn entries(&self, key: &[u8]) -> io::Result<Vec<EntryView>> {
         let ids = self.state().index.variants(key);
         let mut entries = Vec::with_capacity(ids.len());
@@ -24,7 +25,7 @@ impl DemandLog {
     }
 
     /// Reads a block; `None` where it is not held, or is not any more. One that cannot be read intact is forgotten and
-    /// counted; an error is the disk's.
+    /// counted; an error as for [`Self::entries`].
     pub fn read_block(&self, entry: EntryId, number: u32) -> io::Result<Option<Block>> {
         let record = RecordRef { entry, block: Some(number) };
         let read = self.read(record, |state| {
@@ -70,6 +71,8 @@ impl DemandLog {
                         state.counted.corrupt += 1;
                     }
                 }
+                // It is there as ever, and can be read when this process has what it is short of.
+                Err(error) if is_shortage(&error) => return Err(error),
                 Err(error) => {
                     let mut state = self.state();
                     state.counted.read_failures += 1;

@@ -8,9 +8,10 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::entry::{PurgeMark, Recovery};
-use super::files::Files;
-use super::index::{NewHead, Place, RecordRef};
-use super::purges::{Decoded, PurgeSet};
+use super::files::{Files, is_shortage};
+use super::held::{NewHead, Place, RecordRef};
+use super::purge_format::{self, Decoded};
+use super::purges::PurgeSet;
 use super::purging::PurgeFile;
 use super::record::Part;
 use super::scan::{self, Scanned};
@@ -22,21 +23,30 @@ use crate::incoming::random_number;
 /// Reads what there is, and removes what is worth nothing.
 pub(super) fn recover(files: &Files, shape: Shape) -> io::Result<(State, PurgeFile, Recovery)> {
     let sequences = files.sequences()?;
-    let purges = files.read_purges()?.and_then(|bytes| {
-        let end = bytes.len() as u64;
-        PurgeSet::decode(&bytes, files.volume).map(|decoded| (decoded, end))
-    });
-    if let Some((Decoded { era, set, chain }, end)) = purges {
+    if let Some(Decoded { era, set, chain, end }) = read_purges(files)? {
         let mut loading = Loading::new(shape, set, era, &sequences);
         for sequence in &sequences {
             loading.load(files, *sequence)?;
         }
         if !loading.lacks_purges() {
-            let (state, recovery) = loading.finish(files)?;
-            return Ok((state, PurgeFile::resume(files, era, end, chain)?, recovery));
+            let (state, recovery) = loading.finish(files);
+            return Ok((state, PurgeFile::resume(files, era, end, chain), recovery));
         }
     }
     start_anew(files, shape, &sequences)
+}
+
+/// The list of purges; `None` where there is none, or none that can be believed. Fails only where this process is short of
+/// something: what the disk cannot read once it may never, and the volume is not to stay without demand content for that.
+fn read_purges(files: &Files) -> io::Result<Option<Decoded>> {
+    match files.read_purges() {
+        Ok(bytes) => Ok(bytes.and_then(|bytes| purge_format::decode(&bytes, files.volume))),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(error) => {
+            tracing::error!(volume = %files.volume, %error, "the list of purges of demand content cannot be read");
+            Ok(None)
+        }
+    }
 }
 
 /// Drops everything: it is not known what had been purged. The new era, durable before anything is removed, keeps a
@@ -44,15 +54,29 @@ pub(super) fn recover(files: &Files, shape: Shape) -> io::Result<(State, PurgeFi
 fn start_anew(files: &Files, shape: Shape, sequences: &[u64]) -> io::Result<(State, PurgeFile, Recovery)> {
     let era = random_number();
     let purge_file = PurgeFile::create(files, era, &PurgeSet::default())?;
-    for sequence in sequences {
-        files.remove_segment(*sequence)?;
+    let purges_lost = !sequences.is_empty();
+    if purges_lost {
+        tracing::error!(
+            volume = %files.volume, segments = sequences.len(),
+            "it is not known what was purged of demand content: all of it is dropped"
+        );
     }
-    let recovery = Recovery {
-        discarded_segments: sequences.len() as u64,
-        purges_lost: !sequences.is_empty(),
-        ..Recovery::default()
-    };
-    Ok((Loading::new(shape, PurgeSet::default(), era, sequences).state, purge_file, recovery))
+    for sequence in sequences {
+        discard(files, *sequence);
+    }
+    let discarded_segments = sequences.len() as u64;
+    let recovery = Recovery { discarded_segments, purges_lost, ..Recovery::default() };
+    let mut state = Loading::new(shape, PurgeSet::default(), era, sequences).state;
+    state.counted.purges_lost = u64::from(purges_lost);
+    Ok((state, purge_file, recovery))
+}
+
+/// Removes a segment that is worth nothing. Where it cannot be removed it is in the way of nothing, and the next start tries
+/// again.
+fn discard(files: &Files, sequence: u64) {
+    if let Err(error) = files.remove_segment(sequence) {
+        tracing::warn!(volume = %files.volume, sequence, %error, "a segment of demand content could not be removed");
+    }
 }
 
 /// A log that is being opened.
@@ -77,23 +101,25 @@ impl Loading {
     }
 
     fn load(&mut self, files: &Files, sequence: u64) -> io::Result<()> {
-        // What the disk cannot read is as good as damaged: it is only a cache.
         let scanned = scan::read_segment(files, sequence, self.state.era);
         match scanned {
             Ok(Some(scanned)) => self.add(files, scanned),
+            Err(error) if is_shortage(&error) => return Err(error),
+            // What the disk cannot read is as good as damaged: it is only a cache.
             Ok(None) | Err(_) => {
                 self.recovery.discarded_segments += 1;
-                files.remove_segment(sequence)
+                discard(files, sequence);
             }
         }
+        Ok(())
     }
 
-    fn add(&mut self, files: &Files, scanned: Scanned) -> io::Result<()> {
+    fn add(&mut self, files: &Files, scanned: Scanned) {
         self.recovery.segments += 1;
         self.recovery.corrupt_records += scanned.corrupt;
         self.recovery.unsealed_segments += u64::from(scanned.unsealed_end.is_some());
         if scanned.records.is_empty() {
-            return files.remove_segment(scanned.identity.sequence);
+            return discard(files, scanned.identity.sequence);
         }
         let file_bytes = match scanned.unsealed_end {
             Some(end) => seal(files, &scanned, end).unwrap_or(scanned.file_bytes),
@@ -126,25 +152,30 @@ impl Loading {
             }
         }
         self.state.push(segment);
-        Ok(())
     }
 
-    fn finish(mut self, files: &Files) -> io::Result<(State, Recovery)> {
+    fn finish(mut self, files: &Files) -> (State, Recovery) {
         for (record, place) in self.blocks.drain(..) {
             let number = record.block.unwrap_or_default();
             self.state.index.insert_block(record.entry, number, place);
         }
-        self.state.drop_dead_records();
+        let sequences: Vec<u64> =
+            self.state.segments.iter().map(|segment| segment.identity.sequence).collect();
+        for sequence in sequences {
+            self.state.sweep(sequence);
+        }
+        self.state.forget_purges();
+        self.state.bound_purges();
         let nothing = Need::default();
         // The limits may have been lowered.
         while self.state.bytes > self.state.shape.capacity_bytes || !self.state.has_memory(nothing) {
             let Some(sequence) = self.state.drop_oldest() else { break };
-            files.remove_segment(sequence)?;
+            discard(files, sequence);
         }
         self.state.counted = Default::default();
         self.recovery.entries = self.state.index.entry_count();
         self.recovery.blocks = self.state.index.block_count();
-        Ok((self.state, self.recovery))
+        (self.state, self.recovery)
     }
 }
 

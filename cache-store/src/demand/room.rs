@@ -7,9 +7,11 @@
 //! fill the log.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::entry::AppendError;
-use super::index::RecordRef;
+use super::files::is_shortage;
+use super::held::RecordRef;
 use super::leaving::Leaving;
 use super::log::{DemandLog, lock};
 use super::record::{Draft, Header, Part};
@@ -26,6 +28,9 @@ impl DemandLog {
         // Somebody else is at it: then that one's share is done now, and this one's is left.
         let Ok(mut leaving) = self.leaving.try_lock() else { return };
         if leaving.is_none() {
+            if self.state().is_short_of_memory() {
+                self.sweep();
+            }
             *leaving = self.state().begin_leaving();
         }
         let mut share_bytes = appended_bytes * REWRITTEN_PER_BYTE;
@@ -37,6 +42,11 @@ impl DemandLog {
                 // It is finished, or there is no room for the rest.
                 None | Some(Err(AppendError::TooLarge)) => {
                     self.finish_leaving(&mut leaving);
+                    return;
+                }
+                // This process is short of something: an append that comes later has it, maybe.
+                Some(Err(AppendError::Io(error))) if is_shortage(&error) => {
+                    leaves.put_back();
                     return;
                 }
                 // What cannot be read or written is lost with its segment.
@@ -55,20 +65,43 @@ impl DemandLog {
             // Somebody else has made it meanwhile.
             return Ok(());
         }
+        self.make_memory(need, &mut leaving)?;
+        if self.state().has_place(need) {
+            return Ok(());
+        }
+        // First of all: what there is stays where no file can be made.
+        let (identity, file) = self.create_segment()?;
         self.finish_leaving(&mut leaving);
+        let sealing = self.state().close_last();
+        if let Some(sealing) = sealing {
+            self.seal(sealing);
+        }
+        self.open_segment(identity, file)
+    }
+
+    /// Makes room in memory: what is noted and not held goes first, then the oldest segments.
+    fn make_memory(&self, need: Need, leaving: &mut Option<Leaving>) -> Result<(), AppendError> {
+        if !self.state().has_memory(need) {
+            self.sweep();
+        }
+        if !self.state().has_memory(need) {
+            self.finish_leaving(leaving);
+        }
         while !self.state().has_memory(need) {
             if !self.drop_oldest() {
                 return Err(AppendError::TooLarge);
             }
         }
-        if self.state().has_place(need) {
-            return Ok(());
+        Ok(())
+    }
+
+    /// Lets go of the memory of records that are not held any more, where it is worth it; segment by segment, so that nobody
+    /// waits for all of them.
+    fn sweep(&self) {
+        let sequences = self.state().to_sweep();
+        for sequence in sequences {
+            self.state().sweep(sequence);
         }
-        let sealing = self.state().close_last();
-        if let Some(sealing) = sealing {
-            self.seal(sealing);
-        }
-        self.open_segment()
     }
 
     /// The segment that leaves goes, with what is left in it.
@@ -83,31 +116,45 @@ impl DemandLog {
         }
     }
 
-    /// Opens a new segment. The oldest go where the capacity, or the disk, has no room for it.
-    fn open_segment(&self) -> Result<(), AppendError> {
+    /// Makes the file of a new segment, as yet without its space.
+    fn create_segment(&self) -> Result<(Identity, OwnedFd), AppendError> {
+        loop {
+            let identity = self.state().next_identity(self.files.volume, random_number());
+            match self.files.create_segment(identity.sequence) {
+                Ok(file) => return Ok((identity, file)),
+                Err(error) => self.give_way(error)?,
+            }
+        }
+    }
+
+    /// A new segment takes appends. The oldest go where the capacity, or the disk, has no room for it.
+    fn open_segment(&self, identity: Identity, file: OwnedFd) -> Result<(), AppendError> {
+        let bytes = self.state().shape.segment_bytes;
         loop {
             while !self.state().has_space() && self.drop_oldest() {}
-            let (identity, bytes) = {
-                let mut state = self.state();
-                let sequence = state.next_sequence;
-                // A number is used up even where the file cannot be made: it may be there all the same.
-                state.next_sequence += 1;
-                let (volume, era) = (self.files.volume, state.era);
-                (Identity { volume, era, sequence, nonce: random_number() }, state.shape.segment_bytes)
-            };
-            match self.files.create_segment(&identity, bytes) {
-                Ok(file) => {
+            match self.files.begin_segment(file.as_fd(), &identity, bytes) {
+                Ok(()) => {
                     self.state().push(Segment::open(identity, file, bytes));
                     return Ok(());
                 }
-                // Others have filled the disk: the log makes do with what it has.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull && self.drop_oldest() => {}
                 Err(error) => {
-                    self.state().counted.write_failures += 1;
-                    return Err(error.into());
+                    if let Err(error) = self.give_way(error) {
+                        // Without a head it is nobody's, and removed by the next start at the latest.
+                        let _ = self.files.remove_segment(identity.sequence);
+                        return Err(error);
+                    }
                 }
             }
         }
+    }
+
+    /// Others have filled the disk: the log makes do with what it has, and the oldest segment goes. All other errors are the caller's.
+    fn give_way(&self, error: io::Error) -> Result<(), AppendError> {
+        if error.kind() == io::ErrorKind::StorageFull && self.drop_oldest() {
+            return Ok(());
+        }
+        self.state().note_write_failure(&error);
+        Err(error.into())
     }
 
     /// The oldest segment goes; `false` where there is none.
@@ -115,7 +162,7 @@ impl DemandLog {
         let dropped = self.state().drop_oldest();
         let Some(sequence) = dropped else { return false };
         if let Err(error) = self.files.remove_segment(sequence) {
-            self.state().counted.write_failures += 1;
+            self.state().note_write_failure(&error);
             tracing::warn!(%error, "a segment of demand content could not be removed; the next start tries again");
         }
         true

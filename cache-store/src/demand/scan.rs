@@ -10,6 +10,7 @@ use crate::aligned::AlignedBuffer;
 use crate::disk;
 use crate::limits::DEMAND_SCAN_BYTES;
 
+const ZEROES: [u8; PAGE_BYTES] = [0; PAGE_BYTES];
 const _: () = assert!(DEMAND_SCAN_BYTES >= HEAD_RECORD_BYTES_MAX, "the longest head fits the window");
 
 /// What a segment holds.
@@ -123,14 +124,13 @@ impl Walk<'_> {
 
     /// What lies at that offset.
     fn record(&mut self, at: u64) -> io::Result<Step> {
-        let nonce = self.nonce;
+        let (nonce, left) = (self.nonce, self.reader.length - at);
         let page = self.bytes(at, PAGE_BYTES)?;
-        let is_empty = page.iter().all(|byte| *byte == 0);
         let header = Header::decode(page, nonce)
             .filter(|header| u64::from(header.page) * PAGE_BYTES as u64 == at)
-            .filter(|header| header.record_bytes() <= self.reader.length - at);
+            .filter(|header| header.record_bytes() <= left);
         let Some(header) = header else {
-            return Ok(if is_empty { Step::Zeroes } else { Step::Damaged });
+            return Ok(if page == ZEROES { Step::Zeroes } else { Step::Damaged });
         };
         let (key, secondary) = match header.part {
             // Its payload is checked when it is read.

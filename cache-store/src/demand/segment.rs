@@ -4,14 +4,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::entry::{EntryId, PurgeMark};
-use super::index::{Index, Place, RecordRef};
+use super::held::{Entry, Place, RecordRef};
 use super::record::{Header, PAGE_BYTES, Part};
 use super::segment_format::{Identity, Summary};
 
 /// Bits of an entry's number that are its head's first page.
 const PAGE_BITS: u32 = 24;
 /// Bytes of memory of a record in its segment's list, with what that keeps free to grow.
-const RECORD_MEMORY: u64 = size_of::<RecordRef>() as u64 * 3 / 2;
+pub(super) const RECORD_MEMORY: u64 = size_of::<RecordRef>() as u64 * 3 / 2;
 
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -72,7 +72,7 @@ impl Need {
     /// Bytes of memory that the record adds at most.
     pub(super) fn memory(&self) -> u64 {
         let summary = Summary::line_bytes(self.summary_key_bytes);
-        Index::memory_of(self.key_bytes) + RECORD_MEMORY + summary
+        Entry::memory_of(self.key_bytes) + RECORD_MEMORY + summary
     }
 
     /// Whether an empty segment of that length has room for it.
@@ -124,15 +124,17 @@ impl Segment {
 
     /// Bytes of memory, by this count.
     pub(super) fn memory(&self) -> u64 {
-        let summary = self.open.as_ref().map_or(0, |open| open.summary.memory());
+        let summary = self.open.as_ref().map_or(0, |open| open.summary_bytes);
         summary + self.records.len() as u64 * RECORD_MEMORY
     }
 
-    /// Whether it takes a record, being no longer than `segment_bytes` in the end.
-    pub(super) fn has_room(&self, need: Need, segment_bytes: u64) -> bool {
+    /// Whether it takes a record, being no longer than `segment_bytes` in the end, with a summary of no more than
+    /// `summary_bytes_max`; the first one it takes anyhow.
+    pub(super) fn has_room(&self, need: Need, segment_bytes: u64, summary_bytes_max: u64) -> bool {
         self.open.as_ref().filter(|open| !open.is_closed).is_some_and(|open| {
             let summary_bytes = open.summary_bytes + Summary::line_bytes(need.summary_key_bytes);
-            open.end + need.record_bytes + Summary::file_bytes(summary_bytes) <= segment_bytes
+            let is_short = open.summary_bytes == 0 || summary_bytes <= summary_bytes_max;
+            is_short && open.end + need.record_bytes + Summary::file_bytes(summary_bytes) <= segment_bytes
         })
     }
 

@@ -172,11 +172,6 @@ impl Summary {
         self.records += 1;
     }
 
-    /// Bytes of memory.
-    pub(super) fn memory(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
     /// What is written at `summary_at` to seal the segment: the summary, zeroes, the trailer.
     pub(super) fn encode(mut self, identity: &Identity, summary_at: u64) -> Vec<u8> {
         let trailer = Trailer {
@@ -229,7 +224,7 @@ mod tests {
         for record in &records {
             summary.push(&record.header, IDENTITY.nonce, &record.key, &record.secondary);
         }
-        let summary_bytes = summary.memory();
+        let summary_bytes = summary.bytes.len() as u64;
         assert_eq!(summary_bytes, Summary::line_bytes(7) + Summary::line_bytes(0));
         let bytes = summary.encode(&IDENTITY, 1 << 20);
         assert_eq!(bytes.len() as u64, Summary::file_bytes(summary_bytes));

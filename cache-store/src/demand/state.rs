@@ -2,14 +2,22 @@
 //! across a system call.
 
 use std::collections::VecDeque;
+use std::io;
 
 use super::entry::{DemandLimits, DemandStats, EntryId, PurgeMark};
-use super::index::{Evicted, Index, NewHead};
+use super::files::is_shortage;
+use super::held::{Entry, NewHead};
+use super::index::{Evicted, Index};
 use super::leaving::Leaving;
 use super::purges::PurgeSet;
 use super::record::{Header, PAGE_BYTES};
-use super::segment::{Need, Sealing, Segment, Slot};
-use crate::limits::{DEMAND_SEGMENT_BYTES_MAX, DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENTS};
+use super::segment::{Need, RECORD_MEMORY, Sealing, Segment, Slot};
+use super::segment_format::Identity;
+use crate::limits::{
+    DEMAND_DEAD_SHARE, DEMAND_PURGES_MEMORY_MAX, DEMAND_PURGES_SHARE, DEMAND_SEGMENT_BYTES_MAX,
+    DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENTS, DEMAND_SUMMARY_SHARE,
+};
+use crate::volume::VolumeId;
 
 /// The sizes of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +54,21 @@ impl Shape {
             .clamp(DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENT_BYTES_MAX);
         Self { capacity_bytes, segment_bytes, index_bytes_max: limits.index_bytes_max }
     }
+
+    /// Bytes of memory of the list of purges.
+    fn purges_memory_max(&self) -> u64 {
+        (self.index_bytes_max / DEMAND_PURGES_SHARE).min(DEMAND_PURGES_MEMORY_MAX)
+    }
+
+    /// Bytes of memory of all else: so purges drive out no content, and content no purges.
+    fn content_memory_max(&self) -> u64 {
+        self.index_bytes_max - self.purges_memory_max()
+    }
+
+    /// Bytes of the summary of the segment that takes appends.
+    fn summary_memory_max(&self) -> u64 {
+        self.index_bytes_max / DEMAND_SUMMARY_SHARE
+    }
 }
 
 impl State {
@@ -65,13 +88,44 @@ impl State {
     }
 
     /// Bytes of memory, by this count.
-    pub(super) fn memory(&self) -> u64 {
-        self.index.memory() + self.segment_memory + self.purges.memory()
+    fn memory(&self) -> u64 {
+        self.content_memory() + self.purges.memory()
+    }
+
+    fn content_memory(&self) -> u64 {
+        self.index.memory() + self.segment_memory
     }
 
     /// Whether the index has room for a record.
     pub(super) fn has_memory(&self, need: Need) -> bool {
-        self.memory() + need.memory() <= self.shape.index_bytes_max
+        self.content_memory() + need.memory() <= self.shape.content_memory_max()
+    }
+
+    /// Whether the oldest segment has to leave soon, for want of memory.
+    pub(super) fn is_short_of_memory(&self) -> bool {
+        self.content_memory() > self.shape.content_memory_max() / 8 * 7
+    }
+
+    /// The segments whose lists are to be swept ([`Self::sweep`]): all of them, where what is not held any more takes more than
+    /// its share of memory. So what is swept has grown by as much since the last time, and no append pays for it twice.
+    pub(super) fn to_sweep(&self) -> Vec<u64> {
+        let listed: u64 = self.segments.iter().map(|segment| segment.records.len() as u64).sum();
+        let dead = listed.saturating_sub(self.index.entry_count() + self.index.block_count());
+        let is_worth_it = dead * RECORD_MEMORY > self.shape.index_bytes_max / DEMAND_DEAD_SHARE;
+        let sequences = self.segments.iter().map(|segment| segment.identity.sequence);
+        sequences.filter(|_| is_worth_it).collect()
+    }
+
+    /// Takes out of a segment's list what is not held where it was written.
+    pub(super) fn sweep(&mut self, sequence: u64) {
+        let Some(at) = self.position(sequence) else { return };
+        let segment = &mut self.segments[at];
+        let before = segment.memory();
+        segment.records.retain(|record| self.index.is_held_in(*record, sequence));
+        if !segment.is_open() {
+            segment.records.shrink_to_fit();
+        }
+        self.segment_memory = self.segment_memory - before + segment.memory();
     }
 
     /// Whether a record can be reserved a place for as things are.
@@ -81,12 +135,13 @@ impl State {
 
     /// Whether the segment that takes appends has room for a record.
     fn has_room(&self, need: Need) -> bool {
-        self.segments.back().is_some_and(|segment| segment.has_room(need, self.shape.segment_bytes))
+        let (segment_bytes, summary_bytes) = (self.shape.segment_bytes, self.shape.summary_memory_max());
+        self.segments.back().is_some_and(|segment| segment.has_room(need, segment_bytes, summary_bytes))
     }
 
     /// Whether a record can be written at all.
     pub(super) fn could_hold(&self, need: Need) -> bool {
-        need.fits_in(self.shape.segment_bytes) && need.memory() <= self.shape.index_bytes_max
+        need.fits_in(self.shape.segment_bytes) && need.memory() <= self.shape.content_memory_max()
     }
 
     /// Whether the capacity has room for another segment.
@@ -96,9 +151,8 @@ impl State {
 
     /// The oldest segment, where it is time for it to go and it is not the one that takes appends.
     pub(super) fn begin_leaving(&self) -> Option<Leaving> {
-        let is_near_bound = self.memory() > self.shape.index_bytes_max / 8 * 7;
         let oldest = self.segments.front().filter(|oldest| !oldest.is_open())?;
-        (is_near_bound || !self.has_space()).then(|| {
+        (self.is_short_of_memory() || !self.has_space()).then(|| {
             let budget_bytes = oldest.file_bytes / 2;
             Leaving::plan(&self.index, oldest.identity.sequence, &oldest.records, budget_bytes)
         })
@@ -109,7 +163,15 @@ impl State {
         if !self.has_place(need) {
             return None;
         }
-        self.segments.back_mut()?.reserve(need)
+        let sequence = self.segments.back()?.identity.sequence;
+        self.change(sequence, |segment| segment.reserve(need))?
+    }
+
+    /// Which segment is the next one. Its number is used up even where its file cannot be made: it may be there all the same.
+    pub(super) fn next_identity(&mut self, volume: VolumeId, nonce: u64) -> Identity {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        Identity { volume, era: self.era, sequence, nonce }
     }
 
     /// Notes a record that has been written, unless its segment has left in the meantime.
@@ -161,25 +223,19 @@ impl State {
         Some(segment.identity.sequence)
     }
 
-    /// Takes out of the segments' lists what is not held where it was written.
-    pub(super) fn drop_dead_records(&mut self) {
-        for segment in &mut self.segments {
-            let before = segment.memory();
-            let sequence = segment.identity.sequence;
-            let index = &self.index;
-            segment
-                .records
-                .retain(|record| index.place(*record).is_some_and(|place| place.segment == sequence));
-            segment.records.shrink_to_fit();
-            self.segment_memory -= before - segment.memory();
-        }
-    }
-
     /// Lets go of the purges that no head needs any more.
-    fn forget_purges(&mut self) {
+    pub(super) fn forget_purges(&mut self) {
         if self.purges.memory() > 0 {
             let oldest = self.segments.iter().map(|segment| segment.oldest_mark).min();
             self.purges.forget(oldest.unwrap_or(self.durable).min(self.durable));
+        }
+    }
+
+    /// Keeps the list of purges within its memory: the older half of it is forgotten. What is held stays so, and of that what was
+    /// stored before those purges goes at the next restart.
+    pub(super) fn bound_purges(&mut self) {
+        while self.purges.memory() > self.shape.purges_memory_max() {
+            self.purges.forget_older_half();
         }
     }
 
@@ -189,6 +245,16 @@ impl State {
 
     pub(super) fn segment(&self, sequence: u64) -> Option<&Segment> {
         self.position(sequence).map(|at| &self.segments[at])
+    }
+
+    /// An entry that takes what was asked for at `asked`: it is held, and no purge of its key has come since.
+    pub(super) fn accepting(&self, id: EntryId, asked: PurgeMark) -> Option<&Entry> {
+        self.index.get(id).filter(|entry| !self.purges.kills(&entry.key, asked))
+    }
+
+    /// Counts a write that the disk refused. What this process is short of is not the disk's fault.
+    pub(super) fn note_write_failure(&mut self, error: &io::Error) {
+        self.counted.write_failures += u64::from(!is_shortage(error));
     }
 
     /// Holds a head that has been written; `false` where it must not be.

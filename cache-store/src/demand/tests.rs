@@ -5,6 +5,7 @@ mod failing;
 mod keeping;
 mod model;
 mod purging;
+mod shortage;
 mod storing;
 
 use std::fs;
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::state::Shape;
-use super::{DemandLog, EntryId, EntryView, NewEntry, Recovery};
+use super::{AppendError, DemandLog, EntryId, EntryView, NewEntry, Recovery};
 use crate::volume::Volume;
 
 const SEGMENT: u64 = 64 << 10;
@@ -68,10 +69,25 @@ fn add_head(log: &DemandLog, key: &str, metadata: &str) -> EntryId {
     log.append_head(&entry, log.mark()).unwrap()
 }
 
+/// Stores a block as if it had been asked for now.
+fn append_block(log: &DemandLog, entry: EntryId, number: u32, bytes: &[u8]) -> Result<(), AppendError> {
+    log.append_block(entry, number, bytes, log.mark())
+}
+
+/// Updates a head as if upstream had been asked now.
+fn update_head(
+    log: &DemandLog,
+    entry: EntryId,
+    metadata: &[u8],
+    total: Option<u64>,
+) -> Result<(), AppendError> {
+    log.update_head(entry, metadata, total, log.mark())
+}
+
 /// Stores an entry with one block.
 fn add(log: &DemandLog, key: &str, block: &[u8]) -> EntryId {
     let id = add_head(log, key, key);
-    log.append_block(id, 0, block).unwrap();
+    append_block(log, id, 0, block).unwrap();
     id
 }
 

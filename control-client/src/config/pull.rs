@@ -1,10 +1,13 @@
 mod rule;
 mod upstream;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use hyper::header::HeaderName;
 use serde::{Deserialize, Serialize};
 
+use super::optional;
 use super::problem::Problems;
 use crate::limits;
 use crate::units::{ByteCount, duration};
@@ -22,10 +25,15 @@ pub struct PullConfig {
     pub upstreams: Vec<UpstreamConfig>,
     /// What happens to methods other than GET, HEAD and OPTIONS under a rule that pulls.
     pub unsafe_methods: UnsafeMethods,
+    /// Names of fields of clients' requests that go upstream beside those that always do.
+    pub request_fields: Vec<String>,
     /// The part of each volume that pulled content may take, in percent.
     pub volume_percent: u32,
     /// Memory for the index of pulled content, per volume.
     pub index_memory: ByteCount,
+    /// The file of the purges that volumes have missed; `None`, written `""`, is none.
+    #[serde(with = "optional")]
+    pub missed_purges: Option<PathBuf>,
     /// Memory for pulled content that is small or short-lived.
     pub memory: ByteCount,
     /// Requests that may wait for or be answered from pulled content at once.
@@ -34,7 +42,7 @@ pub struct PullConfig {
     pub fetches: u32,
     /// Memory for content on its way from upstreams, over all fetches.
     pub fetch_memory: ByteCount,
-    /// A fetch that nobody waits for any more goes on where no more than this is left of it.
+    /// A fetch that nobody waits for any more goes on where no more than this is left of it, and no more than was taken.
     pub finish_below: ByteCount,
     /// For connecting to an upstream.
     #[serde(with = "duration")]
@@ -68,7 +76,7 @@ pub struct PullConfig {
 pub enum UnsafeMethods {
     /// 405.
     Refuse,
-    /// They are passed on, and what is held of their target is dropped (RFC 9111 §4.4).
+    /// They are passed on to the first upstream, which is a server of HTTP, and what is held of their target is dropped (RFC 9111 §4.4).
     Pass,
 }
 
@@ -78,8 +86,10 @@ impl Default for PullConfig {
             rules: Vec::new(),
             upstreams: Vec::new(),
             unsafe_methods: UnsafeMethods::Refuse,
+            request_fields: Vec::new(),
             volume_percent: 10,
             index_memory: ByteCount::mib(64),
+            missed_purges: Some(PathBuf::from("/var/lib/oca-daemon/missed-purges")),
             memory: ByteCount::mib(256),
             requests: 8192,
             fetches: 256,
@@ -90,7 +100,7 @@ impl Default for PullConfig {
             stall_timeout: Duration::from_secs(10),
             segment_ttl: Duration::from_secs(365 * 86_400),
             playlist_ttl: Duration::from_secs(2),
-            negative_ttl: Duration::from_secs(5),
+            negative_ttl: Duration::from_secs(1),
             error_ttl: Duration::from_secs(1),
             stale_if_error: Duration::from_secs(3600),
         }
@@ -103,6 +113,16 @@ impl PullConfig {
         self.rules.iter().any(|rule| rule.on_miss == OnMiss::Pull)
     }
 
+    /// Whether no upstream tells targets apart by their query, as to a bucket a query would be another operation.
+    pub fn ignores_queries(&self) -> bool {
+        !self.upstreams.is_empty() && self.upstreams.iter().all(|upstream| upstream.s3.is_some())
+    }
+
+    /// What pulled content may take of a volume of so many bytes; nothing where no path is pulled.
+    pub fn share_of(&self, volume_bytes: u64) -> u64 {
+        if self.is_on() { volume_bytes / 100 * u64::from(self.volume_percent) } else { 0 }
+    }
+
     pub(super) fn check(&self, problems: &mut Problems) {
         rule::check_all(&self.rules, problems);
         upstream::check_all(&self.upstreams, problems);
@@ -113,12 +133,25 @@ impl PullConfig {
                 "name an upstream, or write on_miss = \"redirect\" or \"reject\"",
             );
         }
+        self.check_request_fields(problems);
+        let is_bucket_first = self.upstreams.first().is_some_and(|first| first.s3.is_some());
+        if self.unsafe_methods == UnsafeMethods::Pass && is_bucket_first {
+            problems.add(
+                "pull.unsafe_methods",
+                "\"pass\" is on to the first upstream, and that is a bucket, which is asked for objects and for nothing else"
+                    .to_owned(),
+                "write \"refuse\", or name a server of HTTP first",
+            );
+        }
         problems.check_range(
             "pull.volume_percent",
             self.volume_percent,
             &limits::PULL_VOLUME_PERCENT,
             "the default is 10",
         );
+        if let Some(missed_purges) = &self.missed_purges {
+            problems.check_path("pull.missed_purges", missed_purges);
+        }
         for (key, size, default) in [
             (
                 "pull.index_memory",
@@ -153,6 +186,20 @@ impl PullConfig {
             ("pull.stale_if_error", self.stale_if_error),
         ] {
             problems.check_whole_seconds(key, ttl, &limits::MAX_AGE);
+        }
+    }
+
+    fn check_request_fields(&self, problems: &mut Problems) {
+        let names = &self.request_fields;
+        problems.check_count("pull.request_fields", names.len(), 0..=limits::PULL_REQUEST_FIELDS_MAX);
+        for (index, name) in names.iter().enumerate() {
+            if HeaderName::from_bytes(name.as_bytes()).is_err() {
+                problems.add(
+                    &format!("pull.request_fields[{index}]"),
+                    format!("{name:?} is not the name of a field"),
+                    "write it as HTTP does, such as \"X-Token\"",
+                );
+            }
         }
     }
 }

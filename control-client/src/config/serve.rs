@@ -74,6 +74,8 @@ pub struct ServeConfig {
     pub pacing_max: BitRate,
     /// Who is told how the connection does (CMSD).
     pub cmsd: Cmsd,
+    /// Where what players say they will ask for next is brought to.
+    pub prefetch: Prefetch,
 }
 
 /// Whose responses are paced (`SO_MAX_PACING_RATE`).
@@ -95,6 +97,16 @@ pub enum Cmsd {
     /// Everybody.
     All,
     /// Nobody.
+    Off,
+}
+
+/// Where what players say they will ask for next (CMCD `nor`, `nrr`) is brought to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefetch {
+    /// Into the RAM tier, where there is leisure and room.
+    Ram,
+    /// Nowhere.
     Off,
 }
 
@@ -133,6 +145,7 @@ impl Default for ServeConfig {
             pacing_min: BitRate::new(2_000_000),
             pacing_max: BitRate::new(1_000_000_000),
             cmsd: Cmsd::Players,
+            prefetch: Prefetch::Ram,
         }
     }
 }

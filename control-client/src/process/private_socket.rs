@@ -8,11 +8,14 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 use rustix::process::{getegid, geteuid};
 
 const MODE: u32 = 0o660;
@@ -115,12 +118,22 @@ fn remove_stale(path: &Path) -> Result<(), PrivateSocketError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Ok(_) => Err(PrivateSocketError::InUse(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(refused)
-        }
+    match is_answered(path) {
+        Ok(true) => Err(PrivateSocketError::InUse(path.to_owned())),
+        Ok(false) => fs::remove_file(path).map_err(refused),
         Err(error) => Err(refused(error)),
+    }
+}
+
+/// Whether a process listens there. Does not wait for one that takes no more connections: it is there all the same.
+fn is_answered(path: &Path) -> io::Result<bool> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        // `unix(7)`: a backlog that is full.
+        Ok(()) | Err(Errno::AGAIN) => Ok(true),
+        Err(Errno::CONNREFUSED) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -151,6 +164,10 @@ impl std::error::Error for PrivateSocketError {}
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
 
     fn peer(user: u32, group: u32) -> Peer {
@@ -201,6 +218,19 @@ mod tests {
         let _running = PrivateSocket::bind(&path, 8).unwrap();
         assert!(matches!(PrivateSocket::bind(&path, 8), Err(PrivateSocketError::InUse(_))));
         UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_socket_whose_owner_takes_no_connections_is_left_alone_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("process.sock");
+        let _running = PrivateSocket::bind(&path, 0).unwrap();
+        // The kernel takes one more than the backlog; one that has to wait comes to nothing here.
+        let _waiting = UnixStream::connect(&path).unwrap();
+        let (sender, bound) = mpsc::channel();
+        std::thread::spawn(move || sender.send(PrivateSocket::bind(&path, 8)));
+        let bound = bound.recv_timeout(Duration::from_secs(10)).expect("it does not block");
+        assert!(matches!(bound, Err(PrivateSocketError::InUse(_))));
     }
 
     #[test]

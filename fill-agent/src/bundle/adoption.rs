@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use cache_store::BundleId;
+use cache_store::{BundleId, VolumeId};
 use control_client::admin_client::AdminError;
 use control_client::content::{BundleKey, Generation};
 use control_client::fill::{FailureReason, FillStep};
 use control_client::fill_manifest::FillEntry;
 
 use super::{End, Work};
-use crate::agent::{Agent, locked};
+use crate::agent::{Agent, LICENCES, locked};
 use crate::descriptors;
 use crate::run::Run;
 use crate::run_record::RunRecord;
+use crate::state::or_warn;
 use crate::volumes::OpenVolume;
 
 /// Has the daemon serve a bundle that was published just now.
@@ -61,23 +62,35 @@ async fn ask(run: &Run, work: &Work, volume: &OpenVolume) -> Result<(), AdminErr
 /// Has the daemon serve a bundle that is published on that volume. `replaces` knows the bytes of the generation that it then serves
 /// no longer.
 pub(crate) async fn have_served(
-    agent: &Agent,
+    agent: &Arc<Agent>,
     record: &RunRecord,
     volume: &OpenVolume,
     key: &BundleKey,
     entry: &FillEntry,
     replaces: impl FnOnce(Generation) -> Option<u64>,
 ) -> Result<(), AdminError> {
+    note_volume(agent, key, volume.volume.id()).await;
     let file = BundleId::of(key).file_name();
     let adopted = agent.daemon.adopt(volume.volume.id().to_string(), file).await?;
     if let Some(bytes) = adopted.replaced.and_then(replaces) {
         record.retire(bytes);
     }
-    // Written down when the run ends.
-    locked(&agent.licences).note_volume(key, volume.volume.id());
     descriptors::forget(&agent.state, &entry.descriptor);
     tracing::info!(bundle = %key, bytes = entry.bytes, "a bundle is published");
     Ok(())
+}
+
+/// Writes down where a bundle is that has a licence, before anybody can be served from it: an agent that is killed after that ends its
+/// licence all the same, though its volume be away and no manifest list it any more.
+async fn note_volume(agent: &Arc<Agent>, key: &BundleKey, volume: VolumeId) {
+    let key = key.clone();
+    let note = move |agent: &Agent| {
+        let mut licences = locked(&agent.licences);
+        if licences.note_volume(&key, volume) {
+            or_warn(agent.state.write(LICENCES, &*licences));
+        }
+    };
+    agent.blocking(note).await;
 }
 
 fn not_adopted(error: &AdminError) -> End {

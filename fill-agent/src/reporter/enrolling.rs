@@ -41,7 +41,8 @@ impl Reporter {
             return Ok(());
         }
         let held = inventory.bundles.iter().fold(0_u64, |sum, bundle| sum.saturating_add(bundle.bytes));
-        let capacity_bytes = self.agent.volumes.room_bytes().await.saturating_add(held);
+        let capacity = self.agent.volumes.room_bytes().await.saturating_add(held.into());
+        let capacity_bytes = u64::try_from(capacity.max(0)).unwrap_or(u64::MAX);
         let now = Instant::now();
         if self.enrolled.is_about(capacity_bytes, now) {
             return Ok(());

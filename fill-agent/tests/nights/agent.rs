@@ -8,6 +8,7 @@ use control_client::sources::FillSource;
 use control_client::units::BitRate;
 use control_client::wire::DocumentVersion;
 use fill_agent::escalation::{Answer, Next};
+use fill_agent::night_budget::for_objects;
 use fill_agent::pace::{Grant, Pace};
 use fill_agent::plan::{Plan, PlanInput, plan};
 use fill_agent::window::{FillWindow, WindowState};
@@ -142,8 +143,8 @@ impl Agent {
             partial: &world.disk.partial,
             volumes: &world.disk.volumes,
             keep_free_bytes: facts.keep_free.bytes(),
-            night_bytes: facts.night_bytes.bytes(),
-            night_bytes_left: world.budget.left(night, facts.night_bytes.bytes()),
+            night_bytes: for_objects(facts.night_bytes.bytes()),
+            night_bytes_left: for_objects(world.budget.left(night, facts.night_bytes.bytes())),
             churn_days: facts.churn_days,
             now: u64::try_from(world.clock.wall().as_second()).unwrap(),
             clock_is_synchronised: world.clock.is_synchronised,

@@ -161,11 +161,8 @@ async fn purge_bundles(desk: &Desk, purge: Purge) -> Response<Body> {
 /// Drops what was pulled, and says how many objects that were. It is sure then, a restart included.
 async fn purge_pulled(appliance: &Appliance, purge: &Purge) -> io::Result<u64> {
     let Some(pulling) = appliance.pulling() else { return Ok(0) };
-    let mut objects = 0;
-    for selector in PurgeSelector::of(&purge.path, purge.prefix) {
-        objects += pulling.handle.purge(selector).await?.objects;
-    }
-    Ok(objects)
+    let selectors = PurgeSelector::of(&purge.path, purge.prefix);
+    Ok(pulling.handle.purge(selectors).await?.objects)
 }
 
 /// Runs `change` on a thread for what can block, if there is a place among `places`.

@@ -215,7 +215,7 @@ impl Connection {
     /// Cancels what it holds.
     pub fn is_gone(&mut self, reactor: &mut Reactor) -> Option<CloseCause> {
         let State::Closed(cause) = self.state else { return None };
-        if !self.receive_armed && !self.poll_armed && !self.reset_poll_armed {
+        if !self.receive_armed && !self.poll_armed && !self.peer_watched {
             return Some(cause);
         }
         if !self.cancelled {

@@ -71,6 +71,9 @@ impl Connection {
         };
         let response = serve::answer(request, &facts, &service.policy, reactor.unix_seconds());
         let range = first_range(&response, object.range.start);
+        if matches!(response.body, Body::Object(_)) {
+            self.prefetch_next(request, &bundle, object.range, reactor, service);
+        }
         self.set_pace(response.body_bytes(), service);
         let step = self.respond(response, Some(bundle), reactor, service);
         if let Some(exchange) = &mut self.exchange {

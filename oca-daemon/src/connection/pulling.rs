@@ -13,6 +13,7 @@ use crate::pull::{AnswerHead, PullFailure, PullRequest};
 use crate::reactor::Reactor;
 use crate::request::{self, Cause, NormalTarget, Parsed, Request, Scheme};
 use crate::response::Part;
+use crate::ring::Completion;
 use crate::serve::{self, Coding, Miss, Pulled};
 use crate::service::Service;
 use crate::stats::CloseCause;
@@ -82,11 +83,12 @@ impl Connection {
         }
     }
 
-    /// The connection was reset, or both sides have ended it.
-    pub fn on_reset(&mut self, reactor: &mut Reactor, service: &Service) {
-        self.reset_poll_armed = false;
-        // In any other state a send or a receive tells it.
-        if matches!(self.state, State::AwaitingUpstream(_)) {
+    /// The client has ended its side, or the connection was reset, or both sides have ended it.
+    pub fn on_peer_event(&mut self, completion: &Completion, reactor: &mut Reactor, service: &Service) {
+        self.peer_watched = completion.more;
+        // Whoever has only ended his side waits for the answer; that he asks for nothing more is told by the receive after it. In any
+        // other state a send or a receive tells what is broken.
+        if completion.is_broken() && matches!(self.state, State::AwaitingUpstream(_)) {
             self.on_broken(service, reactor);
         }
     }
@@ -167,7 +169,7 @@ impl Connection {
         if self.state != State::AwaitingUpstream(ticket) {
             self.state = State::AwaitingUpstream(ticket);
             self.set_deadline(service.timeouts.pull, reactor, service);
-            self.arm_reset_poll(reactor);
+            self.watch_peer(reactor);
         }
     }
 

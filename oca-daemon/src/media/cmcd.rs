@@ -5,6 +5,7 @@
 //! be read is left out and counted. Nothing of it is part of an object's name.
 
 mod dictionary;
+mod next;
 mod query;
 mod text;
 mod words;
@@ -18,6 +19,7 @@ use crate::limits::{CMCD_BYTES_MAX, CMCD_KEYS_MAX};
 use crate::stats::causes;
 use dictionary::Members;
 
+pub use next::{Next, NextRange};
 pub use text::Text;
 pub use words::{ObjectType, StreamType, StreamingFormat, Version};
 
@@ -64,6 +66,8 @@ pub struct Cmcd {
     pub is_startup: bool,
     /// `bs`: the buffer ran dry since the last request.
     pub is_starved: bool,
+    /// `nor`, `nrr`: it says what it will ask for next; [`next_objects`] reads it.
+    pub names_next: bool,
     /// What could not be taken.
     pub ignored: IgnoredCounts,
 }
@@ -105,7 +109,7 @@ macro_rules! keys {
 keys! {
     Bitrate b"br" TopBitrate b"tb" Throughput b"mtp" Requested b"rtp" Buffer b"bl" Duration b"d" Deadline b"dl"
     StartDelay b"msd" PlaybackRate b"pr" Startup b"su" Starved b"bs" ObjectType b"ot" Format b"sf" StreamType b"st"
-    Session b"sid" Content b"cid" Version b"v"
+    Session b"sid" Content b"cid" Version b"v" NextObject b"nor" NextRange b"nrr"
 }
 
 /// The values of the keys that are read, where they were sent, and what was left out.
@@ -120,33 +124,7 @@ impl Cmcd {
     /// Reads what `target`'s query and the four fields of a request say; where both say something, the fields count.
     /// `None` where there is no CMCD at all.
     pub fn read(target: &str, lines: &[&[u8]]) -> Option<Self> {
-        let argument = query::argument(target);
-        if argument.is_none() && lines.is_empty() {
-            return None;
-        }
-        let mut values = Values::default();
-        let mut decoded;
-        let mut room_bytes = CMCD_BYTES_MAX;
-        if let Some(argument) = argument {
-            decoded = [0; CMCD_BYTES_MAX];
-            match query::decode(argument, &mut decoded) {
-                Some(line) => {
-                    room_bytes -= line.len();
-                    values.add(line);
-                }
-                None => values.ignore(Ignored::TooLong),
-            }
-        }
-        for line in lines {
-            match room_bytes.checked_sub(line.len()) {
-                Some(left) => {
-                    room_bytes = left;
-                    values.add(line);
-                }
-                None => values.ignore(Ignored::TooLong),
-            }
-        }
-        Some(values.into_cmcd())
+        Values::read(target, lines, &mut None).map(Values::into_cmcd)
     }
 
     /// The bitrate of a picture that is asked for: what a player could be told to go no higher than. A sound's says nothing of that.
@@ -164,7 +142,46 @@ impl Cmcd {
     }
 }
 
+/// Reads again what a request says of the objects that its player will ask for next, where [`Cmcd::names_next`], and gives each to
+/// `take`; `None` for one that cannot be read. What is kept of a request is smaller without them.
+pub fn next_objects(target: &str, lines: &[&[u8]], take: impl FnMut(Option<Next<'_>>)) {
+    let mut decoded = None;
+    let Some(mut values) = Values::read(target, lines, &mut decoded) else { return };
+    let is_version_1 = values.token(Key::Version, Version::of).is_none_or(|version| version == Version::One);
+    let of = |key: Key| values.values[key as usize];
+    next::read(of(Key::NextObject), of(Key::NextRange), is_version_1, take);
+}
+
 impl<'a> Values<'a> {
+    /// As [`Cmcd::read`]. `decoded` is room for the query argument.
+    fn read(target: &str, lines: &[&'a [u8]], decoded: &'a mut Option<[u8; CMCD_BYTES_MAX]>) -> Option<Self> {
+        let argument = query::argument(target);
+        if argument.is_none() && lines.is_empty() {
+            return None;
+        }
+        let mut values = Values::default();
+        let mut room_bytes = CMCD_BYTES_MAX;
+        if let Some(argument) = argument {
+            match query::decode(argument, decoded.insert([0; CMCD_BYTES_MAX])) {
+                Some(line) => {
+                    room_bytes -= line.len();
+                    values.add(line);
+                }
+                None => values.ignore(Ignored::TooLong),
+            }
+        }
+        for line in lines {
+            match room_bytes.checked_sub(line.len()) {
+                Some(left) => {
+                    room_bytes = left;
+                    values.add(line);
+                }
+                None => values.ignore(Ignored::TooLong),
+            }
+        }
+        Some(values)
+    }
+
     fn add(&mut self, line: &'a [u8]) {
         for (name, value) in Members::of(line) {
             self.members += 1;
@@ -202,6 +219,9 @@ impl<'a> Values<'a> {
             playback_rate_percent: self.percent(Key::PlaybackRate),
             is_startup: self.flag(Key::Startup),
             is_starved: self.flag(Key::Starved),
+            names_next: [Key::NextObject, Key::NextRange]
+                .iter()
+                .any(|&key| self.values[key as usize].is_some()),
             ignored: self.ignored,
         }
     }

@@ -3,7 +3,21 @@
 
 use super::cmcd::{Cmcd, Ignored, ObjectType, StreamingFormat, Version};
 use super::{Pace, PaceCause};
-use crate::stats::{Counter, Histogram, HistogramTotal, add_each, counters};
+use crate::stats::{Counter, Histogram, HistogramTotal, add_each, causes, counters};
+
+causes! {
+    /// What became of an object that a player named as the one that it asks for next.
+    HintFate {
+        HandedOver = "handed_over": "The RAM tier was told of those of its blocks that are not in memory.",
+        Resident = "resident": "It is in memory, or on its way there.",
+        Absent = "absent": "No bundle here has it. What is pulled through is not fetched ahead.",
+        Closed = "closed": "Its bundle is another one than that of the request, and not open.",
+        Malformed = "malformed": "It is no relative path with or without a range, or leads above the root.",
+        Elsewhere = "elsewhere": "It names a scheme or a host.",
+        Limited = "limited": "The connection had named another one a moment before.",
+        Dropped = "dropped": "The RAM tier is behind.",
+    }
+}
 
 /// One worker's counters of requests with CMCD. Written by that worker alone.
 pub struct PlayerStats {
@@ -14,6 +28,7 @@ pub struct PlayerStats {
     startups: Counter,
     starvations: Counter,
     paces: [Counter; PaceCause::COUNT],
+    hints: [Counter; HintFate::COUNT],
     bitrate_video: Histogram,
     bitrate_audio: Histogram,
     throughput: Histogram,
@@ -38,6 +53,8 @@ pub struct PlayerTotals {
     pub starvations: u64,
     /// Responses, by how they were paced.
     pub paces: [u64; PaceCause::COUNT],
+    /// Objects that players named as their next, by what became of that.
+    pub hints: [u64; HintFate::COUNT],
     /// Encoded bitrates of video and muxed segments, kbit/s.
     pub bitrate_video: HistogramTotal,
     /// Of audio segments.
@@ -61,6 +78,7 @@ impl PlayerStats {
             startups: Counter::new(),
             starvations: Counter::new(),
             paces: counters(),
+            hints: counters(),
             bitrate_video: Histogram::new(),
             bitrate_audio: Histogram::new(),
             throughput: Histogram::new(),
@@ -101,6 +119,11 @@ impl PlayerStats {
         let (Pace::AtMost(_, cause) | Pace::Unlimited(cause)) = pace;
         self.paces[cause as usize].add(1);
     }
+
+    /// A player has named the object that it asks for next.
+    pub fn hinted(&self, fate: HintFate) {
+        self.hints[fate as usize].add(1);
+    }
 }
 
 impl PlayerTotals {
@@ -113,6 +136,7 @@ impl PlayerTotals {
         self.startups += worker.startups.value();
         self.starvations += worker.starvations.value();
         add_each(&mut self.paces, &worker.paces);
+        add_each(&mut self.hints, &worker.hints);
         self.bitrate_video.add(&worker.bitrate_video);
         self.bitrate_audio.add(&worker.bitrate_audio);
         self.throughput.add(&worker.throughput);

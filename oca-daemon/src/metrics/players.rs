@@ -2,8 +2,8 @@
 
 use super::samples::Unit;
 use super::{Kind, Metric};
-use crate::media::PaceCause;
 use crate::media::cmcd::{Ignored, ObjectType, StreamingFormat, Version};
+use crate::media::{HintFate, PaceCause};
 
 pub(super) const ROWS: &[Metric] = &[
     Metric {
@@ -99,5 +99,14 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Responses to requests with CMCD that began, by how they are paced.",
         action: "urgent is most of it: viewers' buffers are short. All of it is off: serve.pacing.",
         read: |scrape, samples| samples.put_each(PaceCause::words(), &scrape.totals.players.paces),
+    },
+    Metric {
+        name: "oca_cmcd_next_objects_total",
+        kind: Kind::Counter,
+        labels: &["fate"],
+        help: "Objects that players named as the ones they ask for next (nor, nrr), by what became of that.",
+        action: "malformed, elsewhere at a rate: a player writes CMCD wrongly. dropped: the tier's thread has no processor. All \
+            of it is resident: prefetching has nothing to do.",
+        read: |scrape, samples| samples.put_each(HintFate::words(), &scrape.totals.players.hints),
     },
 ];

@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Metric] = &[
         name: "oca_pull_fetches_under_way",
         kind: Kind::Gauge,
         labels: &[],
-        help: "Fetches from upstreams that are under way.",
+        help: "Requests to upstreams that are waited for, and bodies that come as fast as upstream sends them; what waits for clients is not counted.",
         action: "Steadily at pull.fetches: others wait; raise it, or look why upstream is slow.",
         read: |scrape, samples| one(scrape, samples, |stats| &stats.fetches),
     },
@@ -163,6 +163,14 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Records whose checksum did not match; none of them was sent.",
         action: "Any: look at the disk.",
         read: |scrape, samples| each_volume(scrape, samples, |volume| &volume.corrupt),
+    },
+    Metric {
+        name: "oca_pull_purges_lost_total",
+        kind: Kind::Counter,
+        labels: &["volume"],
+        help: "Times that everything pulled on a volume was dropped when it was opened: its list of purges was missing, damaged or could not be read, and what had been purged was not to come back.",
+        action: "Any: look at the disk; what is asked for is pulled anew.",
+        read: |scrape, samples| each_volume(scrape, samples, |volume| &volume.purges_lost),
     },
     Metric {
         name: "oca_pull_write_failures_total",

@@ -9,12 +9,12 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric};
 use super::Kind;
 use crate::access_log::LogTotals;
 use crate::appliance::{Appliance, Judged};
-use crate::media::PaceCause;
 use crate::media::cmcd::Ignored;
+use crate::media::{HintFate, PaceCause};
 use crate::outcome::Outcome;
 use crate::pull::UpstreamResult;
 use crate::stats::{AcceptPause, BOUNDS_MICROS, CloseCause, HistogramTotal, ReadEnd, Totals, VolumeTotals};
-use crate::tier::{Departure, LoadEnd, Refusal, Tier, TierTotals};
+use crate::tier::{Departure, LoadEnd, PrefetchEnd, Refusal, Tier, TierTotals};
 
 /// Everything that a scrape reads, gathered once.
 pub(super) struct Scrape<'a> {
@@ -173,12 +173,16 @@ pub(super) fn append_label_values(text: &mut String) {
     append_values(text, "reason", "oca_cmcd_ignored_values_total", &ignored);
     let paces: Vec<_> = PaceCause::ALL.iter().map(|cause| (cause.as_str(), cause.help())).collect();
     append_values(text, "cause", "oca_paced_responses_total", &paces);
+    let hints: Vec<_> = HintFate::ALL.iter().map(|fate| (fate.as_str(), fate.help())).collect();
+    append_values(text, "fate", "oca_cmcd_next_objects_total", &hints);
     let loads: Vec<_> = LoadEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
     append_values(text, "end", "oca_ram_tier_loads_total", &loads);
     let refusals: Vec<_> = Refusal::ALL.iter().map(|refusal| (refusal.as_str(), refusal.help())).collect();
     append_values(text, "reason", "oca_ram_tier_refusals_total", &refusals);
     let departures: Vec<_> = Departure::ALL.iter().map(|cause| (cause.as_str(), cause.help())).collect();
     append_values(text, "cause", "oca_ram_tier_departures_total", &departures);
+    let prefetches: Vec<_> = PrefetchEnd::ALL.iter().map(|end| (end.as_str(), end.help())).collect();
+    append_values(text, "end", "oca_ram_tier_prefetches_total", &prefetches);
     let results: Vec<_> = UpstreamResult::ALL.iter().map(|result| (result.as_str(), result.help())).collect();
     append_values(text, "result", "oca_pull_upstream_requests_total", &results);
 }

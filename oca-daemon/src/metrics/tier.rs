@@ -1,7 +1,7 @@
 //! The RAM tier: what is in memory, and what comes and goes.
 
 use super::{Kind, Metric};
-use crate::tier::{Departure, LoadEnd, Refusal};
+use crate::tier::{Departure, LoadEnd, PrefetchEnd, Refusal};
 
 pub(super) const ROWS: &[Metric] = &[
     Metric {
@@ -71,6 +71,15 @@ pub(super) const ROWS: &[Metric] = &[
         help: "Times that a block was asked for again and not loaded, by reason.",
         action: "outweighed is the tier at work. Others, at a rate: the table below says what to raise.",
         read: |scrape, samples| samples.put_each(Refusal::words(), &scrape.tier.refusals),
+    },
+    Metric {
+        name: "oca_ram_tier_prefetches_total",
+        kind: Kind::Counter,
+        labels: &["end"],
+        help: "Blocks that players said they would ask for next (serve.prefetch), by how that ended.",
+        action: "unused beyond a half of used and unused together: players do not keep their word; serve.prefetch = \"off\" saves \
+            the reads.",
+        read: |scrape, samples| samples.put_each(PrefetchEnd::words(), &scrape.tier.prefetches),
     },
     Metric {
         name: "oca_ram_tier_samples_total",

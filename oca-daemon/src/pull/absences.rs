@@ -3,12 +3,13 @@
 //! What is absent is remembered by name for seconds, in memory; whoever makes names up would pass that by, and cost upstream a request
 //! each.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use moka::sync::Cache;
 
+use super::clients::client_of;
 use crate::limits::{ABSENCES_CLIENTS_MAX, ABSENCES_MAX, ABSENCES_WINDOW};
 
 /// How many absent names each client has asked for lately.
@@ -32,14 +33,6 @@ impl Absences {
     /// Whether upstream is not asked for this client.
     pub(super) fn are_too_many(&self, peer: SocketAddr) -> bool {
         self.by_client.get(&client_of(peer)).is_some_and(|count| count.load(Relaxed) >= ABSENCES_MAX)
-    }
-}
-
-/// Who counts as one: an IPv4 address, or the 64 bits of IPv6 that one subscriber has at least.
-fn client_of(peer: SocketAddr) -> IpAddr {
-    match peer.ip().to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

@@ -3,23 +3,22 @@
 //! `looked up → decided → served | boarded a flight → landed → served | passed on alone`
 //!
 //! What is held and fresh is served from memory or disk. For the rest the request boards the flight that brings what it wants, which
-//! it causes if there is none. What lands is for everybody who waits, unless upstream says otherwise; then each goes on its own
-//! ([`passing`]). Where upstream fails, what is held may stand in although it is stale.
+//! it causes if there is none ([`boarding`]). What lands is for everybody who waits, unless upstream says otherwise; then each goes on
+//! its own ([`passing`]). Where upstream fails, what is held may stand in although it is stale.
 
+mod boarding;
 mod passing;
 mod sending;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderName, Method};
 
-use super::blocks::Part;
-use super::caching::{Decision, RequestHead, StoredHead, decide, may_serve_stale_on_error};
+use super::caching::{Decision, RequestHead, StoredHead, decide, may_serve_stale_on_error, upstream_fields};
+use super::clients::ClientPart;
 use super::failure::PullFailure;
-use super::flight::{Arrival, ArrivalHead, Landing, Passenger, Sharing, Wish};
 use super::held::{Held, look_up};
-use super::leading::Mission;
 use super::pipe::{Gone, Writer};
 use super::service::Pull;
 use super::{CacheStatus, Forwarded, PullRequest};
@@ -34,6 +33,8 @@ struct Answer<'a> {
     came: Instant,
     /// A head has been passed on.
     is_begun: bool,
+    /// Of what upstreams are asked for this client at once; `None`: nothing is asked for this request.
+    client_part: Option<ClientPart<'a>>,
 }
 
 /// Why an answer ends before its end.
@@ -45,6 +46,8 @@ enum Ending {
     Failed(PullFailure),
     /// What was to be sent has changed, and nothing was sent: it can be looked up again.
     Changed,
+    /// What is wanted comes late within all of the object, and nothing was sent: a request of its own brings all of it at once.
+    Far(Forwarded),
 }
 
 /// What a request does after a flight has landed.
@@ -65,13 +68,20 @@ impl From<Gone> for Ending {
 
 /// Answers a request.
 pub(super) async fn answer(pull: Arc<Pull>, request: PullRequest, writer: Writer) {
-    let key: Arc<str> = request.key().into();
-    let mut answer = Answer { pull: &pull, request, key, writer, came: Instant::now(), is_begun: false };
-    match answer.run().await {
+    // What no upstream tells apart is one object: else every query would fetch it anew.
+    let key = if pull.config.ignores_queries() { request.path().into() } else { request.key() };
+    let key: Arc<str> = key.into();
+    let came = Instant::now();
+    let mut answer = Answer { pull: &pull, request, key, writer, came, is_begun: false, client_part: None };
+    let result = match answer.run().await {
+        Err(Ending::Far(reason)) => answer.pass(reason).await,
+        result => result,
+    };
+    match result {
         Ok(()) => answer.writer.end(),
         Err(Ending::Gone) => {}
         Err(Ending::Failed(failure)) => answer.writer.fail(failure),
-        Err(Ending::Changed) => answer.writer.fail(PullFailure::Invalid),
+        Err(Ending::Changed | Ending::Far(_)) => answer.writer.fail(PullFailure::Invalid),
     }
 }
 
@@ -90,13 +100,15 @@ impl Answer<'_> {
             let decision = decide(&self.head(), &heads, SystemTime::now(), &self.pull.policy);
             let revalidating = match decision {
                 Decision::Serve { index, .. } => {
+                    // Nothing is asked for it any more.
+                    self.client_part = None;
                     match self.send_held(&held[index], CacheStatus::default()).await {
                         Err(Ending::Changed) => continue,
                         result => return result,
                     }
                 }
                 Decision::ServeStaleWhileRevalidating { index, conditions, .. } => {
-                    self.revalidate_meanwhile(conditions, &held[index]);
+                    self.revalidate_meanwhile(conditions, index, &held);
                     self.pull.stats.stale_served.add(1);
                     let status =
                         CacheStatus { detail: Some("stale_while_revalidate"), ..CacheStatus::default() };
@@ -125,145 +137,6 @@ impl Answer<'_> {
         self.pass(reason).await
     }
 
-    /// Boards a flight, and answers with what lands.
-    async fn fetch(
-        &mut self,
-        revalidating: Option<(HeaderMap, Held)>,
-        held: &[Held],
-        reason: Forwarded,
-        attempt: usize,
-    ) -> Result<Next, Ending> {
-        if self.pull.absences.are_too_many(self.request.peer) {
-            return Err(Ending::Failed(PullFailure::Busy));
-        }
-        let is_for_many = self.request.method == Method::GET && !self.pull.habits.is_unshared(&self.key);
-        if !is_for_many {
-            return Ok(Next::PassAlone);
-        }
-        if let Some(failure) = self.pull.habits.failure(&self.key) {
-            self.pull.stats.negative_hits.add(1);
-            return self.send_stale_or(failure, held, None).await;
-        }
-        let passenger = self.board(revalidating, attempt);
-        let landing = tokio::select! {
-            landing = passenger.landing() => landing,
-            () = self.writer.gone() => return Err(Ending::Gone),
-        };
-        match landing {
-            Landing::Arrived(arrival) => self.take(passenger, &arrival, held, reason).await,
-            Landing::Confirmed(confirmed) if confirmed.head.matches(&self.request.fields) => {
-                let status = CacheStatus {
-                    forwarded: Some(reason),
-                    upstream_status: Some(304),
-                    is_stored: true,
-                    is_collapsed: !passenger.is_first,
-                    ..CacheStatus::default()
-                };
-                drop(passenger);
-                self.send_held(&confirmed, status).await.map(|()| Next::Answered)
-            }
-            Landing::Failed(failure) => self.send_stale_or(failure, held, None).await,
-            Landing::Confirmed(_) | Landing::Changed | Landing::Held => Ok(Next::LookAgain),
-            Landing::Unshared => Ok(Next::PassAlone),
-        }
-    }
-
-    /// Answers with what has arrived, where it is for this request.
-    async fn take(
-        &mut self,
-        passenger: Passenger,
-        arrival: &Arrival,
-        held: &[Held],
-        reason: Forwarded,
-    ) -> Result<Next, Ending> {
-        let status = match &arrival.head {
-            ArrivalHead::Storable(head) => head.status,
-            ArrivalHead::Passing { status, .. } => *status,
-        };
-        if passenger.is_first && matches!(status.as_u16(), 404 | 410) {
-            self.pull.absences.note(self.request.peer);
-        }
-        let is_trouble = matches!(status.as_u16(), 500 | 502..=504);
-        if is_trouble && let Some(stale) = self.stand_in(held) {
-            let stale = stale.clone();
-            return self.send_stale(&stale, Some(status.as_u16())).await.map(|()| Next::Answered);
-        }
-        match &arrival.head {
-            ArrivalHead::Storable(head) if self.is_for_me(&passenger, head) => {
-                self.send_arrived(passenger, arrival, head, reason).await
-            }
-            ArrivalHead::Storable(_) => Ok(Next::LookAgain),
-            ArrivalHead::Passing { status, fields, length, why } => {
-                if !passenger.is_first && arrival.sharing != Sharing::Waiting {
-                    return Ok(Next::PassAlone);
-                }
-                let cache_status = CacheStatus {
-                    forwarded: Some(reason),
-                    is_collapsed: !passenger.is_first,
-                    detail: why.map(|why| why.word()),
-                    ..CacheStatus::default()
-                };
-                let (status, fields, length) = (*status, fields.clone(), *length);
-                self.send_passing(passenger, status, fields, length, cache_status)
-                    .await
-                    .map(|()| Next::Answered)
-            }
-        }
-    }
-
-    /// Whether a request may be answered with what another's flight has brought: it would be given it from a store, or its own request
-    /// to upstream would not have been sent earlier.
-    fn is_for_me(&self, passenger: &Passenger, head: &Arc<StoredHead>) -> bool {
-        if passenger.is_first {
-            return true;
-        }
-        let heads = [Arc::clone(head)];
-        let is_fresh = || {
-            let decision = decide(&self.head(), &heads, SystemTime::now(), &self.pull.policy);
-            matches!(decision, Decision::Serve { .. } | Decision::ServeStaleWhileRevalidating { .. })
-        };
-        head.matches(&self.request.fields) && (passenger.flight().began >= self.came || is_fresh())
-    }
-
-    /// A seat in a flight that brings what is wanted.
-    fn board(&self, revalidating: Option<(HeaderMap, Held)>, attempt: usize) -> Passenger {
-        let range = self.request.fields.get(http::header::RANGE).and_then(|range| range.to_str().ok());
-        let part = Part::wanted_by(range);
-        let wish = Wish {
-            part,
-            place: part.start().unwrap_or(0),
-            variant: self.pull.habits.variant(&self.key, &self.request.fields),
-            filling: None,
-            // What has landed already was not for this request.
-            not_before: (attempt > 0).then_some(self.came),
-        };
-        let mission = || Mission {
-            key: Arc::clone(&self.key),
-            fields: self.request.fields.clone(),
-            revalidating,
-            filling: None,
-            is_background: false,
-        };
-        self.pull.board(&self.key, &wish, mission)
-    }
-
-    /// Has upstream asked about what is held, for the next who want it.
-    fn revalidate_meanwhile(&self, conditions: HeaderMap, held: &Held) {
-        if self.pull.habits.failure(&self.key).is_some() {
-            return;
-        }
-        let variant = self.pull.habits.variant(&self.key, &self.request.fields);
-        let wish = Wish { part: Part::Whole, place: 0, variant, filling: None, not_before: None };
-        let mission = || Mission {
-            key: Arc::clone(&self.key),
-            fields: self.request.fields.clone(),
-            revalidating: (!conditions.is_empty()).then(|| (conditions, held.clone())),
-            filling: None,
-            is_background: true,
-        };
-        drop(self.pull.board(&self.key, &wish, mission));
-    }
-
     /// What is held and may be sent although it is stale, because upstream fails.
     fn stand_in<'h>(&self, held: &'h [Held]) -> Option<&'h Held> {
         let matching = held.iter().filter(|held| held.head.matches(&self.request.fields));
@@ -279,8 +152,11 @@ impl Answer<'_> {
         upstream_status: Option<u16>,
     ) -> Result<Next, Ending> {
         match self.stand_in(held) {
-            Some(stale) => self.send_stale(stale, upstream_status).await.map(|()| Next::Answered),
-            None => Err(Ending::Failed(failure)),
+            // That nobody can have it is no trouble that would pass.
+            Some(stale) if failure != PullFailure::NoObject => {
+                self.send_stale(stale, upstream_status).await.map(|()| Next::Answered)
+            }
+            _ => Err(Ending::Failed(failure)),
         }
     }
 
@@ -293,6 +169,11 @@ impl Answer<'_> {
             ..CacheStatus::default()
         };
         self.send_held(stale, status).await
+    }
+
+    /// What upstream is asked with, where answers vary by those fields.
+    fn upstream_fields(&self, varying: &[HeaderName]) -> HeaderMap {
+        upstream_fields(&self.request.fields, varying, &self.pull.policy)
     }
 
     fn head(&self) -> RequestHead<'_> {

@@ -3,7 +3,7 @@
 //! # Reading order: the life of a response
 //!
 //! 1. [`decide`] looks at what is held under the key of a request: serve it, revalidate it, or fetch;
-//! 2. [`upstream_fields`] are what upstream is asked with;
+//! 2. [`upstream_fields`] are what upstream is asked with: few of a client's, and why (`fields`);
 //! 3. [`may_store`] makes a [`StoredHead`] of the head that arrives, [`update_after_304`] freshens one, [`invalidated`] says what an
 //!    unsafe method makes untrue;
 //! 4. [`answering`] and [`answer_fields`] make of a stored head what one client is told: its conditions and its range are evaluated
@@ -15,7 +15,9 @@
 //!
 //! - Of a client's Cache-Control only `only-if-cached` is heeded: the rest is advice (§5.2.1), and following it would let any client
 //!   send its requests past the cache. What is held wrongly is purged by the operator.
-//! - A response with `Set-Cookie` is not stored, unless upstream says that it is for all (`public`, `s-maxage`).
+//! - A response with `Set-Cookie` is not stored, unless upstream says that it is for all (`public`, `s-maxage`). One to a request with
+//!   `Cookie` or `Authorization` is given no lifetime that upstream does not say.
+//! - What went upstream of a client's request, and is not known to do no harm, is part of what the answer is kept under.
 //! - What breaks the grammar of freshness counts as stale; of what is said twice, the shorter holds.
 //! - Playlists, segments and absences are given lifetimes where upstream says nothing ([`Policy`]); what it says comes first, but a
 //!   server error never lives longer than [`SERVER_ERROR_LIFETIME_MAX`](crate::limits::SERVER_ERROR_LIFETIME_MAX).
@@ -46,12 +48,12 @@ use http::{HeaderMap, Method, StatusCode};
 pub use answering::{Answering, answer_fields, answering};
 pub use deciding::{Decision, decide, may_serve_stale_on_error};
 pub use directives::Directives;
-pub use fields::{end_to_end, upstream_fields};
+pub use fields::{end_to_end, is_common, lone_fields, upstream_fields};
 pub use invalidation::invalidated;
 pub use policy::Policy;
-pub use selecting::Selecting;
+pub use selecting::{Selecting, varied_by};
 pub use stored_head::{StoredHead, Undecodable};
-pub use storing::{Storing, Unstorable, may_store};
+pub use storing::{Storing, Unstorable, may_keep, may_store};
 pub use updating::update_after_304;
 
 /// What of a client's request matters here.
@@ -61,7 +63,7 @@ pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// Path and query.
     pub target: &'a str,
-    /// Its fields, as received.
+    /// Its fields: as received, where an answer is chosen for it; as sent upstream, where it is seen what an answer is.
     pub fields: &'a HeaderMap,
 }
 

@@ -1,20 +1,27 @@
 //! The bytes of one answer, wherever they are: in memory, in a flight, on disk, or still upstream.
+//!
+//! A flight may bring less than the answer wants, leave it behind, or break off. Where the parts of an object can be told to belong
+//! together, the answer goes on with another request for the rest; else it ends.
+
+mod tries;
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::blocks::{block_of, is_held, missing_from};
 use super::caching::StoredHead;
 use super::demand_store::DiskEntry;
 use super::failure::PullFailure;
-use super::flight::{Flights, Landing, Passenger, Sight, Wish};
+use super::flight::{Flights, Landing, Passenger, Rest, Sight, Wish};
 use super::held::{Held, HeldBody};
 use super::leading::Mission;
 use super::service::Pull;
-use crate::limits::FLIGHTS_BOARDED_MAX;
+use crate::limits::{FLIGHTS_BOARDED_MAX, RANGE_IGNORED_PATIENCE};
+use tries::Tries;
 
 /// Where the bytes of an object come from.
 pub(super) struct Content {
@@ -28,6 +35,9 @@ pub(super) struct Content {
     entry: Option<DiskEntry>,
     /// The blocks that the entry had when it was looked at, those lost since left out.
     blocks: Arc<[Range<u32>]>,
+    /// Until when its first bytes may be far away; `None`: some were given.
+    patience: Option<Instant>,
+    tries: Tries,
 }
 
 /// Why there are no more bytes.
@@ -35,6 +45,10 @@ pub(super) struct Content {
 pub(super) enum Lack {
     /// The object is another one now.
     Changed,
+    /// They were in the flight, and are gone.
+    Missed,
+    /// They come late, after much else of the object; none was given.
+    Far,
     /// They cannot be had.
     Failed(PullFailure),
 }
@@ -47,7 +61,7 @@ impl Content {
             HeldBody::Disk { entry, blocks } => (None, Some(*entry), Arc::clone(blocks)),
         };
         let head = Some(Arc::clone(&held.head));
-        Self { key: Arc::clone(key), head, fields, memory, passenger: None, entry, blocks }
+        Self { memory, entry, blocks, ..Self::new(key, head, fields) }
     }
 
     /// Of what a flight brings.
@@ -57,25 +71,30 @@ impl Content {
         head: Option<Arc<StoredHead>>,
         fields: HeaderMap,
     ) -> Self {
-        let key = Arc::clone(key);
+        Self { passenger: Some(passenger), ..Self::new(key, head, fields) }
+    }
+
+    fn new(key: &Arc<str>, head: Option<Arc<StoredHead>>, fields: HeaderMap) -> Self {
         Self {
-            key,
+            key: Arc::clone(key),
             head,
             fields,
             memory: None,
-            passenger: Some(passenger),
+            passenger: None,
             entry: None,
             blocks: Arc::default(),
+            patience: Some(Instant::now() + RANGE_IGNORED_PATIENCE),
+            tries: Tries::default(),
         }
     }
 
     /// Takes a seat in the flight that brings the byte at `place`, if there is one, so that it does not end for want of passengers
-    /// while what comes before is read from disk.
-    pub(super) fn follow(&mut self, flights: &Flights, place: u64) {
-        if let (Some(entry), Some(block)) = (self.entry, block_of(place)) {
-            let wish = self.wish(entry, block, place, None);
+    /// while what comes before is read from disk. Whether that byte can be had at all.
+    pub(super) fn follow(&mut self, flights: &Flights, place: u64) -> bool {
+        if let Some(wish) = self.wish(place, None) {
             self.passenger = flights.join(&self.key, &wish);
         }
+        self.passenger.is_some() || self.is_divisible()
     }
 
     /// The next bytes at `place`, which is before `end`; `end` is not known where the object's length is not. Never empty; `None`
@@ -94,48 +113,72 @@ impl Content {
         for _ in 0..FLIGHTS_BOARDED_MAX {
             let mut is_behind = false;
             if let Some(passenger) = &self.passenger {
-                match passenger.read(place).await.map_err(Lack::Failed)? {
-                    Sight::Bytes(bytes) => return Ok(Some(cut(&bytes, place, end))),
-                    Sight::End if end.is_none() => return Ok(None),
-                    Sight::End => {}
-                    Sight::Behind => is_behind = true,
+                match passenger.read(place, self.patience).await {
+                    Ok(Sight::Bytes(bytes)) => {
+                        self.patience = None;
+                        return Ok(Some(cut(&bytes, place, end)));
+                    }
+                    Ok(Sight::End) if end.is_none() => return Ok(None),
+                    Ok(Sight::End) => {}
+                    Ok(Sight::Behind) => is_behind = true,
+                    Ok(Sight::Far) => return Err(Lack::Far),
+                    Err(failure) => self.bear(place, failure).await?,
                 }
-                self.entry = passenger.entry().or(self.entry);
             }
-            // What cannot be stored is gone for who is behind it.
-            let (Some(entry), Some(block)) = (self.entry, block_of(place)) else {
-                return Err(Lack::Failed(PullFailure::TimedOut));
+            self.entry = self.passenger.as_ref().and_then(Passenger::entry).or(self.entry);
+            if !is_behind {
+                // It brings no more.
+                self.passenger = None;
+            }
+            let (Some(block), Some(wish)) = (block_of(place), self.wish(place, end)) else {
+                return Err(self.lack());
             };
-            let is_on_disk = is_behind || is_held(block, &self.blocks);
-            let wish = self.wish(entry, block, place, end);
-            if !is_on_disk && self.join(pull, &wish).await? {
+            let is_on_disk = self.entry.is_some() && (is_behind || is_held(block, &self.blocks));
+            if !is_on_disk && self.join(pull, &wish, place).await? {
                 continue;
             }
             // Looked for on disk after the flights: what has just left these is there.
-            if let Some(bytes) = self.read(pull, entry, block, place, end).await? {
+            if let Some(bytes) = self.read(pull, block, place, end).await? {
+                self.patience = None;
                 return Ok(Some(bytes));
             }
-            if let Some(failure) = self.passenger.as_ref().and_then(Passenger::failure)
-                && !self.is_divisible()
-            {
-                return Err(Lack::Failed(failure));
+            if !self.is_divisible() {
+                return Err(self.lack());
             }
             self.blocks = without(&self.blocks, block);
-            let wish = self.wish(entry, block, place, end);
-            self.fill(pull, entry, &wish).await?;
+            self.fill(pull, place, end).await?;
         }
         Err(Lack::Failed(PullFailure::Unreadable))
+    }
+
+    /// A flight has failed before it brought the byte at `place`: another request can ask for the rest, where that can be told to
+    /// belong to what was sent; and not too often.
+    async fn bear(&mut self, place: u64, failure: PullFailure) -> Result<(), Lack> {
+        let pause = self.tries.failed_at(place).filter(|_| self.is_divisible());
+        let pause = pause.ok_or(Lack::Failed(failure))?;
+        tracing::debug!(key = %self.key, place, failure = failure.word(), "upstream is asked for the rest");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    /// Why there is no more of what cannot be asked for in parts.
+    fn lack(&self) -> Lack {
+        match self.passenger.as_ref().and_then(Passenger::failure) {
+            Some(failure) => Lack::Failed(failure),
+            None if self.entry.is_some() => Lack::Failed(PullFailure::Unreadable),
+            None => Lack::Missed,
+        }
     }
 
     /// What a block on disk has from `place` on.
     async fn read(
         &self,
         pull: &Pull,
-        entry: DiskEntry,
         block: u32,
         place: u64,
         end: Option<u64>,
     ) -> Result<Option<Bytes>, Lack> {
+        let Some(entry) = self.entry else { return Ok(None) };
         let bytes = match pull.demand.read_block(entry, block).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
@@ -154,36 +197,36 @@ impl Content {
     }
 
     /// Boards a flight that brings the block already, if there is one.
-    async fn join(&mut self, pull: &Pull, wish: &Wish) -> Result<bool, Lack> {
-        self.passenger = None;
+    async fn join(&mut self, pull: &Pull, wish: &Wish, place: u64) -> Result<bool, Lack> {
         match pull.flights.join(&self.key, wish) {
-            Some(passenger) => self.travel(passenger).await.map(|()| true),
+            Some(passenger) => self.travel(passenger, place).await.map(|()| true),
             None => Ok(false),
         }
     }
 
     /// Boards a flight that brings the missing blocks, a new one if there is none.
-    async fn fill(&mut self, pull: &Arc<Pull>, entry: DiskEntry, wish: &Wish) -> Result<(), Lack> {
-        let head = self.head.clone().filter(|_| self.is_divisible());
-        let Some(head) = head else { return Err(Lack::Failed(PullFailure::Unreadable)) };
-        self.passenger = None;
+    async fn fill(&mut self, pull: &Arc<Pull>, place: u64, end: Option<u64>) -> Result<(), Lack> {
+        let Some(wish) = self.wish(place, end) else { return Err(self.lack()) };
         let mission = || Mission {
             key: Arc::clone(&self.key),
             fields: self.fields.clone(),
             revalidating: None,
-            filling: Some((entry, head)),
+            filling: wish.filling.clone(),
             is_background: false,
         };
-        let passenger = pull.board(&self.key, wish, mission);
-        self.travel(passenger).await
+        let passenger = pull.board(&self.key, &wish, mission);
+        self.travel(passenger, place).await
     }
 
-    /// Waits for the flight to land, and reads from it from then on.
-    async fn travel(&mut self, passenger: Passenger) -> Result<(), Lack> {
-        let landing = passenger.landing().await;
-        self.passenger = Some(passenger);
-        match landing {
-            Landing::Arrived(_) => Ok(()),
+    /// Waits for the flight to land, and reads from it from then on. What fails after bytes were given is tried again.
+    async fn travel(&mut self, passenger: Passenger, place: u64) -> Result<(), Lack> {
+        self.passenger = None;
+        match passenger.landing().await {
+            Landing::Arrived(_) => {
+                self.passenger = Some(passenger);
+                Ok(())
+            }
+            Landing::Failed(failure) if self.patience.is_none() => self.bear(place, failure).await,
             Landing::Failed(failure) => Err(Lack::Failed(failure)),
             Landing::Changed | Landing::Confirmed(_) | Landing::Unshared | Landing::Held => {
                 Err(Lack::Changed)
@@ -196,10 +239,11 @@ impl Content {
         self.head.as_ref().is_some_and(|head| head.is_divisible() && head.total_length.is_some())
     }
 
-    /// The missing blocks from `block` on.
-    fn wish(&self, entry: DiskEntry, block: u32, place: u64, end: Option<u64>) -> Wish {
-        let part = missing_from(block, end.unwrap_or(u64::MAX), &self.blocks);
-        Wish { part, place, variant: 0, filling: Some(entry), not_before: None }
+    /// What is missing from `place` on. `None` where there is nothing by which a flight could be told to bring it.
+    fn wish(&self, place: u64, end: Option<u64>) -> Option<Wish> {
+        let rest = Rest { head: Arc::clone(self.head.as_ref()?), entry: self.entry };
+        let part = missing_from(block_of(place)?, end.unwrap_or(u64::MAX), &self.blocks);
+        Some(Wish { part, place, variant: 0, filling: Some(rest), not_before: None })
     }
 }
 

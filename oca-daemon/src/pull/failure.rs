@@ -18,6 +18,8 @@ pub enum PullFailure {
     Busy,
     /// The client takes only what is held (`only-if-cached`), and it is not, or not fresh.
     NotHeld,
+    /// No upstream can have it: all are buckets, and the path is no object's name there, or the method neither GET nor HEAD.
+    NoObject,
     /// What is held could not be read.
     Unreadable,
     /// The daemon is stopping.
@@ -32,6 +34,7 @@ impl PullFailure {
         match self {
             Self::Unreachable | Self::Invalid | Self::Defect => Status::BAD_GATEWAY,
             Self::TimedOut | Self::NotHeld => Status::GATEWAY_TIMEOUT,
+            Self::NoObject => Status::NOT_FOUND,
             Self::Loop => Status::LOOP_DETECTED,
             Self::Busy | Self::Unreadable | Self::Stopping => Status::SERVICE_UNAVAILABLE,
         }
@@ -46,6 +49,7 @@ impl PullFailure {
             Self::Loop => Outcome::RefusedUpstreamLoop,
             Self::Busy => Outcome::RefusedUpstreamBusy,
             Self::NotHeld => Outcome::ClientErrorOnlyIfCached,
+            Self::NoObject => Outcome::ClientErrorAbsent,
             Self::Unreadable => Outcome::RefusedReadError,
             Self::Stopping => Outcome::RefusedShutdown,
             Self::Defect => Outcome::RefusedUpstreamDefect,
@@ -58,10 +62,19 @@ impl PullFailure {
             Self::TimedOut => Outcome::AbortedUpstreamTimeout,
             Self::Unreadable => Outcome::AbortedReadError,
             Self::Stopping => Outcome::AbortedShutdown,
-            Self::Unreachable | Self::Invalid | Self::Loop | Self::Busy | Self::NotHeld | Self::Defect => {
-                Outcome::AbortedUpstreamInvalid
-            }
+            Self::Unreachable
+            | Self::Invalid
+            | Self::Loop
+            | Self::Busy
+            | Self::NotHeld
+            | Self::NoObject
+            | Self::Defect => Outcome::AbortedUpstreamInvalid,
         }
+    }
+
+    /// Whether upstream, or the way there, is in trouble: the next who asks would be told the same.
+    pub(super) fn is_of_upstream(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut | Self::Invalid)
     }
 
     /// One word, for `detail` of Cache-Status (RFC 9211 §2.8) and the text of an error.
@@ -73,6 +86,7 @@ impl PullFailure {
             Self::Loop => "upstream_loop",
             Self::Busy => "upstream_busy",
             Self::NotHeld => "only_if_cached",
+            Self::NoObject => "no_object",
             Self::Unreadable => "read_error",
             Self::Stopping => "shutdown",
             Self::Defect => "upstream_defect",

@@ -4,24 +4,34 @@
 //! task leads it ([`super::leading`]) and depends on no passenger: who leaves does not end it for the others. Its latest bytes are in a
 //! window in memory; passengers who fall behind the window read on from the disk, where what came is stored by then. What cannot be
 //! stored waits for the slowest, for a while.
+//!
+//! What passengers take is counted (`seats`): a flight runs no further ahead of them, and goes on no longer after they have left
+//! (`finishing`), than that is worth.
 
+mod finishing;
+mod passenger;
 mod registry;
+mod room;
+mod seats;
 mod window;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use tokio::sync::Notify;
 
 use super::blocks::Part;
-use super::caching::{StoredHead, Unstorable};
+use super::caching::{Selecting, StoredHead, Unstorable};
 use super::demand_store::DiskEntry;
 use super::failure::PullFailure;
 use super::held::Held;
-pub(super) use registry::{Boarded, Flights, Wish};
-use window::{View, Window};
+use finishing::Progress;
+pub(super) use passenger::{Passenger, Sight};
+pub(super) use registry::{Boarded, Flights, Rest, Wish};
+use seats::Seats;
+use window::Window;
 
 /// One request to upstream.
 pub(super) struct Flight {
@@ -30,9 +40,9 @@ pub(super) struct Flight {
     /// When it began: it answers whoever came before that as well as a request of their own would.
     pub began: Instant,
     /// Which variant is asked for, as far as that is known.
-    variant: u64,
-    /// The entry whose missing blocks are asked for.
-    filling: Option<DiskEntry>,
+    pub variant: u64,
+    /// What missing parts are asked for of.
+    filling: Option<Rest>,
     state: Mutex<State>,
     /// Something has come: the head, bytes, the end.
     came: Notify,
@@ -48,8 +58,7 @@ struct State {
     /// All bytes from the first one of a block up to here are on disk.
     stored_to: u64,
     end: Option<Result<(), PullFailure>>,
-    /// Where each passenger reads; `None`: the seat is free.
-    seats: Vec<Option<u64>>,
+    seats: Seats,
     is_purged: bool,
 }
 
@@ -92,6 +101,8 @@ pub(super) enum ArrivalHead {
         fields: HeaderMap,
         /// Bytes of its body, where that is known.
         length: Option<u64>,
+        /// Whose requests it answers as well; `None`: nobody else's.
+        selecting: Option<Selecting>,
         /// Why it may not be stored; `None`: its end cannot be told from a break.
         why: Option<Unstorable>,
     },
@@ -108,41 +119,22 @@ pub(super) enum Sharing {
     First,
 }
 
-/// What a passenger finds where it reads.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sight {
-    /// Bytes from there on; never empty.
-    Bytes(Bytes),
-    /// What was there is not in memory any more; it may be on disk.
-    Behind,
-    /// The flight has ended before that place, and well.
-    End,
-}
-
-/// A seat in a flight, free again when it is dropped.
-pub(super) struct Passenger {
-    flight: Arc<Flight>,
-    seat: usize,
-    /// Whether this request caused the flight.
-    pub is_first: bool,
-}
-
 impl Flight {
     fn new(wish: &Wish) -> Arc<Self> {
         let state = State {
             landing: None,
             window: Window::at(wish.part.start().unwrap_or(0)),
-            entry: wish.filling,
+            entry: wish.filling.as_ref().and_then(|rest| rest.entry),
             stored_to: 0,
             end: None,
-            seats: Vec::new(),
+            seats: Seats::default(),
             is_purged: false,
         };
         Arc::new(Self {
             part: wish.part,
             began: Instant::now(),
             variant: wish.variant,
-            filling: wish.filling,
+            filling: wish.filling.clone(),
             state: Mutex::new(state),
             came: Notify::new(),
             moved: Notify::new(),
@@ -157,6 +149,7 @@ impl Flight {
         if let Landing::Arrived(arrival) = &landing {
             state.window = Window::at(arrival.start);
             state.stored_to = arrival.start;
+            state.seats.wait_at(arrival.start);
         }
         state.landing = Some(landing);
         drop(state);
@@ -217,73 +210,15 @@ impl Flight {
 
     /// Whether nobody is on board.
     pub(super) fn is_deserted(&self) -> bool {
-        self.lock().seats.iter().all(Option::is_none)
+        self.lock().seats.are_empty()
     }
 
-    /// Lets go of bytes beyond `window_bytes` which are on disk, and keeps all that are not.
-    pub(super) fn trim_stored(&self, window_bytes: u64) {
-        let mut state = self.lock();
-        let place = state.stored_to.min(state.window.end().saturating_sub(window_bytes));
-        state.window.trim(place);
-    }
-
-    /// Waits until no more than `window_bytes` wait for passengers. Whoever holds up others for longer than `patience` loses its
-    /// seat's bytes.
-    pub(super) async fn trim_read(&self, window_bytes: u64, patience: Duration) {
-        let deadline = tokio::time::Instant::now() + patience;
-        loop {
-            let moved = self.moved.notified();
-            let is_alone = {
-                let mut state = self.lock();
-                let place = state.slowest().unwrap_or(state.window.end());
-                let keep = state.window.end().saturating_sub(window_bytes);
-                state.window.trim(place.min(keep));
-                // Whole chunks are let go of: a part of one more may stay.
-                if place >= keep {
-                    return;
-                }
-                state.seats.iter().flatten().count() == 1
-            };
-            if is_alone {
-                moved.await;
-            } else if tokio::time::timeout_at(deadline, moved).await.is_err() {
-                let mut state = self.lock();
-                let place = state.window.end().saturating_sub(window_bytes);
-                state.window.trim(place);
-                return;
-            }
-        }
-    }
-
-    /// Waits until what came is no more than `lead_bytes` ahead of the passenger who is furthest; not where there is none.
-    pub(super) async fn wait_for_fastest(&self, lead_bytes: u64) {
-        loop {
-            let moved = self.moved.notified();
-            {
-                let state = self.lock();
-                let fastest = state.seats.iter().flatten().copied().max();
-                if fastest.is_none_or(|place| state.window.end() <= place.saturating_add(lead_bytes)) {
-                    return;
-                }
-            }
-            moved.await;
-        }
-    }
-
-    /// Waits until no more than `few_bytes` are in memory that somebody still reads.
-    pub(super) async fn drain(&self, few_bytes: u64) {
-        loop {
-            let moved = self.moved.notified();
-            {
-                let mut state = self.lock();
-                let Some(slowest) = state.slowest() else { return };
-                state.window.trim(slowest);
-                if state.window.len() <= few_bytes {
-                    return;
-                }
-            }
-            moved.await;
-        }
+    /// Whether it is worth going on to `end`, as far as that is known, although nobody is on board any more.
+    pub(super) fn is_worth_finishing(&self, end: Option<u64>, finish_below: u64) -> bool {
+        let state = self.lock();
+        let (given_to, taken_bytes) = (state.seats.given_to(), state.seats.taken_bytes());
+        let progress = Progress { received_to: state.window.end(), given_to, taken_bytes };
+        progress.is_worth_finishing(end, finish_below)
     }
 
     /// Bytes of it that are in memory.
@@ -294,88 +229,6 @@ impl Flight {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic with the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// What the passenger who is furthest behind wants next of what is in memory. Who has lost bytes for good is not reckoned with.
-    fn slowest(&self) -> Option<u64> {
-        let start = self.window.start();
-        let on_disk = self.entry.map_or(0, |_| self.stored_to);
-        let wanted = self.seats.iter().flatten().map(|&place| place.max(on_disk.min(start)));
-        wanted.filter(|&place| place >= start).min()
-    }
-}
-
-impl Passenger {
-    /// Takes a seat.
-    fn board(flight: &Arc<Flight>, place: u64, is_first: bool) -> Self {
-        let mut state = flight.lock();
-        let seat = state.seats.iter().position(Option::is_none).unwrap_or(state.seats.len());
-        if seat == state.seats.len() {
-            state.seats.push(None);
-        }
-        state.seats[seat] = Some(place);
-        drop(state);
-        Self { flight: Arc::clone(flight), seat, is_first }
-    }
-
-    /// Its flight.
-    pub(super) fn flight(&self) -> &Flight {
-        &self.flight
-    }
-
-    /// Waits for what becomes of the request.
-    pub(super) async fn landing(&self) -> Landing {
-        loop {
-            let came = self.flight.came.notified();
-            if let Some(landing) = &self.flight.lock().landing {
-                return landing.clone();
-            }
-            came.await;
-        }
-    }
-
-    /// Where its blocks are stored, if they are.
-    pub(super) fn entry(&self) -> Option<DiskEntry> {
-        self.flight.lock().entry
-    }
-
-    /// Why the flight has not brought everything, if it has ended so.
-    pub(super) fn failure(&self) -> Option<PullFailure> {
-        self.flight.lock().end.and_then(Result::err)
-    }
-
-    /// What is at `place`, when it has come.
-    ///
-    /// # Errors
-    /// Why it never comes.
-    pub(super) async fn read(&self, place: u64) -> Result<Sight, PullFailure> {
-        loop {
-            let came = self.flight.came.notified();
-            {
-                let mut state = self.flight.lock();
-                let moved = state.seats[self.seat].replace(place) != Some(place);
-                if moved {
-                    self.flight.moved.notify_one();
-                }
-                match (state.window.view(place), state.end) {
-                    (View::Bytes(bytes), _) => return Ok(Sight::Bytes(bytes)),
-                    (View::Behind, _) => return Ok(Sight::Behind),
-                    (View::Ahead, Some(Ok(()))) => return Ok(Sight::End),
-                    (View::Ahead, Some(Err(failure))) => return Err(failure),
-                    (View::Ahead, None) => {}
-                }
-            }
-            came.await;
-        }
-    }
-}
-
-impl Drop for Passenger {
-    fn drop(&mut self) {
-        self.flight.lock().seats[self.seat] = None;
-        self.flight.moved.notify_one();
     }
 }
 

@@ -16,8 +16,8 @@ use crate::token::ConnectionId;
 pub enum Question {
     /// To answer a request.
     Answer(Box<PullRequest>, Writer),
-    /// To drop what is held; the answer is sent when it is gone for good, a restart included.
-    Purge(PurgeSelector, oneshot::Sender<io::Result<Purged>>),
+    /// To drop all that is selected; the answer is sent when it is gone for good, a restart included.
+    Purge(Vec<PurgeSelector>, oneshot::Sender<io::Result<Purged>>),
 }
 
 /// Where questions are put. Putting one never waits.
@@ -70,14 +70,15 @@ impl PullHandle {
         self.requests_max - self.places.available_permits()
     }
 
-    /// Drops what is held, and returns when that is sure.
+    /// Drops all that is selected, and returns when it is sure that none of it is served again.
     ///
     /// # Errors
-    /// Where it cannot be made sure.
-    pub async fn purge(&self, selector: PurgeSelector) -> io::Result<Purged> {
+    /// Where that cannot be made sure: for the operator, who asks again when the volume that it names is well, or has left. What
+    /// could be dropped is gone all the same.
+    pub async fn purge(&self, selectors: Vec<PurgeSelector>) -> io::Result<Purged> {
         let (sender, answer) = oneshot::channel();
         let gone = || io::Error::other("the pull service has ended");
-        self.questions.send(Question::Purge(selector, sender)).map_err(|_| gone())?;
+        self.questions.send(Question::Purge(selectors, sender)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }

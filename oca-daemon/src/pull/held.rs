@@ -49,7 +49,7 @@ pub(super) async fn look_up(
     for (entry, view) in demand.entries(key).await {
         let Ok(mut head) = StoredHead::from_bytes(&view.metadata) else {
             // Written by another version: it is of no use to this one.
-            demand.forget(entry).await;
+            demand.forget(entry);
             continue;
         };
         let Some(total) = view.total_bytes else { continue };

@@ -4,6 +4,7 @@
 mod arriving;
 mod filing;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,14 +12,13 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use super::blocks::BLOCK_BYTES;
-use super::caching::{Decision, RequestHead, StoredHead, decide, upstream_fields};
-use super::demand_store::DiskEntry;
+use super::caching::{Decision, RequestHead, decide};
 use super::failure::PullFailure;
-use super::flight::{Flight, Landing, Sharing};
+use super::flight::{Flight, Landing, Rest, Sharing};
 use super::held::{Held, look_up};
 use super::service::{Led, Pull};
-use super::upstream::{Ask, Reply};
-use crate::limits::{BACKGROUND_BYTES, FLIGHT_LEAD_BYTES, FLIGHT_PATIENCE, SMALL_BODY_BYTES};
+use super::upstream::{Ask, Place, Reply};
+use crate::limits::{BACKGROUND_BYTES, FLIGHT_PATIENCE, SMALL_BODY_BYTES, UNSHARED_WINDOW_BYTES};
 use arriving::{Arrived, arrive};
 use filing::Filing;
 
@@ -26,12 +26,12 @@ use filing::Filing;
 pub(super) struct Mission {
     /// The primary key, which is also what upstream is asked for.
     pub key: Arc<str>,
-    /// The fields of the request that caused it.
+    /// What upstream is asked with, beside conditions and range.
     pub fields: HeaderMap,
     /// Conditions on which upstream is asked, and what is held that they are about.
     pub revalidating: Option<(HeaderMap, Held)>,
-    /// The entry of which missing blocks are asked for, and its head.
-    pub filling: Option<(DiskEntry, Arc<StoredHead>)>,
+    /// What missing parts are asked for of.
+    pub filling: Option<Rest>,
     /// Nobody waits for it, and it is finished all the same.
     pub is_background: bool,
 }
@@ -50,10 +50,10 @@ pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission)
         content: Bytes::new(),
     };
     let request_time = SystemTime::now();
-    let (reply, _place) = match pull.upstreams.ask(&ask).await {
+    let (reply, place) = match pull.upstreams.ask(&ask).await {
         Ok(answered) => answered,
         Err(failure) => {
-            if failure != PullFailure::Busy {
+            if failure.is_of_upstream() {
                 pull.habits.note_failure(&mission.key, failure);
             }
             return flight.land(Landing::Failed(failure));
@@ -66,15 +66,30 @@ pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission)
                 // Nobody else comes on board; who is there already learns whether it is for them.
                 pull.flights.remove(&mission.key, &flight);
             }
+            let is_shared = arrival.sharing == Sharing::Everyone;
             flight.land(Landing::Arrived(arrival));
-            let result = carry(&pull, &flight, &mission, reply, end, &mut filing).await;
+            let source = Source { reply, end, is_shared };
+            let mut place = Some(place);
+            let result = carry(&pull, &flight, &mission, source, &mut place, &mut filing).await;
             filing.close(&pull, &flight, &mission, result).await;
             flight.end(result);
             // What is in memory only counts as under way until it is read.
+            if let Some(place) = &mut place {
+                place.wait_for_clients();
+            }
             flight.trim_stored(0);
             flight.drain(SMALL_BODY_BYTES).await;
         }
     }
+}
+
+/// A body that comes.
+struct Source {
+    reply: Reply,
+    /// The byte after its last one, where that is known.
+    end: Option<u64>,
+    /// Whether others may come on board.
+    is_shared: bool,
 }
 
 /// Brings the body, to its end.
@@ -82,15 +97,22 @@ async fn carry(
     pull: &Pull,
     flight: &Flight,
     mission: &Mission,
-    mut reply: Reply,
-    end: Option<u64>,
+    source: Source,
+    place: &mut Option<Place<'_>>,
     filing: &mut Filing,
 ) -> Result<(), PullFailure> {
+    let Source { mut reply, end, is_shared } = source;
     loop {
         if flight.is_deserted() && !is_worth_finishing(pull, flight, mission, end, filing) {
             return Err(PullFailure::Invalid);
         }
-        make_room(pull, flight, filing).await;
+        if is_shared {
+            make_room(pull, flight, filing, place).await;
+        } else {
+            // For one client as a rule, and as slow as that: it holds less than the client's pipe.
+            *place = None;
+            flight.trim_read(UNSHARED_WINDOW_BYTES, FLIGHT_PATIENCE).await;
+        }
         let Some(bytes) = reply.chunk().await? else { break };
         if end.is_some_and(|end| flight.received_to() + bytes.len() as u64 > end) {
             return Err(PullFailure::Invalid);
@@ -102,18 +124,30 @@ async fn carry(
     if is_whole { Ok(()) } else { Err(PullFailure::Invalid) }
 }
 
-/// Keeps what is in memory within its bound, and does not run far ahead of everybody.
-async fn make_room(pull: &Pull, flight: &Flight, filing: &Filing) {
-    let window_bytes = pull.window_bytes();
-    if filing.is_storing() {
-        flight.trim_stored(window_bytes);
-        flight.wait_for_fastest(FLIGHT_LEAD_BYTES).await;
-    } else {
-        flight.trim_read(window_bytes, FLIGHT_PATIENCE).await;
+/// Keeps what is in memory within its bound, and does not run far ahead of everybody. Once it has to wait for its passengers, it leaves
+/// its place to others: it comes no faster than these take it.
+async fn make_room(pull: &Pull, flight: &Flight, filing: &Filing, place: &mut Option<Place<'_>>) {
+    let mut room = pin!(async {
+        let window_bytes = pull.window_bytes();
+        if filing.is_storing() {
+            flight.trim_stored(window_bytes);
+            flight.wait_for_fastest().await;
+        } else {
+            flight.trim_read(window_bytes, FLIGHT_PATIENCE).await;
+        }
+    });
+    tokio::select! {
+        biased;
+        () = &mut room => return,
+        () = std::future::ready(()) => {}
     }
+    if let Some(place) = place {
+        place.wait_for_clients();
+    }
+    room.await;
 }
 
-/// Whether a body that nobody waits for is fetched to its end.
+/// Whether a body that nobody waits for, or waits for any more, is fetched further.
 fn is_worth_finishing(
     pull: &Pull,
     flight: &Flight,
@@ -122,14 +156,18 @@ fn is_worth_finishing(
     filing: &Filing,
 ) -> bool {
     let finish_below = pull.config.finish_below.bytes();
-    let finish_below = if mission.is_background { finish_below.max(BACKGROUND_BYTES) } else { finish_below };
-    let left = match end {
-        Some(end) => end.saturating_sub(flight.received_to()),
-        // What has no length and is short so far is as likely short altogether.
-        None if flight.received_to() <= BLOCK_BYTES => 0,
-        None => u64::MAX,
+    let is_worth_it = if mission.is_background {
+        let left = match end {
+            Some(end) => end.saturating_sub(flight.received_to()),
+            // What has no length and is short so far is as likely short altogether.
+            None if flight.received_to() <= BLOCK_BYTES => 0,
+            None => u64::MAX,
+        };
+        left <= finish_below.max(BACKGROUND_BYTES)
+    } else {
+        flight.is_worth_finishing(end, finish_below)
     };
-    filing.is_storing() && left <= finish_below
+    filing.is_storing() && is_worth_it
 }
 
 /// Whether an earlier flight has brought what is wanted since it was looked for.
@@ -142,7 +180,7 @@ async fn is_held_by_now(pull: &Pull, mission: &Mission) -> bool {
 
 /// What upstream is asked with.
 fn fields_for(pull: &Pull, flight: &Flight, mission: &Mission) -> HeaderMap {
-    let mut fields = upstream_fields(&mission.fields);
+    let mut fields = mission.fields.clone();
     if let Some((conditions, _)) = &mission.revalidating {
         fields.extend(conditions.clone());
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use moka::sync::Cache;
 
+use super::PurgeSelector;
 use super::caching::StoredHead;
 use crate::limits::MEMORY_VARIANTS_MAX;
 
@@ -33,7 +35,6 @@ impl MemoryStore {
             let bytes: usize = variants.iter().map(MemoryObject::bytes).sum();
             u32::try_from((key.len() + bytes).div_ceil(1024)).unwrap_or(u32::MAX)
         };
-        // Purges by prefix name keys that were there before them; moka applies such a rule at once to what is looked up.
         Self { objects: Cache::builder().max_capacity(bytes / 1024).weigher(weigh).build() }
     }
 
@@ -42,8 +43,15 @@ impl MemoryStore {
         self.objects.get(key)
     }
 
-    /// Keeps an object in place of the one that answers the same requests.
+    /// Whether it holds that body under that key, for the requests that `head` answers.
+    pub(super) fn holds(&self, key: &str, head: &StoredHead, body: &Bytes) -> bool {
+        let is_it = |held: &MemoryObject| held.head.selecting == head.selecting && held.body == *body;
+        self.get(key).is_some_and(|held| held.iter().any(is_it))
+    }
+
+    /// Keeps a copy of an object in place of the one that answers the same requests.
     pub(super) fn insert(&self, key: &Arc<str>, object: MemoryObject) {
+        let object = object.copied();
         self.objects.entry(Arc::clone(key)).and_upsert_with(|held| {
             let head = Arc::clone(&object.head);
             let others = held.iter().flat_map(|held| held.value().iter());
@@ -52,16 +60,19 @@ impl MemoryStore {
         });
     }
 
-    /// Lets go of a key; says how many variants it had.
-    pub(super) fn purge(&self, key: &str) -> u64 {
-        self.objects.remove(key).map_or(0, |held| held.len() as u64)
+    /// Lets go of what is selected; says how many objects that were.
+    pub(super) fn purge(&self, selectors: &[PurgeSelector]) -> u64 {
+        // The usual one names its key: others are looked for among all.
+        if let [PurgeSelector::Exact(key)] = selectors {
+            return self.remove(key);
+        }
+        let keys = self.objects.iter().map(|(key, _)| key);
+        let meant: Vec<_> = keys.filter(|key| selectors.iter().any(|selector| selector.means(key))).collect();
+        meant.iter().map(|key| self.remove(key)).sum()
     }
 
-    /// Lets go of all keys that start so; says how many objects that were.
-    pub(super) fn purge_prefix(&self, prefix: &str) -> u64 {
-        let keys: Vec<_> =
-            self.objects.iter().map(|(key, _)| key).filter(|key| key.starts_with(prefix)).collect();
-        keys.iter().map(|key| self.purge(key)).sum()
+    fn remove(&self, key: &str) -> u64 {
+        self.objects.remove(key).map_or(0, |held| held.len() as u64)
     }
 
     /// How many keys it holds; a moment old.
@@ -76,6 +87,19 @@ impl MemoryStore {
 }
 
 impl MemoryObject {
+    /// With bytes of its own: those that arrive are parts of the buffers they were read into, and would keep all of these.
+    fn copied(&self) -> Self {
+        let mut fields = HeaderMap::with_capacity(self.head.fields.len());
+        for (name, value) in &self.head.fields {
+            // Valid, as it was before.
+            if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+                fields.append(name, value);
+            }
+        }
+        let head = StoredHead { fields, ..StoredHead::clone(&self.head) };
+        Self { head: Arc::new(head), body: Bytes::copy_from_slice(&self.body) }
+    }
+
     fn bytes(&self) -> usize {
         let fields = self.head.fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 64);
         self.body.len() + fields.sum::<usize>() + OBJECT_OVERHEAD_BYTES
@@ -86,7 +110,7 @@ impl MemoryObject {
 mod tests {
     use super::*;
     use crate::pull::caching::Selecting;
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
     use std::time::SystemTime;
 
     fn object(language: &'static str, body: &'static str) -> MemoryObject {
@@ -129,14 +153,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_purged_is_gone_by_key_and_by_prefix() {
+    fn what_is_purged_is_gone_and_nothing_else() {
         let store = MemoryStore::new(1 << 20);
-        for key in ["/a/1", "/a/2", "/b"] {
+        for key in ["/a/1", "/a/%21?x", "/a!", "/a%21?y", "/b"] {
             store.insert(&key.into(), object("en", "x"));
         }
-        assert_eq!(store.purge("/b"), 1);
-        assert_eq!(store.purge("/b"), 0);
-        assert_eq!(store.purge_prefix("/a/"), 2);
-        assert!(bodies(&store, "/a/1").is_empty());
+        assert_eq!(store.purge(&[PurgeSelector::Exact("/b".to_owned())]), 1);
+        assert_eq!(store.purge(&[PurgeSelector::Exact("/b".to_owned())]), 0);
+        assert_eq!(store.purge(&[PurgeSelector::Path("/a!".to_owned())]), 2, "however it is escaped");
+        let below = [PurgeSelector::Path("/a".to_owned()), PurgeSelector::Prefix("/a/!".to_owned())];
+        assert_eq!(store.purge(&below), 1);
+        assert!(bodies(&store, "/a/%21?x").is_empty() && !bodies(&store, "/a/1").is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_keeps_no_buffer_that_it_was_read_into() {
+        let buffer = Bytes::from(vec![b'x'; 64 << 10]);
+        let within = |bytes: &[u8]| buffer.as_ptr_range().contains(&bytes.as_ptr());
+        let value = HeaderValue::from_maybe_shared(buffer.slice(10..20)).unwrap();
+        let mut head = StoredHead::clone(&object("en", "").head);
+        head.fields = HeaderMap::from_iter([(http::header::ETAG, value)]);
+        let object = MemoryObject { head: Arc::new(head), body: buffer.slice(100..200) };
+        assert!(within(&object.body) && within(object.head.fields["etag"].as_bytes()));
+
+        let store = MemoryStore::new(1 << 20);
+        store.insert(&"/a".into(), object.clone());
+        let kept = &store.get("/a").unwrap()[0];
+        assert_eq!((&kept.head, &kept.body), (&object.head, &object.body));
+        assert!(!within(&kept.body) && !within(kept.head.fields["etag"].as_bytes()));
     }
 }

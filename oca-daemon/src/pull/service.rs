@@ -3,7 +3,6 @@
 //! It runs on threads of its own, so that a worker never waits for an upstream or for what is asked of it. Each request is a task
 //! (`answering`), each flight is one (`leading`).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,11 +11,12 @@ use std::time::{Duration, Instant};
 use cache_store::Store;
 use control_client::config::{PullConfig, ServeConfig};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::MutexGuard;
 
 use super::absences::Absences;
 use super::caching::Policy;
-use super::demand_store::{DemandStore, Purge};
+use super::clients::Clients;
+use super::demand_store::DemandStore;
 use super::flight::{Boarded, Flight, Flights, Passenger, Wish};
 use super::habits::Habits;
 use super::leading::{Mission, lead};
@@ -34,17 +34,13 @@ pub(super) struct Pull {
     pub(super) loop_guard: LoopGuard,
     pub(super) habits: Habits,
     pub(super) absences: Absences,
+    pub(super) clients: Clients,
     pub(super) flights: Flights,
     pub(super) memory: MemoryStore,
     pub(super) demand: DemandStore,
     pub(super) stats: Arc<PullStats>,
     flights_under_way: AtomicU64,
-    /// Whoever makes an entry for a key holds the key's.
-    entry_locks: [Mutex<()>; ENTRY_LOCKS],
 }
-
-/// Keys share locks: no more entries than this are begun at once.
-const ENTRY_LOCKS: usize = 64;
 
 /// The running service.
 pub struct PullService {
@@ -87,12 +83,12 @@ impl PullService {
             loop_guard: LoopGuard::new(name),
             habits: Habits::new(config.error_ttl),
             absences: Absences::new(),
+            clients: Clients::new(config),
             flights: Flights::default(),
             memory: MemoryStore::new(config.memory.bytes()),
             demand: demand.map_err(PullError::Thread)?,
             stats,
             flights_under_way: AtomicU64::new(0),
-            entry_locks: std::array::from_fn(|_| Mutex::new(())),
             config: config.clone(),
         });
         runtime.spawn(take_questions(Arc::clone(&pull), questions));
@@ -125,9 +121,9 @@ async fn take_questions(pull: Arc<Pull>, mut questions: Questions) {
             Question::Answer(request, writer) => {
                 tokio::spawn(answering::answer(pull, *request, writer));
             }
-            Question::Purge(selector, answer) => {
+            Question::Purge(selectors, answer) => {
                 tokio::spawn(async move {
-                    let purged = pull.purge(selector).await;
+                    let purged = pull.purge(selectors).await;
                     // Whoever asked may have given up.
                     let _ = answer.send(purged);
                 });
@@ -141,7 +137,7 @@ async fn keep_stats(pull: Arc<Pull>) {
     let mut interval = tokio::time::interval(PULL_STATS_INTERVAL);
     loop {
         interval.tick().await;
-        pull.stats.fetches.set(pull.flights_under_way.load(Relaxed));
+        pull.stats.fetches.set(pull.upstreams.under_way());
         pull.stats.fetch_bytes.set(pull.flights.bytes());
         pull.stats.memory_bytes.set(pull.memory.bytes());
         pull.stats.memory_objects.set(pull.memory.len());
@@ -153,6 +149,7 @@ async fn keep_stats(pull: Arc<Pull>) {
             volume.evicted.set(stats.evicted_entries + stats.evicted_blocks);
             volume.rewritten.set(stats.rewritten);
             volume.corrupt.set(stats.corrupt);
+            volume.purges_lost.set(stats.purges_lost);
         }
     }
 }
@@ -173,27 +170,21 @@ impl Pull {
     }
 
     /// Drops what is held, and what is on its way.
-    pub(super) async fn purge(&self, selector: PurgeSelector) -> io::Result<Purged> {
-        let (in_memory, what) = match selector {
-            PurgeSelector::Exact(key) => {
-                self.flights.purge(|other| other == key);
-                (self.memory.purge(&key), Purge::Exact(key))
-            }
-            PurgeSelector::Prefix(prefix) => {
-                self.flights.purge(|key| key.starts_with(&prefix));
-                (self.memory.purge_prefix(&prefix), Purge::Prefix(prefix))
-            }
-        };
-        let objects = in_memory + self.demand.purge(what).await?;
+    pub(super) async fn purge(&self, selectors: Vec<PurgeSelector>) -> io::Result<Purged> {
+        // Before the flights, so that one that begins after them finds nothing of it to confirm; and after them, for what they
+        // have brought until then.
+        let in_memory = self.memory.purge(&selectors);
+        self.flights.purge(|key| selectors.iter().any(|selector| selector.means(key)));
+        let in_memory = in_memory + self.memory.purge(&selectors);
+        let on_disk = self.demand.purge(selectors).await;
+        let objects = in_memory + on_disk.as_ref().unwrap_or(&0);
         self.stats.purged.add(objects);
-        Ok(Purged { objects })
+        on_disk.map(|_| Purged { objects })
     }
 
-    /// Holds the lock of a key's entries.
-    pub(super) async fn lock_entries(&self, key: &str) -> MutexGuard<'_, ()> {
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        self.entry_locks[hasher.finish() as usize % ENTRY_LOCKS].lock().await
+    /// Holds the lock of a key's entries, where they can be on any disk.
+    pub(super) async fn lock_entries(&self, key: &str) -> Option<MutexGuard<'_, ()>> {
+        self.demand.lock_entries(key).await
     }
 
     /// Bytes that one flight may keep in memory now: they share what there is.

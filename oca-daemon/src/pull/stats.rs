@@ -36,7 +36,7 @@ pub struct PullStats {
     pub stale_served: Count,
     /// Requests answered from what is remembered of absent names and of failures.
     pub negative_hits: Count,
-    /// Fetches under way; a gauge.
+    /// Places of `pull.fetches` that are held; a gauge.
     pub fetches: Count,
     /// Bytes of content on its way from upstreams, in memory; a gauge.
     pub fetch_bytes: Count,
@@ -84,6 +84,8 @@ pub struct PullVolumeStats {
     pub rewritten: Count,
     /// Records whose checksum did not match; none of them was sent.
     pub corrupt: Count,
+    /// Whether all of it was dropped when it was opened, as it was not known any more what had been purged.
+    pub purges_lost: Count,
     /// What could not be written, or was not because too much waited to be.
     pub write_failures: Count,
 }
@@ -121,9 +123,9 @@ results! {
     NotModified "not_modified" "304: what is held is still right"
     Absent "absent" "404 or 410"
     ServerError "server_error" "5xx; the next upstream was asked, or the answer passed on"
-    Unreachable "unreachable" "It could not be connected to within pull.connect_timeout, or broke off before it answered"
+    Unreachable "unreachable" "It could not be connected to within pull.connect_timeout"
     TimedOut "timed_out" "No answer within pull.first_byte_timeout, or no byte within pull.stall_timeout"
-    Invalid "invalid" "Its answer breaks HTTP, has another length than it said, or changed on the way"
+    Invalid "invalid" "It broke off, or its answer breaks HTTP, has another length than it said, or changed on the way"
     Abandoned "abandoned" "Nobody waited for it any more, and too much of it was left"
 }
 

@@ -1,8 +1,9 @@
 //! Where content is pulled from: the configured upstreams, asked in their order until one answers.
 //!
-//! One that cannot be reached, does not answer in time, or answers 5xx is passed by for this request; one that fails again and again
-//! is left alone for a while (a circuit breaker each). What a nearer one does not have (404, 410) a later one may have: only the last
-//! one's word counts.
+//! One that cannot be reached, does not answer in time or not as HTTP has it, or answers 5xx is passed by for this request. One that
+//! again and again cannot be reached or is silent is left alone for a while (a circuit breaker each); what else goes wrong may be the
+//! request's own fault. What a nearer one does not have (404, 410) a later one may have: only the last one's word counts. One that can
+//! have nothing of the kind, as a bucket has no object without a name, is not asked.
 
 mod asking;
 mod fields;
@@ -15,20 +16,30 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use control_client::config::PullConfig;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::failure::PullFailure;
 use super::stats::{PullStats, UpstreamResult};
+use crate::limits::FETCHES_WAITING;
 use asking::Upstream;
 pub(super) use fields::LoopGuard;
 
 /// All upstreams, in their order.
 pub(super) struct Upstreams {
     upstreams: Box<[Upstream]>,
-    /// Requests to upstreams at once.
     places: Semaphore,
+    places_max: usize,
+    /// Those of what comes no faster than clients take it.
+    waiting: Semaphore,
     /// How long a request waits for such a place.
     place_timeout: Duration,
+}
+
+/// One of `pull.fetches`, or of those that wait for their clients.
+pub(super) struct Place<'a> {
+    upstreams: &'a Upstreams,
+    is_waiting: bool,
+    _permit: SemaphorePermit<'a>,
 }
 
 /// What is asked of an upstream.
@@ -87,26 +98,33 @@ impl Upstreams {
         Ok(Self {
             upstreams,
             places: Semaphore::new(config.fetches as usize),
+            places_max: config.fetches as usize,
+            waiting: Semaphore::new(config.fetches as usize * FETCHES_WAITING),
             place_timeout: config.first_byte_timeout,
         })
     }
 
-    /// Asks one after another until one answers; the place among the fetches under way is held until the answer is dropped.
+    /// Asks one after another until one answers: of those that can have what is asked for. A method that changes something is for
+    /// the first upstream alone.
     ///
     /// # Errors
-    /// Why the last one that was asked did not answer; [`PullFailure::Busy`] where too many requests are under way.
-    pub(super) async fn ask(
-        &self,
-        ask: &Ask,
-    ) -> Result<(Reply, tokio::sync::SemaphorePermit<'_>), PullFailure> {
+    /// Why the last one that was asked did not answer; [`PullFailure::NoObject`] where none can have it, [`PullFailure::Busy`] where too
+    /// many requests are under way.
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<(Reply, Place<'_>), PullFailure> {
+        let reach = if ask.method.is_safe() { self.upstreams.len() } else { 1 };
+        let able: Vec<_> =
+            self.upstreams.iter().take(reach).filter(|upstream| upstream.can_have(ask)).collect();
+        if able.is_empty() {
+            return Err(PullFailure::NoObject);
+        }
         let place = tokio::time::timeout(self.place_timeout, self.places.acquire());
-        let place = place.await.map_err(|_| PullFailure::Busy)?.map_err(|_| PullFailure::Stopping)?;
-        let count = if ask.method.is_safe() { self.upstreams.len() } else { 1 };
+        let permit = place.await.map_err(|_| PullFailure::Busy)?.map_err(|_| PullFailure::Stopping)?;
+        let place = Place { upstreams: self, is_waiting: false, _permit: permit };
         let mut error: Result<Reply, PullFailure> = Err(PullFailure::Unreachable);
-        for (index, upstream) in self.upstreams.iter().take(count).enumerate() {
+        for (index, upstream) in able.iter().enumerate() {
             match upstream.ask(ask, Instant::now()).await {
                 Ok(reply) => match reply.status.as_u16() {
-                    404 | 410 if index + 1 < count => error = Err(PullFailure::Unreachable),
+                    404 | 410 if index + 1 < able.len() => error = Err(PullFailure::Unreachable),
                     500 | 502..=504 => error = Ok(reply),
                     _ => return Ok((reply, place)),
                 },
@@ -116,6 +134,23 @@ impl Upstreams {
             }
         }
         error.map(|reply| (reply, place))
+    }
+
+    /// How many of `pull.fetches` are held.
+    pub(super) fn under_way(&self) -> u64 {
+        (self.places_max - self.places.available_permits()) as u64
+    }
+}
+
+impl Place<'_> {
+    /// What it is held for comes no faster than clients take it from now on: it is left to others, unless too many wait so already.
+    pub(super) fn wait_for_clients(&mut self) {
+        if !self.is_waiting
+            && let Ok(permit) = self.upstreams.waiting.try_acquire()
+        {
+            self._permit = permit;
+            self.is_waiting = true;
+        }
     }
 }
 

@@ -44,7 +44,11 @@ pub(super) fn not_pulled(failure: PullFailure, request: &Request<'_>, policy: &P
     if failure.status() == Status::SERVICE_UNAVAILABLE {
         response.add_rendered(policy.retry_after_line());
     }
-    let text = format!("{word}: try again later, or elsewhere\n");
+    let advice = match failure {
+        PullFailure::NoObject => "no object has this name",
+        _ => "try again later, or elsewhere",
+    };
+    let text = format!("{word}: {advice}\n");
     response.set_body(Body::Text(text.into()), request.method == Method::Head);
     response
 }

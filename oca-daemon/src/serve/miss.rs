@@ -5,6 +5,7 @@ use control_client::config::{OnMiss, PullConfig, UnsafeMethods};
 
 use super::{Policy, client_error};
 use crate::outcome::Outcome;
+use crate::pull::plain_path;
 use crate::request::{Cause, Method, NormalTarget, Request, Scheme};
 use crate::response::{Body, Response, Status};
 
@@ -21,7 +22,7 @@ struct Rule {
     then: Then,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Then {
     Pull,
     /// To this base URL, which has no slash at its end.
@@ -57,9 +58,34 @@ impl MissRules {
         Self { rules: rules.into(), passes_unsafe: config.unsafe_methods == UnsafeMethods::Pass }
     }
 
-    fn for_path(&self, path: &str) -> Option<&Then> {
-        self.rules.iter().find(|rule| path.starts_with(&*rule.prefix)).map(|rule| &rule.then)
+    /// What the rule of a path says, however an origin reads it; [`Cause::Target`] where rules would differ by that. Its plain path is
+    /// what counts, as for a purge. Origins that go by the letter do not undo an escaped slash or leave out an empty component; some take
+    /// what follows a `;` for a parameter, and look for the rest.
+    fn for_path(&self, path: &str) -> Result<Option<&Then>, Cause> {
+        let then = self.longest(&plain_path(path));
+        let reads_as = |other: &[u8]| self.longest(other) == then;
+        let is_certain = !can_be_read_otherwise(path)
+            || reads_as(path.as_bytes()) && reads_as(&plain_path(&without_parameters(path)));
+        if is_certain { Ok(then) } else { Err(Cause::Target) }
     }
+
+    fn longest(&self, path: &[u8]) -> Option<&Then> {
+        self.rules.iter().find(|rule| path.starts_with(rule.prefix.as_bytes())).map(|rule| &rule.then)
+    }
+}
+
+/// Whether there are origins that take a path in its normal form for another one.
+fn can_be_read_otherwise(path: &str) -> bool {
+    ["//", "%2F", "%5C", ";", "%3B"].iter().any(|part| path.contains(part))
+}
+
+/// The path without what follows the first `;` of each component (RFC 3986 §3.3), escaped or not.
+fn without_parameters(path: &str) -> String {
+    let name = |component: &str| {
+        let end = [component.find(';'), component.find("%3B")].into_iter().flatten().min();
+        component[..end.unwrap_or(component.len())].to_owned()
+    };
+    path.split('/').map(name).collect::<Vec<_>>().join("/")
 }
 
 /// Decides about a request that no bundle answers; `cause` is why, and what is answered where no rule says otherwise. `scheme` is what
@@ -70,7 +96,11 @@ pub fn miss(request: &Request<'_>, scheme: Scheme, cause: Cause, policy: &Policy
         return answer();
     }
     let Ok(target) = NormalTarget::of(request.target) else { return answer() };
-    match policy.misses().for_path(target.path()) {
+    let then = match policy.misses().for_path(target.path()) {
+        Ok(then) => then,
+        Err(cause) => return Miss::Answer(client_error(cause, request, policy)),
+    };
+    match then {
         None | Some(Then::Reject) => answer(),
         Some(_) if asks_https_in_cleartext(request, scheme) => {
             Miss::Answer(client_error(Cause::Misdirected, request, policy))
@@ -192,6 +222,37 @@ mod tests {
                 "{target}"
             );
         }
+    }
+
+    #[test]
+    fn no_way_to_write_a_path_leads_around_a_rule() {
+        let policy = policy(UnsafeMethods::Refuse);
+        for target in [
+            "//live/none/a",
+            "/live//none/a",
+            "/live/none//a/../../../none/a",
+            "/live%2Fnone/a",
+            "/live%2fnone%2fa",
+            "/live/%6eone%2Fa",
+            "/live%5Cnone%5Ca",
+            "/x/..%2Flive/none/a",
+            "/x/..%5clive/none/a",
+            "/live/none/..%2F..%2Fa",
+            "/x/..;/live/none/a",
+            "/x/..%3B/live/none/a",
+            "/live;x=1/none;y/a",
+            "/live/;/none/a",
+            "//live/none/a;%2F..%2F..%2F..%2F",
+        ] {
+            let found = becomes(&format!("GET {target} HTTP/1.1"), Cause::Absent, &policy);
+            assert!(matches!(found.as_str(), "400 " | "404 "), "{target}: {found}");
+        }
+        // Where all readings are under one rule, upstream gets what the client wrote.
+        for target in ["//a//b", "/a%2Fb", "/a;x=1/b", "/a/%28b%29+%2B"] {
+            assert_eq!(becomes(&format!("GET {target} HTTP/1.1"), Cause::Absent, &policy), target);
+        }
+        let passes = self::policy(UnsafeMethods::Pass);
+        assert_eq!(becomes("DELETE /live%2Fnone/a HTTP/1.1", Cause::Method, &passes), "400 ");
     }
 
     #[test]

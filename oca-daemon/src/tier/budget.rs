@@ -57,8 +57,8 @@ pub enum CutBy {
     Files,
 }
 
-/// Blocks that are on their way out at once, at most: each for the length of a send.
-const LEAVING_BLOCKS_MAX: u64 = 64;
+/// The part of the tier that the policy leaves: nobody misses it.
+const RESERVE_PART: u64 = 64;
 
 /// Mappings that everything but the tier may take: libraries, stacks, arenas of the allocator, rings.
 const MAPS_OF_OUR_OWN: u64 = 4096;
@@ -96,13 +96,15 @@ impl Budget {
         Self { bytes: 0, blocks_max: 0, files_max: 0, cut }
     }
 
-    /// What the policy fills. The rest is for blocks that have left the table while a worker is still sending from them.
+    /// What the policy fills.
     pub(super) fn policy_bytes(&self) -> u64 {
-        if self.bytes / BLOCK_BYTES < 2 {
-            self.bytes
-        } else {
-            self.bytes - (self.bytes / 64).clamp(BLOCK_BYTES, LEAVING_BLOCKS_MAX * BLOCK_BYTES)
-        }
+        self.bytes - self.reserve_bytes()
+    }
+
+    /// The rest: for blocks that have left the table while a worker is still sending from them, and, as far as those leave room, for
+    /// blocks that players say they will ask for next.
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        if self.bytes / BLOCK_BYTES < 2 { 0 } else { (self.bytes / RESERVE_PART).max(BLOCK_BYTES) }
     }
 }
 

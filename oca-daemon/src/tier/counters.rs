@@ -37,7 +37,20 @@ causes! {
         BundleLeft = "bundle_left": "Its bundle left service.",
         Files = "files": "Another bundle needed its descriptor, and its bundle was asked for least; raise LimitNOFILE of the unit.",
         Memory = "memory": "The machine was short of memory; lower serve.ram_tier.",
+        BroughtAhead = "brought_ahead": "A player had named it as its next, and it was not asked for, or not often enough to stay.",
         FileBroken = "file_broken": "Its file was changed behind the daemon's back, or its memory failed; the log says which.",
+    }
+}
+
+causes! {
+    /// What came of a block that a player had said it would ask for next.
+    PrefetchEnd {
+        Used = "used": "It was asked for while it was in memory or on its way there.",
+        Unused = "unused": "It left memory before anybody asked for it.",
+        Failed = "failed": "It could not be loaded; see oca_ram_tier_loads_total.",
+        Held = "held": "It was in memory, or on its way there, already.",
+        Busy = "busy": "Its disk, memory or descriptors are wanted for what is asked for now.",
+        Full = "full": "As many blocks as may be in memory before they are asked for.",
     }
 }
 
@@ -49,6 +62,7 @@ pub struct TierCounters {
     pub(super) loaded_bytes: AtomicU64,
     pub(super) refusals: [AtomicU64; Refusal::COUNT],
     pub(super) departures: [AtomicU64; Departure::COUNT],
+    pub(super) prefetches: [AtomicU64; PrefetchEnd::COUNT],
     pub(super) resident_bytes: AtomicU64,
     pub(super) loading_bytes: AtomicU64,
     pub(super) leaving_bytes: AtomicU64,
@@ -69,6 +83,8 @@ pub struct TierTotals {
     pub refusals: [u64; Refusal::COUNT],
     /// Blocks that left memory, by cause.
     pub departures: [u64; Departure::COUNT],
+    /// Blocks that players named ahead, by end.
+    pub prefetches: [u64; PrefetchEnd::COUNT],
     /// Bytes that requests are served from.
     pub resident_bytes: u64,
     /// Bytes on their way into memory.
@@ -91,6 +107,7 @@ impl TierCounters {
             loaded_bytes: value(&self.loaded_bytes),
             refusals: self.refusals.each_ref().map(value),
             departures: self.departures.each_ref().map(value),
+            prefetches: self.prefetches.each_ref().map(value),
             resident_bytes: value(&self.resident_bytes),
             loading_bytes: value(&self.loading_bytes),
             leaving_bytes: value(&self.leaving_bytes),

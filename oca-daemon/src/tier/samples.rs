@@ -31,14 +31,31 @@ pub(super) struct Question {
     pub(super) asker: Mailbox,
 }
 
+/// A block that a player says it will ask for next. Nobody has asked for it.
+pub struct Hint {
+    /// The block.
+    pub key: BlockKey,
+    /// Whose it is.
+    pub bundle: Arc<Bundle>,
+}
+
 /// The worker's end.
 pub struct SampleSender {
     /// `None`: there is no tier.
-    ends: Option<(rtrb::Producer<Sample>, Sender<Event>)>,
+    ends: Option<Ends>,
+}
+
+struct Ends {
+    asked: rtrb::Producer<Sample>,
+    hinted: rtrb::Producer<Hint>,
+    questions: Sender<Event>,
 }
 
 /// The tier's end.
-pub(super) type Samples = rtrb::Consumer<Sample>;
+pub(super) struct Samples {
+    pub(super) asked: rtrb::Consumer<Sample>,
+    pub(super) hinted: rtrb::Consumer<Hint>,
+}
 
 const _: () = assert!(BLOCK_BYTES / cache_store::ALIGNMENT <= 1 << 16);
 
@@ -60,21 +77,29 @@ impl SampleSender {
         Self { ends: None }
     }
 
-    pub(super) fn pair(capacity: usize, questions: Sender<Event>) -> (Self, Samples) {
-        let (producer, consumer) = rtrb::RingBuffer::new(capacity);
-        (Self { ends: Some((producer, questions)) }, consumer)
+    /// For so many samples, and so many hints.
+    pub(super) fn pair(samples: usize, hints: usize, questions: Sender<Event>) -> (Self, Samples) {
+        let (asked, from_asked) = rtrb::RingBuffer::new(samples);
+        let (hinted, from_hinted) = rtrb::RingBuffer::new(hints);
+        let ends = Some(Ends { asked, hinted, questions });
+        (Self { ends }, Samples { asked: from_asked, hinted: from_hinted })
     }
 
     /// Hands a sample over; `false`: it was dropped, because the tier is behind. Never waits.
     pub fn push(&mut self, sample: Sample) -> bool {
-        self.ends.as_mut().is_none_or(|(ring, _)| ring.push(sample).is_ok())
+        self.ends.as_mut().is_none_or(|ends| ends.asked.push(sample).is_ok())
+    }
+
+    /// Hands a hint over; `false`: it was dropped, because the tier is behind. Never waits.
+    pub fn hint(&mut self, hint: Hint) -> bool {
+        self.ends.as_mut().is_none_or(|ends| ends.hinted.push(hint).is_ok())
     }
 
     /// Asks for a block of which `wanted_bytes` are wanted; `false`: nobody will answer. One question for each block that a
     /// worker waits for.
     pub fn ask(&self, sample: Sample, wanted_bytes: u64, asker: Mailbox) -> bool {
         let question = Question { sample, is_of_much: wanted_bytes >= MUCH_BYTES, asker };
-        self.ends.as_ref().is_some_and(|(_, events)| events.send(Event::Asked(question)).is_ok())
+        self.ends.as_ref().is_some_and(|ends| ends.questions.send(Event::Asked(question)).is_ok())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tier's thread: it looks at what was asked for, decides what is to be in memory, has it loaded, lets it be found, and takes
-//! out what others displace and what has left service. It waits for no disk.
+//! out what others displace and what has left service. It waits for no disk. The files beside this one: `hints`, `leaving`.
 
+mod hints;
 mod leaving;
 
 use std::collections::HashMap;
@@ -9,15 +10,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-use cache_store::{Bundle, Store, VolumeIndex};
+use cache_store::{Bundle, OpenBundle, Store, VolumeIndex};
 
 use super::admission::{Admission, Verdict};
 use super::block::{Block, BlockKey};
 use super::budget::Budget;
-use super::counters::{Departure, LoadEnd, Refusal, TierCounters, count};
+use super::counters::{Departure, LoadEnd, PrefetchEnd, Refusal, TierCounters, count};
 use super::holdings::Holdings;
 use super::loader_queue::LoaderQueue;
 use super::lookout::Lookout;
+use super::prefetched::Prefetched;
 use super::residency::Residency;
 use super::samples::{Question, Sample, Samples};
 use crate::limits::{TIER_FIRST_LOADS_MAX, TIER_LOCK_PAUSE, TIER_TURN};
@@ -49,6 +51,7 @@ pub(super) struct Steward {
     counters: Arc<TierCounters>,
     budget: Budget,
     admission: Admission,
+    prefetched: Prefetched,
     holdings: Holdings,
     samples: Vec<Samples>,
     loaders: Vec<LoaderQueue>,
@@ -74,6 +77,7 @@ impl Steward {
             store,
             counters,
             admission: Admission::new(budget.policy_bytes(), budget.blocks_max),
+            prefetched: Prefetched::new(budget.reserve_bytes()),
             holdings: Holdings::new(Arc::clone(&residency)),
             askers: HashMap::new(),
             residency,
@@ -98,7 +102,9 @@ impl Steward {
             self.take_samples();
             self.put_out_departed();
             self.put_out_displaced();
+            self.put_out_unasked();
             self.sweep();
+            self.take_hints();
             self.open_volumes();
         }
         for key in self.holdings.blocks_where(|_| true) {
@@ -110,8 +116,8 @@ impl Steward {
     fn take_samples(&mut self) {
         for worker in 0..self.samples.len() {
             // As many as there are now: a worker that is faster than we are must not hold us here.
-            for _ in 0..self.samples[worker].slots() {
-                let Ok(sample) = self.samples[worker].pop() else { break };
+            for _ in 0..self.samples[worker].asked.slots() {
+                let Ok(sample) = self.samples[worker].asked.pop() else { break };
                 count(&self.counters.samples, 1);
                 self.take_sample(sample, Wish::Passing);
             }
@@ -153,6 +159,9 @@ impl Steward {
 
     fn take_sample(&mut self, Sample { key, position, bundle }: Sample, wish: Wish) {
         self.holdings.touch(key);
+        if self.take_prefetched(key, position) {
+            return;
+        }
         // It was in memory when it was asked for; should it have left since, the next request says more.
         let Some(bundle) = bundle else { return self.admission.touch(key) };
         if bundle.is_leaving() || !self.store.is_in_use(bundle.volume()) {
@@ -211,6 +220,8 @@ impl Steward {
         let bytes_max = self.budget.bytes - length_bytes;
         if self.holdings.bytes().sum() > bytes_max {
             self.sweep();
+            self.put_out_prefetched(self.holdings.bytes().sum().saturating_sub(bytes_max));
+            self.sweep();
         }
         // Loads that hang take room that the policy believes it has. What is leaving is gone in a moment.
         let held = self.holdings.bytes();
@@ -222,8 +233,14 @@ impl Steward {
         if self.holdings.bytes().sum() > bytes_max {
             return Err(Refusal::Memory);
         }
+        self.load(key, open, length_bytes)
+    }
+
+    /// The same, where there is room.
+    fn load(&mut self, key: BlockKey, open: Arc<OpenBundle>, length_bytes: u64) -> Result<(), Refusal> {
+        let bundle = Arc::clone(open.bundle());
         self.loaders[bundle.volume().as_usize()].load(key, open, Instant::now())?;
-        self.holdings.begin_load(key, bundle, length_bytes);
+        self.holdings.begin_load(key, &bundle, length_bytes);
         self.residency.set_loading(key, true);
         Ok(())
     }
@@ -233,24 +250,27 @@ impl Steward {
         let end_without = result.as_ref().err().copied().unwrap_or(LoadEnd::Unneeded);
         let length_bytes = result.as_ref().map_or(0, |block| block.range().len());
         let is_usable = result.as_ref().is_ok_and(|block| self.store.is_in_use(block.bundle().volume()));
-        let is_wanted = is_usable && self.admission.holds(key);
+        let is_wanted = is_usable && (self.admission.holds(key) || self.prefetched.holds(key));
         let ended = self.holdings.end_load(key, result.ok(), is_wanted);
         // Not before it can be found.
         self.residency.set_loading(key, false);
         let Some(ended) = ended else { return };
-        let (loader, now) = (&mut self.loaders[ended.volume.as_usize()], Instant::now());
-        loader.loaded(now);
+        let (volume, now) = (ended.volume.as_usize(), Instant::now());
+        self.loaders[volume].loaded(now);
         let end = if ended.serves { LoadEnd::Loaded } else { end_without };
         count(&self.counters.loads[end as usize], 1);
         match end {
             LoadEnd::Loaded => count(&self.counters.loaded_bytes, length_bytes),
-            _ => self.admission.forget(key),
+            _ => {
+                self.admission.forget(key);
+                self.forget_prefetched(key, PrefetchEnd::Failed);
+            }
         }
         for asker in self.askers.remove(&key).unwrap_or_default() {
             asker.send(Message::BlockSettled(key));
         }
         if end == LoadEnd::LockRefused {
-            loader.pause(TIER_LOCK_PAUSE, now);
+            self.loaders[volume].pause(TIER_LOCK_PAUSE, now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The tier over a real store: whatever comes and goes, what is found in memory is what the index serves.
 
 mod leaving;
+mod prefetching;
 mod site;
 
 use std::collections::HashMap;

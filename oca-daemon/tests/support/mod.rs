@@ -29,6 +29,8 @@ pub(crate) struct Daemon {
     child: Child,
     status: StatusReport,
     socket: PathBuf,
+    /// What it is run by; nothing as a rule.
+    runner: Vec<String>,
     // Removed after the daemon has ended.
     folder: TempDir,
 }
@@ -43,26 +45,71 @@ impl Daemon {
     /// The same, with these lines in the section `[serve]`, and these sections.
     pub(crate) fn start_with(objects: &[(&str, &[u8])], serve: &str, sections: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        publish(objects, &folder.path().join("objects"), &folder.path().join("volume"));
+        Self::start_in(folder, Vec::new(), serve, sections)
+    }
+
+    /// One with an empty volume on a file system of its own, in memory, that has room for so many bytes. Nobody but the daemon sees it,
+    /// and [`Self::volume`]. `None` where this machine lets nobody mount one.
+    pub(crate) fn start_on_a_small_volume(bytes: usize, sections: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (volume, empty) = (folder.path().join("volume"), folder.path().join("empty"));
+        fs::create_dir(&volume).unwrap();
+        Volume::init(&empty).unwrap();
+        let mount = format!(
+            "mount -t tmpfs -o size={bytes} tmpfs '{0}' && cp -a '{1}/.' '{0}' && exec \"$@\"",
+            volume.display(),
+            empty.display()
+        );
+        let runner = ["unshare", "-rm", "sh", "-c", &mount, "-"].map(str::to_owned);
+        let is_let = Command::new(&runner[0]).args(&runner[1..]).arg("true").status();
+        is_let
+            .is_ok_and(|status| status.success())
+            .then(|| Self::start_in(folder, runner.into(), "workers = 1\n", sections))
+    }
+
+    /// Starts one over the volume in a folder.
+    fn start_in(folder: TempDir, runner: Vec<String>, serve: &str, sections: &str) -> Self {
         let volume = folder.path().join("volume");
-        publish(objects, &folder.path().join("objects"), &volume);
         let socket = folder.path().join("daemon.sock");
         let config = folder.path().join("config.toml");
         let log = folder.path().join("access.log");
+        let mut sections = sections.to_owned();
+        if !sections.contains("missed_purges") {
+            let file = folder.path().join("missed-purges");
+            sections = sections.replace("[pull]\n", &format!("[pull]\nmissed_purges = {file:?}\n"));
+        }
         let text = format!(
             "[store]\nvolumes = [{{ path = {volume:?}, mount_required = false }}]\n\
              [serve]\nlisten = [\"127.0.0.1:0\"]\nheader_timeout = \"2 s\"\n{serve}\
              [admin]\nlisten = []\nsocket = {socket:?}\n[log]\naccess = {log:?}\nlevel = \"warn\"\n{sections}"
         );
         fs::write(&config, text).unwrap();
-        let (child, status) = run(folder.path());
-        Self { child, status, socket, folder }
+        let (child, status) = run(folder.path(), &runner);
+        Self { child, status, socket, runner, folder }
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Kills it, and starts it again as it was; it then listens elsewhere.
     pub(crate) fn restart(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        (self.child, self.status) = run(self.folder.path());
+        self.kill();
+        (self.child, self.status) = run(self.folder.path(), &self.runner);
+    }
+
+    /// The folder of all that is its own: `volume` is its volume.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its volume, as it sees it itself.
+    pub(crate) fn volume(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.process()));
+        root.join(self.folder.path().join("volume").strip_prefix("/").unwrap())
     }
 
     /// Where it serves in cleartext.
@@ -142,8 +189,11 @@ pub(crate) fn runtime() -> Runtime {
 }
 
 /// Runs a daemon with the configuration of a folder until it serves.
-fn run(folder: &Path) -> (Child, StatusReport) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_oca-daemon"))
+fn run(folder: &Path, runner: &[String]) -> (Child, StatusReport) {
+    let daemon = env!("CARGO_BIN_EXE_oca-daemon");
+    let mut words = runner.iter().map(String::as_str).chain([daemon]);
+    let mut child = Command::new(words.next().unwrap_or(daemon))
+        .args(words)
         .arg("--config")
         .arg(folder.join("config.toml"))
         .stdin(Stdio::null())

@@ -78,7 +78,8 @@ impl Edge {
         Self::open(config, folder)
     }
 
-    fn open(config: PullConfig, folder: Arc<tempfile::TempDir>) -> Self {
+    fn open(mut config: PullConfig, folder: Arc<tempfile::TempDir>) -> Self {
+        config.missed_purges = Some(folder.path().join("missed-purges"));
         let store = open_store(&folder.path().join("volume"));
         let stats = Arc::new(PullStats::new(&config, 1));
         let (handle, questions) = questions(config.requests as usize);
@@ -123,6 +124,11 @@ impl Edge {
     }
 
     pub fn ask(&self, method: Method, target: &str, fields: &[(&str, &str)]) -> Coming {
+        self.ask_from("127.0.0.1:1", method, target, fields)
+    }
+
+    /// Asks as the client with that address.
+    pub fn ask_from(&self, peer: &str, method: Method, target: &str, fields: &[(&str, &str)]) -> Coming {
         let (mailbox, _) = mailbox().unwrap();
         let name = |name: &str| name.parse::<HeaderName>().unwrap();
         let request = PullRequest {
@@ -134,7 +140,7 @@ impl Edge {
                 .collect::<HeaderMap>(),
             scheme: Scheme::Http,
             authority: "edge".to_owned(),
-            peer: ([127, 0, 0, 1], 1).into(),
+            peer: peer.parse().unwrap(),
             content: bytes::Bytes::new(),
         };
         let connection = ConnectionId { slot: 0, generation: 0 };
@@ -163,7 +169,7 @@ impl Edge {
 
     pub fn purge(&self, selector: PurgeSelector) -> u64 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(self.handle.purge(selector)).unwrap().objects
+        runtime.block_on(self.handle.purge(vec![selector])).unwrap().objects
     }
 }
 

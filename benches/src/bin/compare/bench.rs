@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use benches::rounds::Rounds;
 use demo::certificate::{self, CertificateFiles};
 use demo::failure::{Failure, Step};
 use demo::random::Random;
@@ -20,7 +21,6 @@ use super::ours::{Ours, Setting};
 use super::peer::is_installed;
 use super::placement::{Side, standing};
 use super::read_ahead::ReadAhead;
-use super::rounds::Rounds;
 use super::scale::Scale;
 use super::varnish::Varnish;
 

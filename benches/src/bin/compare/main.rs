@@ -8,10 +8,10 @@
 //!
 //! # Reading order
 //!
-//! `scenario` is the list, and a file for each; `bench` is what they share, `scale` how much is measured, `rounds` in which order.
+//! `scenario` is the list, and a file for each; `bench` is what they share, `scale` how much is measured, `benches::rounds` in which order.
 //! Contestants: `ours`, `nginx`, `varnish`, and `bare`, the limits. Load: `wrk`, and `load`, a generator of our own. What is measured:
-//! `core_time`, `process_facts`, `device`. What comes of it: `statistics`, `record`, `target`, `table`; `run` and `results`, what is kept of it, and
-//! `markdown`, how that is quoted.
+//! `core_time`, `process_facts`, `device`. What comes of it: `benches::statistics`, `record`, `target`, `table`; `results`, what is kept of it with its
+//! `benches::run`, and `markdown`, how that is quoted.
 
 mod answer_reader;
 mod bare;
@@ -20,7 +20,6 @@ mod client;
 mod core_time;
 mod corpus;
 mod device;
-mod interrupt;
 mod load;
 mod markdown;
 mod memory_group;
@@ -34,12 +33,9 @@ mod progress;
 mod read_ahead;
 mod record;
 mod results;
-mod rounds;
-mod run;
 mod scale;
 mod scenario;
 mod slow_readers;
-mod statistics;
 mod table;
 mod target;
 mod varnish;
@@ -50,6 +46,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use benches::interrupt::clean_up_when_interrupted;
+use benches::rounds::Rounds;
+use benches::run::Run;
 use clap::{Parser, Subcommand, ValueEnum};
 use demo::failure::{Failure, Step};
 use demo::role::{StartedAs, play};
@@ -64,8 +63,6 @@ use progress::Progress;
 use read_ahead::ReadAhead;
 use record::Record;
 use results::Entry;
-use rounds::Rounds;
-use run::Run;
 use scale::{FULL, QUICK};
 use scenario::{Ran, Scenario};
 
@@ -152,9 +149,12 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let folder =
         tempfile::Builder::new().prefix("oca-compare-").tempdir().step("making a temporary folder")?;
     let read_ahead = ReadAhead::of(folder.path())?;
-    interrupt::clean_up_when_interrupted(folder.path().to_owned(), read_ahead.clone())?;
+    let changed = read_ahead.clone();
+    clean_up_when_interrupted(folder.path().to_owned(), move || {
+        changed.iter().for_each(ReadAhead::restore);
+    })?;
     let bench = Bench::new(folder.path().to_owned(), read_ahead, scale, rounds)?;
-    let run = Run::of_now();
+    let run = Run::of_now(core_count());
     println!("{}", run.described());
     let mut records: Vec<Record> = Vec::new();
     let mut failed = Vec::new();

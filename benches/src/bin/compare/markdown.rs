@@ -1,8 +1,10 @@
 //! The records for `benches/README.md`: a table in Markdown, so that no figure is copied by hand.
 
+use benches::statistics::shown;
+
 use super::record::{NO_PEER, Record};
 use super::results::Entry;
-use super::table::{ratio, shown, target, verdicts};
+use super::table::{ratio, target, verdicts};
 use super::target::{against_limit, against_peer};
 
 /// All of it: which scenarios were run when and where, then a row for each record.
@@ -63,7 +65,7 @@ fn row(record: &Record, is_repeated: bool) -> String {
 mod tests {
     use super::*;
     use crate::record::{Series, compare};
-    use crate::run::Run;
+    use benches::run::Run;
 
     fn entries(scenario: &str, commit: &str) -> Vec<Entry> {
         let run = Run { date: "2026-11-21".into(), commit: commit.into(), machine: "2 cores".into() };

@@ -1,8 +1,7 @@
 //! What was found: one record for each scenario, metric and peer.
 
+use benches::statistics::{Interval, median, paired_ratio};
 use serde::{Deserialize, Serialize};
-
-use super::statistics::{Interval, median, paired_ratio};
 
 /// The name under which a record stands that is compared with a limit only.
 pub(crate) const NO_PEER: &str = "none";

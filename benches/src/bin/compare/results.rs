@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use benches::run::Run;
 use clap::ValueEnum;
 use demo::failure::{Failure, Step};
 use serde::{Deserialize, Serialize};
 
 use super::record::Record;
-use super::run::Run;
 use super::scenario::Scenario;
 
 /// A line of the file.

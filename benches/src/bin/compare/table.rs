@@ -1,7 +1,8 @@
 //! The records for people: one table.
 
+use benches::statistics::{Interval, Ratio, shown};
+
 use super::record::Record;
-use super::statistics::Interval;
 use super::target::{Target, against_limit, against_peer, judge};
 
 /// Prints them.
@@ -58,21 +59,7 @@ pub(crate) fn target(target: Option<Target>) -> String {
 
 /// With its interval, where there is one.
 pub(crate) fn ratio(ratio: Option<f64>, interval: Option<Interval>) -> String {
-    match (ratio, interval) {
-        (None, _) => String::new(),
-        (Some(ratio), None) => format!("{ratio:.3}"),
-        (Some(ratio), Some(Interval { low, high })) => format!("{ratio:.3} ({low:.3} to {high:.3})"),
-    }
-}
-
-/// As many digits as mean something.
-pub(crate) fn shown(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1e6 => format!("{:.1} M", value / 1e6),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
-    }
+    ratio.map_or_else(String::new, |median| Ratio { median, interval }.to_string())
 }
 
 #[cfg(test)]
@@ -87,13 +74,5 @@ mod tests {
         assert_eq!(verdicts(&records[0]), "limit reached, peer missed");
         let unknown = compare("slow", "cpu_seconds_per_gib", &[1.05; 9], &peers, None);
         assert_eq!(verdicts(&unknown[0]), "");
-    }
-
-    #[test]
-    fn values_keep_their_digits() {
-        assert_eq!(shown(0.0712), "0.0712");
-        assert_eq!(shown(12.34), "12.34");
-        assert_eq!(shown(4096.4), "4096");
-        assert_eq!(shown(2.5e9), "2500.0 M");
     }
 }

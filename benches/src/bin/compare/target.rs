@@ -1,7 +1,8 @@
 //! What is to be reached, fixed before anything is measured, and whether it is.
 
+use benches::statistics::Interval;
+
 use super::record::Record;
-use super::statistics::Interval;
 
 /// The metrics of hot objects that have targets.
 const CPU_GIB: &str = "cpu_seconds_per_gib";

@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use benches::client::Client;
 use cache_store::{CHUNK_BYTES, ChunkChecksums};
 use demo::failure::{Failure, Step};
 
-use super::client::Client;
 use super::limits_alone::{PIECE_BYTES, aligned, in_parallel, make};
 
 /// What is fetched.

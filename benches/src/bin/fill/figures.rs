@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use benches::statistics::quantile;
 use demo::failure::{Failure, Step};
 use serde::Serialize;
 
@@ -46,14 +47,7 @@ impl Figure {
 
 /// The middle one; of an even number, the lower of the two in the middle.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    quantile(values.collect(), 0.5)
-}
-
-/// The smallest value that so large a part of the values does not exceed.
-pub(crate) fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let rank = (part * values.len() as f64).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+    quantile(&values.collect::<Vec<_>>(), 0.5)
 }
 
 /// One JSON document a line.

@@ -9,12 +9,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use benches::client::Client;
 use cache_store::ALIGNMENT;
 use demo::failure::{Failure, Step};
 use demo::random::Random;
 use rustix::fs::{FallocateFlags, OFlags, fallocate};
-
-use super::client::Client;
 
 /// Bytes that go to and from the disk at once.
 pub(crate) const PIECE_BYTES: u64 = 1 << 20;

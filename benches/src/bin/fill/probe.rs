@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use benches::client::Client;
+use benches::statistics::quantile;
 use demo::failure::{Failure, Step};
 
-use super::client::Client;
-use super::figures::quantile;
 use super::placement;
 
 /// What is asked for, and how often.
@@ -107,8 +107,8 @@ impl Probing {
         }
         Ok(Latencies {
             requests: all.len(),
-            p50_micros: quantile(all.clone(), 0.5),
-            p99_micros: quantile(all, 0.99),
+            p50_micros: quantile(&all, 0.5),
+            p99_micros: quantile(&all, 0.99),
         })
     }
 }

@@ -153,13 +153,8 @@ mod tests {
 
     fn sent(at: u64, representation: usize, sender: Sender) -> Delivered {
         let bytes = LADDER[representation].segment_bytes();
-        Delivered {
-            at: seconds(at),
-            bundle: Bundle { title: 0, representation },
-            bytes,
-            sender,
-            fallbacks: 0,
-        }
+        let bundle = Bundle { title: 0, representation };
+        Delivered { bundle, ..Delivered::first(seconds(at), bytes, sender) }
     }
 
     /// Starts for 1 s, plays for 8, stalls for 2, plays to the end at 31.

@@ -82,7 +82,6 @@ impl Sums {
 mod tests {
     use super::*;
     use crate::buffer::Span;
-    use crate::catalogue::Bundle;
     use crate::steering::Sender;
     use crate::viewing::Delivered;
 
@@ -90,13 +89,7 @@ mod tests {
     fn each_second_has_what_happened_in_it() {
         let millis = Duration::from_millis;
         let span = |sight, from, to| Span { sight, from: millis(from), to: millis(to) };
-        let sent = |at, sender| Delivered {
-            at: millis(at),
-            bundle: Bundle { title: 0, representation: 0 },
-            bytes: 100,
-            sender,
-            fallbacks: 0,
-        };
+        let sent = |at, sender| Delivered::first(millis(at), 100, sender);
         let viewing = Viewing {
             link: 1,
             spans: vec![

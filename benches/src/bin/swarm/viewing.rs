@@ -57,6 +57,14 @@ impl Viewing {
 }
 
 #[cfg(test)]
+impl Delivered {
+    /// A segment of the first bundle, from the first place of the list.
+    pub(crate) fn first(at: Duration, bytes: u64, sender: Sender) -> Self {
+        Self { at, bundle: Bundle { title: 0, representation: 0 }, bytes, sender, fallbacks: 0 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -66,13 +74,7 @@ mod tests {
 
     #[test]
     fn a_session_is_served_by_who_sent_last_while_it_goes_on() {
-        let sent = |at, sender| Delivered {
-            at: seconds(at),
-            bundle: Bundle { title: 0, representation: 0 },
-            bytes: 1,
-            sender,
-            fallbacks: 0,
-        };
+        let sent = |at, sender| Delivered::first(seconds(at), 1, sender);
         let viewing = Viewing {
             link: 1,
             spans: vec![Span { sight: Sight::Playing, from: seconds(1), to: seconds(10) }],

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
-use crate::demand::{AppendError, Selector};
+use crate::demand::Selector;
 
 const KEYS: usize = 24;
 const APPENDS: usize = 400;
@@ -22,7 +22,7 @@ fn write(log: &DemandLog, key: usize, version: usize) {
     let entry = NewEntry { key: key_bytes, secondary: b"", metadata, total_bytes: None };
     let Ok(id) = log.append_head(&entry, log.mark()) else { return };
     for number in 0..2 {
-        match log.append_block(id, number, &block(key, version, number)) {
+        match append_block(log, id, number, &block(key, version, number)) {
             Ok(()) | Err(AppendError::Gone) => {}
             Err(error) => panic!("{error}"),
         }

@@ -2,8 +2,8 @@ use std::fs;
 use std::io;
 
 use super::*;
+use crate::demand::Selector;
 use crate::demand::files::faults;
-use crate::demand::{AppendError, Selector};
 
 #[test]
 fn on_a_full_disk_the_log_makes_do_with_what_it_has() {
@@ -47,7 +47,7 @@ fn a_write_that_breaks_off_anywhere_is_an_error_and_nothing_of_it_is_served() {
         let key = format!("/{cut}");
         let id = add(&log, &key, &bytes(7000, cut));
         faults::break_writes(Some(cut));
-        assert!(matches!(log.append_block(id, 1, &bytes(7000, 1)), Err(AppendError::Io(_))));
+        assert!(matches!(append_block(&log, id, 1, &bytes(7000, 1)), Err(AppendError::Io(_))));
         let entry =
             NewEntry { key: b"/broken", secondary: b"", metadata: &bytes(6000, 1), total_bytes: None };
         assert!(matches!(log.append_head(&entry, log.mark()), Err(AppendError::Io(_))));
@@ -101,7 +101,7 @@ fn a_flipped_bit_in_a_block_or_a_head_is_counted_and_never_served() {
     assert_eq!(view(&log, "/head"), None);
     assert_eq!((log.stats().corrupt, log.stats().entries, log.stats().blocks), (2, 1, 0));
     // It can be stored again.
-    log.append_block(found.id, 0, &bytes(5000, 1)).unwrap();
+    append_block(&log, found.id, 0, &bytes(5000, 1)).unwrap();
     assert_eq!(fetch(&log, "/block"), Some(bytes(5000, 1)));
 }
 

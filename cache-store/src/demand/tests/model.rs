@@ -1,10 +1,12 @@
-use std::collections::{BTreeMap, BTreeSet};
+mod answers;
+
 use std::fs;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::demand::{AppendError, Selector};
+use crate::demand::Selector;
+use answers::Model;
 
 const KEYS: [&str; 6] = ["/a", "/a/1", "/a/2", "/ab", "/b/1", "/b/1?c"];
 const PREFIXES: [&str; 4] = ["/a/", "/a", "/b/1", ""];
@@ -17,13 +19,19 @@ type Slot = (usize, usize);
 enum Step {
     /// A new response, with that many blocks of so many bytes.
     Store(Slot, u32, usize),
-    /// One more block of the response that is held.
+    /// One more block of the response that is held, from an answer that was asked for just now.
     Block(Slot, u32),
     Update(Slot),
+    /// Upstream is asked.
+    Ask(Slot),
+    /// It has answered with a block: to be stored with those that are held, or by itself.
+    Arrive(Slot, u32),
     Read(Slot),
     Forget(Slot),
     PurgeExact(usize),
     PurgePrefix(usize),
+    /// A kill in the middle of a purge, of which so much has reached the disk.
+    TearPurge(usize, usize),
     Restart,
     Kill,
     /// A kill, after which a bit of one of the files is another one.
@@ -50,10 +58,13 @@ fn step() -> impl Strategy<Value = Step> {
         12 => (slot.clone(), 0..4_u32, 0..12_000_usize).prop_map(|(slot, blocks, length)| Step::Store(slot, blocks, length)),
         6 => (slot.clone(), 0..8_u32).prop_map(|(slot, number)| Step::Block(slot, number)),
         4 => slot.clone().prop_map(Step::Update),
+        4 => slot.clone().prop_map(Step::Ask),
+        4 => (slot.clone(), 0..8_u32).prop_map(|(slot, number)| Step::Arrive(slot, number)),
         8 => slot.clone().prop_map(Step::Read),
         1 => slot.prop_map(Step::Forget),
         2 => (0..KEYS.len()).prop_map(Step::PurgeExact),
         1 => (0..PREFIXES.len()).prop_map(Step::PurgePrefix),
+        1 => (0..KEYS.len(), any::<usize>()).prop_map(|(key, cut)| Step::TearPurge(key, cut)),
         1 => Just(Step::Restart),
         1 => Just(Step::Kill),
         1 => (file, at, 0..8_u8).prop_map(|(file, at, bit)| Step::Flip { file, at, bit }),
@@ -62,51 +73,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What may be served: which versions of an object were stored, and which of them were purged.
-struct Model {
-    site: Site,
-    log: Option<DemandLog>,
-    /// Counts what was stored; each is a version of its object.
-    version: u32,
-    /// The bytes of each version's blocks.
-    lengths: BTreeMap<u32, usize>,
-    /// Heads that were stored: version and revision.
-    heads: BTreeSet<(Slot, u32, u32)>,
-    /// The version of each object that this process stored or found last.
-    newest: BTreeMap<Slot, (u32, u32, EntryId)>,
-    /// All versions up to this one of a key have been purged.
-    purged: [u32; KEYS.len()],
-    /// Some file was damaged at some time: not all that is held can be read.
-    is_damaged: bool,
-}
-
-/// What a lookup told.
-type Held = BTreeMap<Slot, (EntryId, Vec<u32>)>;
-
-fn block(version: u32, number: u32, length: usize) -> Vec<u8> {
-    bytes(length, (version * 64 + number) as usize)
-}
-
 impl Model {
-    fn new(shape: Shape) -> Self {
-        let site = Site::new(shape);
-        let log = Some(site.log());
-        let (lengths, heads, newest) = Default::default();
-        Self { site, log, version: 0, lengths, heads, newest, purged: [0; 6], is_damaged: false }
-    }
-
-    fn log(&self) -> &DemandLog {
-        self.log.as_ref().unwrap()
-    }
-
     fn apply(&mut self, step: &Step) {
         match *step {
             Step::Store(slot, blocks, length) => self.store(slot, blocks, length),
             Step::Block(slot, number) => {
-                if let Some((version, _, id)) = self.newest.get(&slot).copied() {
-                    self.append(id, version, number);
+                if let Some((_, _, id)) = self.newest.get(&slot).copied() {
+                    let answer = self.answer(1000);
+                    self.append(id, answer, number, self.log().mark());
                 }
             }
+            Step::Ask(slot) => {
+                let asked = (self.answer(2000), self.log().mark());
+                self.under_way.insert(slot, asked);
+            }
+            Step::Arrive(slot, number) => self.arrive(slot, number),
             Step::Update(slot) => self.update(slot),
             Step::Read(slot) => drop(self.read(slot)),
             Step::Forget(slot) => {
@@ -122,6 +103,7 @@ impl Model {
                 let prefix = PREFIXES[prefix];
                 self.purge(Selector::Prefix(prefix.as_bytes()), |key| key.starts_with(prefix));
             }
+            Step::TearPurge(key, cut) => self.tear_purge(key, cut),
             Step::Restart => {
                 self.log().close();
                 self.reopen(|_| false);
@@ -156,54 +138,26 @@ impl Model {
         self.check_bounds();
     }
 
-    fn store(&mut self, slot: Slot, blocks: u32, length: usize) {
-        self.version += 1;
-        let version = self.version;
-        let metadata = format!("{} {} {version} 0", slot.0, slot.1);
-        let entry = NewEntry {
-            key: KEYS[slot.0].as_bytes(),
-            secondary: SECONDARIES[slot.1].as_bytes(),
-            metadata: metadata.as_bytes(),
-            total_bytes: Some(version.into()),
+    /// The purge has reached the disk in part, and nobody was told that it was made: nothing is lost for it.
+    fn tear_purge(&mut self, key: usize, cut: usize) {
+        let held = self.read_all();
+        let before = fs::read(self.site.purges()).unwrap();
+        self.log().purge(Selector::Exact(KEYS[key].as_bytes())).unwrap();
+        let after = fs::read(self.site.purges()).unwrap();
+        let Some(record) = after.strip_prefix(&before[..]) else {
+            // It was written as a new file, which is there whole or not at all.
+            self.purge(Selector::Exact(KEYS[key].as_bytes()), |other| other == KEYS[key]);
+            return;
         };
-        self.lengths.insert(version, length);
-        self.heads.insert((slot, version, 0));
-        let id = self.log().append_head(&entry, self.log().mark()).unwrap();
-        self.newest.insert(slot, (version, 0, id));
-        (0..blocks).for_each(|number| self.append(id, version, number));
-    }
-
-    fn append(&self, id: EntryId, version: u32, number: u32) {
-        let bytes = block(version, number, self.lengths[&version]);
-        match self.log().append_block(id, number, &bytes) {
-            Ok(()) => {
-                let read = self.log().read_block(id, number).unwrap();
-                assert!(self.is_damaged || read.is_some_and(|read| read.as_ref() == bytes));
-            }
-            Err(AppendError::Gone) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn update(&mut self, slot: Slot) {
-        let Some((version, revision, id)) = self.newest.get(&slot).copied() else { return };
-        let metadata = format!("{} {} {version} {}", slot.0, slot.1, revision + 1);
-        match self.log().update_head(id, metadata.as_bytes(), Some(version.into())) {
-            Ok(()) => {
-                self.heads.insert((slot, version, revision + 1));
-                self.newest.insert(slot, (version, revision + 1, id));
-            }
-            Err(AppendError::Gone) => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    fn purge(&mut self, selector: Selector<'_>, selects: impl Fn(&str) -> bool) {
-        self.log().purge(selector).unwrap();
-        for (key, purged) in self.purged.iter_mut().enumerate() {
-            if selects(KEYS[key]) {
-                *purged = self.version;
-                self.newest.retain(|slot, _| slot.0 != key);
+        let torn = [&before, &record[..cut % record.len()]].concat();
+        self.reopen(|site| {
+            fs::write(site.purges(), &torn).unwrap();
+            false
+        });
+        if !self.is_damaged && !self.has_dropped() {
+            let found = self.read_all();
+            for (slot, held) in held {
+                assert_eq!(found.get(&slot), Some(&held), "{slot:?}");
             }
         }
     }
@@ -216,51 +170,14 @@ impl Model {
         self.log = Some(self.site.log());
         // What was replaced by something that is damaged may be back, older, but never purged.
         self.newest.clear();
+        // Whoever had asked is gone.
+        self.under_way.clear();
         let after = self.read_all();
-        let has_dropped = self.log().stats().index_bytes > self.site.shape.index_bytes_max / 2;
-        if !self.is_damaged && !has_dropped {
+        if !self.is_damaged && !self.has_dropped() {
             for (slot, held) in before {
                 assert_eq!(after.get(&slot), Some(&held), "{slot:?}");
             }
         }
-    }
-
-    fn read_all(&mut self) -> Held {
-        let slots =
-            (0..KEYS.len()).flat_map(|key| (0..SECONDARIES.len()).map(move |secondary| (key, secondary)));
-        slots.filter_map(|slot| self.read(slot).map(|held| (slot, held))).collect()
-    }
-
-    /// Reads all that is held of an object, and checks that it is what it may be.
-    fn read(&mut self, slot: Slot) -> Option<(EntryId, Vec<u32>)> {
-        let views = self.log().entries(KEYS[slot.0].as_bytes()).unwrap();
-        assert!(views.len() <= SECONDARIES.len());
-        let view = views.into_iter().find(|view| &*view.secondary == SECONDARIES[slot.1].as_bytes())?;
-        let text = String::from_utf8(view.metadata.into()).unwrap();
-        let numbers: Vec<u32> = text.split(' ').map(|number| number.parse().unwrap()).collect();
-        let [key, secondary, version, revision] = numbers[..] else { panic!("{text}") };
-        assert_eq!((key as usize, secondary as usize), slot);
-        assert!(self.heads.contains(&(slot, version, revision)));
-        assert_eq!(view.total_bytes, Some(version.into()));
-        assert!(version > self.purged[slot.0], "{text} was purged");
-        let found = (version, revision, view.id);
-        assert_eq!(*self.newest.entry(slot).or_insert(found), found);
-        let mut held = Vec::new();
-        for number in view.held.into_iter().flatten() {
-            match self.log().read_block(view.id, number).unwrap() {
-                Some(read) => assert_eq!(read.as_ref(), block(version, number, self.lengths[&version])),
-                None => assert!(self.is_damaged),
-            }
-            held.push(number);
-        }
-        Some((view.id, held))
-    }
-
-    fn check_bounds(&self) {
-        let (stats, shape) = (self.log().stats(), self.site.shape);
-        assert_eq!(stats.bytes, self.site.segment_bytes());
-        assert!(stats.bytes <= shape.capacity_bytes, "{stats:?}");
-        assert!(stats.index_bytes <= shape.index_bytes_max, "{stats:?}");
     }
 }
 

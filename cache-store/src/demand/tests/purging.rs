@@ -1,7 +1,11 @@
 use std::fs;
 
+use rustix::io::Errno;
+
 use super::*;
-use crate::demand::{AppendError, Selector};
+use crate::demand::Selector;
+use crate::demand::files::faults;
+use crate::limits::DEMAND_PURGES_BYTES_MAX;
 
 /// What a restart finds after a kill.
 fn after_a_kill(site: &Site, log: DemandLog) -> DemandLog {
@@ -51,10 +55,28 @@ fn an_answer_that_was_asked_for_before_a_purge_is_not_stored_after_it() {
     };
     assert!(matches!(late(b"/a"), Err(AppendError::Gone)));
     assert!(late(b"/b").is_ok());
-    assert!(matches!(log.append_block(id, 1, b"more"), Err(AppendError::Gone)));
-    assert!(matches!(log.update_head(id, b"304", None), Err(AppendError::Gone)));
+    assert!(matches!(append_block(&log, id, 1, b"more"), Err(AppendError::Gone)));
+    assert!(matches!(update_head(&log, id, b"304", None), Err(AppendError::Gone)));
     let log = after_a_kill(&site, log);
     assert!(view(&log, "/a").is_none() && view(&log, "/b").is_some());
+}
+
+/// Found in review: the entry in which other parts of the object are was begun after the purge, and took what had been asked for before.
+#[test]
+fn an_entry_that_was_begun_after_a_purge_takes_nothing_that_was_asked_for_before() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    let asked = log.mark();
+    log.purge(Selector::Prefix(b"/a")).unwrap();
+    let id = add(&log, "/a", b"text");
+    let other = add(&log, "/b", b"text");
+    assert!(matches!(log.append_block(id, 1, b"old", asked), Err(AppendError::Gone)));
+    assert!(matches!(log.update_head(id, b"old", None, asked), Err(AppendError::Gone)));
+    assert!(log.append_block(other, 1, b"more", asked).is_ok());
+    assert!(log.update_head(other, b"304", None, asked).is_ok());
+    let log = after_a_kill(&site, log);
+    assert_eq!((held(&log, "/a"), held(&log, "/b")), (vec![0], vec![0, 1]));
+    assert_eq!(&*view(&log, "/a").unwrap().metadata, b"/a");
 }
 
 #[test]
@@ -116,5 +138,52 @@ fn a_damaged_or_missing_list_of_purges_drops_everything_for_good() {
         let (log, recovery) = site.open();
         assert!(!recovery.purges_lost && recovery.discarded_segments == 1, "{recovery:?}");
         assert!(view(&log, "/a").is_none() && view(&log, "/b").is_none() && view(&log, "/c").is_some());
+    }
+}
+
+/// Found in review: the process had been killed while it wrote a purge, and all that the volume held was dropped.
+#[test]
+fn a_purge_that_was_never_acknowledged_is_cut_off_and_drops_nothing() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    add(&log, "/a", b"text");
+    add(&log, "/b", b"text");
+    log.purge(Selector::Exact(b"/a")).unwrap();
+    let acknowledged = fs::read(site.purges()).unwrap();
+    log.purge(Selector::Exact(b"/b")).unwrap();
+    drop(log);
+    let whole = fs::read(site.purges()).unwrap();
+    for length in acknowledged.len() + 1..whole.len() {
+        fs::write(site.purges(), &whole[..length]).unwrap();
+        let (log, recovery) = site.open();
+        assert!(!recovery.purges_lost, "{length} bytes");
+        assert!(view(&log, "/a").is_none() && view(&log, "/b").is_some());
+        log.purge(Selector::Exact(b"/c")).unwrap();
+        drop(log);
+        assert!(view(&site.log(), "/b").is_some(), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_list_of_purges_that_cannot_be_read_drops_everything_and_the_log_goes_on() {
+    for is_too_long in [false, true] {
+        let site = Site::new(SMALL);
+        let log = site.log();
+        add(&log, "/a", b"text");
+        drop(log);
+        if is_too_long {
+            let file = fs::File::options().write(true).open(site.purges()).unwrap();
+            file.set_len(DEMAND_PURGES_BYTES_MAX + 1).unwrap();
+        } else {
+            faults::refuse_reading_purges(Some(Errno::IO));
+        }
+        let (log, recovery) = site.open();
+        faults::refuse_reading_purges(None);
+        assert!(recovery.purges_lost && recovery.entries == 0, "{recovery:?}");
+        assert_eq!(log.stats().purges_lost, 1);
+        add(&log, "/b", b"text");
+        let log = after_a_kill(&site, log);
+        assert!(view(&log, "/a").is_none() && view(&log, "/b").is_some());
+        assert_eq!(log.stats().purges_lost, 0);
     }
 }

@@ -1,7 +1,7 @@
 use std::fs;
 
 use super::*;
-use crate::demand::{AppendError, DemandLimits};
+use crate::demand::DemandLimits;
 use crate::limits::{
     DEMAND_BLOCK_BYTES_MAX, DEMAND_CAPACITY_BYTES_MIN, DEMAND_KEY_BYTES_MAX, DEMAND_METADATA_BYTES_MAX,
 };
@@ -13,9 +13,9 @@ fn what_was_stored_is_read_and_is_there_after_a_restart() {
     let entry = NewEntry { key: b"/a?b", secondary: b"gzip", metadata: b"200 OK", total_bytes: None };
     let id = log.append_head(&entry, log.mark()).unwrap();
     for number in [0, 1, 5] {
-        log.append_block(id, number, &bytes(5000, number as usize)).unwrap();
+        append_block(&log, id, number, &bytes(5000, number as usize)).unwrap();
     }
-    log.update_head(id, b"200 OK, fresh", Some(30_000)).unwrap();
+    update_head(&log, id, b"200 OK, fresh", Some(30_000)).unwrap();
     let check = |log: &DemandLog| {
         let expected = EntryView {
             id,
@@ -81,8 +81,8 @@ fn a_new_response_replaces_the_one_with_the_same_keys_and_takes_none_of_its_bloc
     let new = add_head(&log, "/a", "new");
     assert_eq!(&*view(&log, "/a").unwrap().metadata, b"new");
     assert!(log.read_block(new, 0).unwrap().is_none() && log.read_block(old, 0).unwrap().is_none());
-    assert!(matches!(log.append_block(old, 1, b"more"), Err(AppendError::Gone)));
-    assert!(matches!(log.update_head(old, b"304", None), Err(AppendError::Gone)));
+    assert!(matches!(append_block(&log, old, 1, b"more"), Err(AppendError::Gone)));
+    assert!(matches!(update_head(&log, old, b"304", None), Err(AppendError::Gone)));
     drop(log);
     let log = site.log();
     assert_eq!(view(&log, "/a").unwrap().id, new);
@@ -97,7 +97,7 @@ fn a_forgotten_entry_is_gone_and_takes_no_more_blocks() {
     log.forget(id);
     assert_eq!(view(&log, "/a"), None);
     assert!(log.read_block(id, 0).unwrap().is_none());
-    assert!(matches!(log.append_block(id, 1, b"more"), Err(AppendError::Gone)));
+    assert!(matches!(append_block(&log, id, 1, b"more"), Err(AppendError::Gone)));
 }
 
 #[test]
@@ -129,10 +129,13 @@ fn what_is_over_its_bound_is_refused() {
     assert!(too_large(b"/a", &long[1..]));
     let id = add(&log, "/a", b"text");
     assert!(matches!(
-        log.append_block(id, 1, &vec![0; DEMAND_BLOCK_BYTES_MAX + 1]),
+        append_block(&log, id, 1, &vec![0; DEMAND_BLOCK_BYTES_MAX + 1]),
         Err(AppendError::TooLarge)
     ));
-    assert!(matches!(log.append_block(id, 1, &vec![0; DEMAND_BLOCK_BYTES_MAX]), Err(AppendError::TooLarge)));
+    assert!(matches!(
+        append_block(&log, id, 1, &vec![0; DEMAND_BLOCK_BYTES_MAX]),
+        Err(AppendError::TooLarge)
+    ));
     assert_eq!(fetch(&log, "/a").unwrap(), b"text");
     assert_eq!(log.stats().evicted_entries, 0);
 }
@@ -146,7 +149,7 @@ fn a_log_of_the_least_capacity_holds_blocks_of_the_largest_size() {
     let (log, _) = DemandLog::open(&site.volume, limits).unwrap();
     let id = add_head(&log, "/film", "");
     for number in 0..70 {
-        log.append_block(id, number, &bytes(DEMAND_BLOCK_BYTES_MAX, number as usize)).unwrap();
+        append_block(&log, id, number, &bytes(DEMAND_BLOCK_BYTES_MAX, number as usize)).unwrap();
         // Who watches reads the head, too; what is read stays.
         assert!(view(&log, "/film").is_some());
         assert!(site.segment_bytes() <= limits.capacity_bytes);

@@ -7,7 +7,8 @@ use crate::limits;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PullRule {
-    /// What the path starts with, byte by byte; `/` is every path.
+    /// What the path starts with, byte by byte, its escapes undone; `/` is every path. A path that an origin could read as one of another
+    /// rule is refused.
     pub prefix: String,
     /// What happens.
     pub on_miss: OnMiss,
@@ -43,6 +44,11 @@ pub(super) fn check_all(rules: &[PullRule], problems: &mut Problems) {
 }
 
 impl PullRule {
+    /// A rule.
+    pub fn new(prefix: impl Into<String>, on_miss: OnMiss, redirect_to: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), on_miss, redirect_to: redirect_to.into() }
+    }
+
     fn check(&self, index: usize, problems: &mut Problems) {
         let is_path = self.prefix.starts_with('/')
             && self.prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%\"<>\\`{}".contains(&byte));

@@ -107,11 +107,12 @@ impl S3Config {
         if let Some(endpoint) = &self.endpoint {
             problems.check_url(&format!("{key}.endpoint"), endpoint);
         }
-        if self.key_prefix.starts_with('/') || self.key_prefix.len() > limits::URL_BYTES_MAX {
+        let prefix = self.key_prefix.as_str();
+        if prefix.starts_with('/') || prefix.contains("//") || prefix.len() > limits::URL_BYTES_MAX {
             problems.add(
                 &format!("{key}.key_prefix"),
-                format!("{:?} is not what the name of an object starts with", self.key_prefix),
-                "write it without a '/' before it, such as \"films/\"",
+                format!("{prefix:?} is not what the name of an object starts with"),
+                "write it with neither a '/' before it nor two in a row, such as \"films/\"",
             );
         }
         if let Some(credentials) = &self.credentials {

@@ -36,7 +36,7 @@ impl<'a> Iterator for Members<'a> {
 }
 
 /// Splits at the first `separator` that is neither in a string nor in a list; what follows is empty where there is none.
-fn split_outside(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
+pub(super) fn split_outside(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut place = 0;
     while let Some(skipped) = memchr::memchr3(separator, b'"', b'(', &bytes[place..]) {
         place += skipped + 1;
@@ -75,7 +75,7 @@ fn end_of_list(bytes: &[u8], mut place: usize) -> usize {
 }
 
 /// The value without its parameters.
-fn bare(value: &[u8]) -> &[u8] {
+pub(super) fn bare(value: &[u8]) -> &[u8] {
     split_outside(value, b';').0.trim_ascii()
 }
 

@@ -59,6 +59,7 @@ fn version_1_is_read_from_a_query_as_hls_js_writes_it() {
         playback_rate_percent: Some(108),
         is_startup: true,
         is_starved: true,
+        names_next: true,
         ignored: [0; 3],
     };
     assert_eq!(cmcd, expected);
@@ -183,6 +184,32 @@ fn no_more_keys_and_bytes_are_read_than_the_bounds_say() {
 }
 
 #[test]
+fn what_is_asked_for_next_is_read_from_a_query_and_from_fields_by_version() {
+    let named =
+        |target: &str, lines: &[&[u8]]| {
+            let mut named = Vec::new();
+            next_objects(target, lines, |next| {
+                named.push(next.map(|next| {
+                    (String::from_utf8_lossy(next.reference).into_owned(), next.is_escaped_again)
+                }));
+            });
+            named
+        };
+    let of = |reference: &str, is_escaped_again| Some((reference.to_owned(), is_escaped_again));
+    assert_eq!(
+        named("/a/1.m4s?CMCD=bl%3D5%2Cnor%3D%22..%252F2.m4s%22%2Cot%3Dv", &[]),
+        [of("..%2F2.m4s", true)]
+    );
+    assert_eq!(
+        named("/a/1.m4s", &[b"bl=5", b"nor=(\"2.m4s\" \"3.m4s\"),v=2"]),
+        [of("2.m4s", false), of("3.m4s", false)]
+    );
+    assert_eq!(named("/a/1.m4s", &[b"nor=\"2.m4s"]), [None]);
+    assert_eq!(named("/a/1.m4s", &[b"nrr=\"0-9\""]), [of("", false)]);
+    assert!(!of_lines(&["bl=5,norm=2"]).names_next && of_lines(&["nrr=\"0-9\""]).names_next);
+}
+
+#[test]
 fn where_a_query_and_fields_both_speak_the_fields_count() {
     let cmcd = Cmcd::read("/a/1.m4s?CMCD=br%3D1%2Cbl%3D2", &[b"br=3"]).unwrap();
     assert_eq!((cmcd.bitrate_kbps, cmcd.buffer_millis), (Some(3), Some(2)));
@@ -196,6 +223,11 @@ proptest! {
     ) {
         let lines: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
         let _ = Cmcd::read(&format!("/a?CMCD={query}"), &lines);
+        next_objects(&format!("/a?CMCD=nor%3D{query}"), &lines, |next| {
+            if let Some(next) = next {
+                let _ = crate::media::resolve("/a/b", &next, &mut [0; crate::limits::PREFETCH_PLACE_BYTES_MAX]);
+            }
+        });
     }
 
     #[test]

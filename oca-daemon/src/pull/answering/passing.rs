@@ -1,6 +1,5 @@
 //! Passing a request on to upstream for one client alone: what nobody else may be given, and what changes something.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
@@ -8,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::{Answer, Ending, Next};
 use crate::outcome::Outcome;
-use crate::pull::caching::{RequestHead, ResponseHead, end_to_end, invalidated};
+use crate::pull::caching::{RequestHead, ResponseHead, end_to_end, invalidated, lone_fields};
 use crate::pull::held::Held;
 use crate::pull::upstream::{Ask, Reply};
 use crate::pull::{AnswerHead, CacheStatus, Forwarded, PurgeSelector};
@@ -26,13 +25,16 @@ impl Answer<'_> {
 
     /// Passes the request on with its own conditions and range, and sends what comes as it comes.
     pub(super) async fn pass(&mut self, why: Forwarded) -> Result<(), Ending> {
+        self.take_client_part().await?;
         let request_time = SystemTime::now();
         let ask = self.ask_alone();
-        let pull = Arc::clone(self.pull);
-        let (mut reply, _place) = tokio::select! {
+        let pull = self.pull;
+        let (mut reply, place) = tokio::select! {
             answered = pull.upstreams.ask(&ask) => answered.map_err(Ending::Failed)?,
             () = self.writer.gone() => return Err(Ending::Gone),
         };
+        // The body comes as slowly as the client takes it, and no more of it is in memory than its pipe holds.
+        drop(place);
         if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             self.pull.absences.note(self.request.peer);
         }
@@ -57,6 +59,24 @@ impl Answer<'_> {
         Ok(())
     }
 
+    /// Takes one of the client's part in what upstreams are asked for at once, unless it has been taken. Whether it was waited for.
+    pub(super) async fn take_client_part(&mut self) -> Result<bool, Ending> {
+        if self.client_part.is_some() {
+            return Ok(false);
+        }
+        let (clients, peer) = (&self.pull.clients, self.request.peer);
+        self.client_part = clients.part_now(peer);
+        if self.client_part.is_some() {
+            return Ok(false);
+        }
+        let part = tokio::select! {
+            part = clients.part(peer) => part.map_err(Ending::Failed)?,
+            () = self.writer.gone() => return Err(Ending::Gone),
+        };
+        self.client_part = Some(part);
+        Ok(true)
+    }
+
     async fn send_all(&mut self, reply: &mut Reply) -> Result<(), Ending> {
         loop {
             let next = tokio::select! {
@@ -72,7 +92,11 @@ impl Answer<'_> {
 
     fn ask_alone(&self) -> Ask {
         let is_safe = [Method::GET, Method::HEAD].contains(&self.request.method);
-        let mut fields = end_to_end(&self.request.fields);
+        let mut fields = if is_safe {
+            lone_fields(&self.request.fields, &self.pull.habits.varying(&self.key), &self.pull.policy)
+        } else {
+            end_to_end(&self.request.fields)
+        };
         for name in [HOST, EXPECT, CONTENT_LENGTH] {
             fields.remove(name);
         }
@@ -93,7 +117,7 @@ impl Answer<'_> {
         let response =
             ResponseHead { status: reply.status, fields: &reply.fields, request_time, response_time };
         for key in invalidated(&request, self.request.scheme, &self.request.authority, &response) {
-            if let Err(error) = self.pull.purge(PurgeSelector::Exact(key)).await {
+            if let Err(error) = self.pull.purge(vec![PurgeSelector::Exact(key)]).await {
                 tracing::warn!(%error, "what a client's request has made untrue could not be dropped for good");
             }
         }

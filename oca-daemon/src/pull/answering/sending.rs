@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::{Answer, Ending, Next};
 use crate::limits::RANGE_IGNORED_BYTES_MAX;
@@ -59,9 +59,12 @@ impl Answer<'_> {
             source: if is_hit { Outcome::DemandHit } else { Outcome::DemandMiss },
             cache_status,
         };
-        let mut content = Content::held(&self.key, held, self.request.fields.clone());
-        if let Some(place) = missing {
-            content.follow(&self.pull.flights, place);
+        let mut content = Content::held(&self.key, held, self.fields_for(head));
+        if let Some(place) = missing
+            && !content.follow(&self.pull.flights, place)
+        {
+            // The flight that brings the rest has ended since, or is far from there.
+            return Err(Ending::Changed);
         }
         self.send(answer_head, extent, content).await
     }
@@ -86,25 +89,25 @@ impl Answer<'_> {
         if begins_before || (extent == Extent::ToItsEnd && arrival.start > 0) {
             return Ok(Next::PassAlone);
         }
-        let is_collapsed = !passenger.is_first;
+        let (is_collapsed, now) = (!passenger.is_first, SystemTime::now());
         if is_collapsed {
             self.pull.stats.collapsed.add(1);
         }
         let answer_head = AnswerHead {
             status: answering.status(head).as_u16(),
-            fields: answer_fields(head, answering, None),
+            // What another has asked for has been under way since then (RFC 9111 §4).
+            fields: answer_fields(head, answering, is_collapsed.then(|| head.age(now))),
             content_length: content_length(&extent, answering, head),
             source: Outcome::DemandMiss,
             cache_status: CacheStatus {
                 forwarded: Some(reason),
-                ttl_seconds: Some(self.ttl_seconds(head, SystemTime::now())),
+                ttl_seconds: Some(self.ttl_seconds(head, now)),
                 is_stored: true,
                 is_collapsed,
                 ..CacheStatus::default()
             },
         };
-        let content =
-            Content::flown(&self.key, passenger, Some(Arc::clone(head)), self.request.fields.clone());
+        let content = Content::flown(&self.key, passenger, Some(Arc::clone(head)), self.fields_for(head));
         self.send(answer_head, extent, content).await.map(|()| Next::Answered)
     }
 
@@ -139,6 +142,7 @@ impl Answer<'_> {
         if !head.has_body(self.request.is_head()) {
             return Ok(self.writer.head(head).await?);
         }
+        let reason = head.cache_status.forwarded.unwrap_or(Forwarded::Partial);
         let mut head = Some(head);
         while end.is_none_or(|end| place < end) {
             let next = tokio::select! {
@@ -147,8 +151,10 @@ impl Answer<'_> {
             };
             let next = next.map_err(|lack| match lack {
                 // Bytes of two objects are never mixed.
-                Lack::Changed if head.is_some() => Ending::Changed,
+                Lack::Changed | Lack::Missed if head.is_some() => Ending::Changed,
                 Lack::Changed => Ending::Failed(PullFailure::Invalid),
+                Lack::Missed => Ending::Failed(PullFailure::TimedOut),
+                Lack::Far => Ending::Far(reason),
                 Lack::Failed(failure) => Ending::Failed(failure),
             })?;
             let Some(bytes) = next else { break };
@@ -162,6 +168,12 @@ impl Answer<'_> {
             self.writer.head(head).await?;
         }
         if end.is_some_and(|end| place < end) { Err(Ending::Failed(PullFailure::Invalid)) } else { Ok(()) }
+    }
+
+    /// What upstream is asked with for more of it: what selects it has to be said again.
+    fn fields_for(&self, head: &StoredHead) -> HeaderMap {
+        let varying: Vec<HeaderName> = head.selecting.names().cloned().collect();
+        self.upstream_fields(&varying)
     }
 
     fn ttl_seconds(&self, head: &StoredHead, now: SystemTime) -> i64 {

@@ -91,7 +91,7 @@ fn is_not_modified(request: &HeaderMap, head: &StoredHead) -> bool {
         || head.fields.get(ETAG).is_some_and(|tag| request.get(IF_NONE_MATCH) == Some(tag))
 }
 
-/// If-Range (§13.1.5): absent, the same strong tag, or exactly the Last-Modified.
+/// If-Range (§13.1.5): absent, the same strong tag, or exactly the Last-Modified, where that is strong.
 fn range_applies(request: &HeaderMap, head: &StoredHead) -> bool {
     let mut lines = request.get_all(IF_RANGE).iter();
     match (lines.next(), lines.next()) {
@@ -101,7 +101,7 @@ fn range_applies(request: &HeaderMap, head: &StoredHead) -> bool {
             Some(asked) => tag(head).is_some_and(|current| current.equals_strongly(asked)),
             None => {
                 let asked = date(request, &IF_RANGE);
-                asked.is_some() && asked == date(&head.fields, &LAST_MODIFIED)
+                asked.is_some() && asked == head.strong_date()
             }
         },
     }

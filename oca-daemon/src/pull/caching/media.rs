@@ -15,12 +15,18 @@ pub(super) enum Kind {
     Other,
 }
 
-/// By media type; where that says nothing, by the end of the path.
+/// By media type. The end of the path, which whoever asks has chosen, counts only where the type says nothing: a page of a login, or
+/// one that says that there is nothing, is no segment because a segment was asked for. Of types that say only that it is text, it may
+/// still make a playlist: these are fresh for a moment only.
 pub(super) fn kind(target: &str, response: &HeaderMap) -> Kind {
-    let said = response.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    match of_type(said) {
-        Kind::Other => of_path(target),
-        kind => kind,
+    let Some(said) = response.get(CONTENT_TYPE) else { return of_path(target) };
+    let Ok(said) = said.to_str() else { return Kind::Other };
+    let essence = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        // The second is what S3 says of what it was not told of.
+        "application/octet-stream" | "binary/octet-stream" => of_path(target),
+        "text/plain" | "text/xml" | "application/xml" if of_path(target) == Kind::Playlist => Kind::Playlist,
+        essence => of_type(essence),
     }
 }
 
@@ -29,16 +35,15 @@ fn of_path(target: &str) -> Kind {
     of_type(media_type(path.rsplit('/').next().unwrap_or_default()))
 }
 
-fn of_type(media_type: &str) -> Kind {
-    let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match essence.as_str() {
+fn of_type(essence: &str) -> Kind {
+    match essence {
         "application/vnd.apple.mpegurl"
         | "application/x-mpegurl"
         | "audio/mpegurl"
         | "audio/x-mpegurl"
         | "application/dash+xml" => Kind::Playlist,
         "application/mp4" | "text/vtt" | "application/ttml+xml" => Kind::Segment,
-        essence if essence.starts_with("video/") || essence.starts_with("audio/") => Kind::Segment,
+        _ if essence.starts_with("video/") || essence.starts_with("audio/") => Kind::Segment,
         _ => Kind::Other,
     }
 }
@@ -49,7 +54,7 @@ mod tests {
     use crate::pull::caching::tests::fields;
 
     #[test]
-    fn playlists_and_segments_are_known_by_type_then_by_path() {
+    fn playlists_and_segments_are_known_by_type_and_by_path_where_there_is_none() {
         for (target, content_type, expected) in [
             ("/t/master.m3u8", None, Kind::Playlist),
             ("/t/manifest.MPD?x=1.m4s", None, Kind::Playlist),
@@ -58,7 +63,16 @@ mod tests {
             ("/t/a.m3u8", Some("text/plain"), Kind::Playlist),
             ("/t/1.m4s", None, Kind::Segment),
             ("/t/1.ts", Some("application/octet-stream"), Kind::Segment),
+            ("/t/1.ts", Some("Binary/Octet-Stream"), Kind::Segment),
             ("/t/1", Some("video/mp2t"), Kind::Segment),
+            ("/t/manifest.mpd", Some("text/xml; charset=utf-8"), Kind::Playlist),
+            ("/t/manifest.mpd", Some("application/xml"), Kind::Playlist),
+            ("/t/1.m4s", Some("text/html"), Kind::Other),
+            ("/t/1.m4s", Some("text/plain"), Kind::Other),
+            ("/t/1.m4s", Some("application/json"), Kind::Other),
+            ("/t/a.m3u8", Some("text/html; charset=utf-8"), Kind::Other),
+            ("/t/1.m4s", Some("\u{fc}"), Kind::Other),
+            ("/t/1.m4s", Some(""), Kind::Other),
             ("/t/en.vtt", None, Kind::Segment),
             ("/t.m4s/", None, Kind::Other),
             ("/t/poster.jpg", Some("image/jpeg"), Kind::Other),

@@ -4,7 +4,7 @@ mod encoding;
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{ETAG, LAST_MODIFIED};
+use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::directives::Directives;
@@ -58,11 +58,18 @@ impl StoredHead {
         self.fields.contains_key(ETAG) || freshness::date(&self.fields, &LAST_MODIFIED).is_some()
     }
 
-    /// Whether parts that arrive at different times can be told to belong together: a strong entity tag, or a Last-Modified
-    /// where there is no tag (§3.4 asks for the strong tag; many an origin has only the date, and segments are written once).
+    /// Its Last-Modified, where that says that every byte is the same: it was a second old at least when the response was made, so that
+    /// no other change had the same (RFC 9110 §8.8.2.2).
+    pub(super) fn strong_date(&self) -> Option<SystemTime> {
+        let modified = freshness::date(&self.fields, &LAST_MODIFIED)?;
+        let made = freshness::date(&self.fields, &DATE).unwrap_or(self.response_time);
+        made.duration_since(modified).is_ok_and(|before| before >= Duration::from_secs(1)).then_some(modified)
+    }
+
+    /// Whether parts that arrive at different times can be told to belong together: a strong entity tag, or a strong Last-Modified
+    /// where there is no tag (§3.4 asks for the tag; many an origin has only the date, and segments are written once).
     pub fn is_divisible(&self) -> bool {
-        self.strong_validator().is_some()
-            || (!self.fields.contains_key(ETAG) && freshness::date(&self.fields, &LAST_MODIFIED).is_some())
+        self.strong_validator().is_some() || (!self.fields.contains_key(ETAG) && self.strong_date().is_some())
     }
 
     /// Whether a later response is of the same representation, so that its part may be combined with those that are held (§3.4).
@@ -84,8 +91,10 @@ mod tests {
 
     #[test]
     fn parts_belong_together_by_the_same_strong_tag_or_else_the_same_date() {
-        const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
-        const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:38 GMT");
+        const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:35 GMT");
+        const LATER: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:36 GMT");
+        const LAST: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT");
+        const MADE: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:36 GMT");
         const STRONG: (&str, &str) = ("etag", "\"a\"");
         const OTHER: (&str, &str) = ("etag", "\"b\"");
         const WEAK: (&str, &str) = ("etag", "W/\"a\"");
@@ -103,6 +112,10 @@ mod tests {
             (&[DATE], true, &[LATER], false),
             (&[DATE], true, &[DATE, STRONG], false),
             (&[DATE], true, &[], false),
+            (&[LATER], true, &[LATER], true),
+            (&[LATER, MADE], false, &[LATER], false),
+            (&[LAST], false, &[LAST], false),
+            (&[LAST, STRONG], true, &[STRONG], true),
             (&[("last-modified", "yesterday")], false, &[("last-modified", "yesterday")], false),
             (&[], false, &[], false),
         ] {

@@ -1,6 +1,6 @@
 //! What may be stored (RFC 9111 §3).
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, SET_COOKIE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::directives::{Directives, Reach};
@@ -31,6 +31,8 @@ pub enum Unstorable {
     Private,
     /// It answers a request with Authorization, and does not say that it is for all (§3.5).
     Authorization,
+    /// It answers a request with Cookie, and does not say for how long it may be kept, nor that it is for all.
+    RequestCookie,
     /// It sets a cookie, and does not say that it is for all (§7.3).
     Cookie,
     /// `Vary: *` (§4.1).
@@ -53,6 +55,7 @@ impl Unstorable {
             Self::NoStore => "no_store",
             Self::Private => "private",
             Self::Authorization => "authorization",
+            Self::RequestCookie => "cookie",
             Self::Cookie => "set_cookie",
             Self::Vary => "vary",
             Self::Status => "status",
@@ -63,7 +66,7 @@ impl Unstorable {
     }
 }
 
-/// Decides whether what answers `request` may be kept for others.
+/// Decides whether what answers `request`, whose fields are those that were sent upstream, may be kept for others.
 ///
 /// The head of a 206 is kept as that of the whole of which it is a part: status 200, with the complete length.
 pub fn may_store(request: &RequestHead<'_>, response: &ResponseHead<'_>, policy: &Policy) -> Storing {
@@ -73,14 +76,22 @@ pub fn may_store(request: &RequestHead<'_>, response: &ResponseHead<'_>, policy:
     }
 }
 
+/// Whether a head that a 304 to `request` has freshened may be kept for others. What is confirmed to one who says who asks is an answer
+/// to that one, and kept only where a whole answer would be.
+pub fn may_keep(request: &RequestHead<'_>, head: &StoredHead) -> bool {
+    let says_who_asks = request.fields.contains_key(AUTHORIZATION) || request.fields.contains_key(COOKIE);
+    !says_who_asks
+        || check_permission(request, head.status, &head.fields, &Directives::of(&head.fields)).is_ok()
+}
+
 fn stored_head(
     request: &RequestHead<'_>,
     response: &ResponseHead<'_>,
     policy: &Policy,
 ) -> Result<StoredHead, Unstorable> {
     let directives = Directives::of(response.fields);
-    check_permission(request, response, &directives)?;
-    let selecting = Selecting::of(request.fields, response.fields).ok_or(Unstorable::Vary)?;
+    check_permission(request, response.status, response.fields, &directives)?;
+    let selecting = Selecting::of_sent(request.fields, response.fields, policy).ok_or(Unstorable::Vary)?;
     let (status, total_length) = whole(response)?;
     let head = StoredHead {
         status,
@@ -105,11 +116,13 @@ fn stored_head(
 /// Whether upstream and the standard allow it.
 fn check_permission(
     request: &RequestHead<'_>,
-    response: &ResponseHead<'_>,
+    status: StatusCode,
+    fields: &HeaderMap,
     directives: &Directives,
 ) -> Result<(), Unstorable> {
-    let status = response.status;
     let is_for_all = directives.public || directives.s_maxage.is_some();
+    // Nothing is assumed of how long an answer is fresh that may be one viewer's.
+    let says_how_long = freshness::is_explicit(fields, directives) || directives.no_cache == Reach::Response;
     let must_and_can_understand = directives.must_understand && is_understood(status);
     if *request.method != Method::GET {
         Err(Unstorable::Method)
@@ -122,10 +135,15 @@ fn check_permission(
         || (directives.must_understand && !is_understood(status))
     {
         Err(Unstorable::Status)
-    } else if request.fields.contains_key(AUTHORIZATION) && !is_for_all && !directives.must_revalidate {
+    } else if request.fields.contains_key(AUTHORIZATION)
+        && !is_for_all
+        && !(directives.must_revalidate && says_how_long)
+    {
         Err(Unstorable::Authorization)
-    } else if response.fields.contains_key(SET_COOKIE) && !is_for_all {
+    } else if fields.contains_key(SET_COOKIE) && !is_for_all {
         Err(Unstorable::Cookie)
+    } else if request.fields.contains_key(COOKIE) && !is_for_all && !says_how_long {
+        Err(Unstorable::RequestCookie)
     } else {
         Ok(())
     }

@@ -21,6 +21,7 @@ pub(super) const POLICY: Policy = Policy {
     segment_ttl: Duration::from_secs(1_000_000),
     negative_ttl: Duration::from_secs(5),
     stale_if_error: Duration::from_secs(100),
+    request_fields: Vec::new(),
 };
 
 pub(super) fn fields(lines: &[(&str, &str)]) -> HeaderMap {

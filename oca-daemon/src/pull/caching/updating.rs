@@ -9,7 +9,7 @@ use super::directives::Directives;
 use super::fields::end_to_end;
 use super::selecting::Selecting;
 use super::stored_head::StoredHead;
-use super::{RequestHead, ResponseHead};
+use super::{Policy, RequestHead, ResponseHead};
 
 /// What says something of the bytes that are held, which a response without any cannot change; and what is for one client.
 const NEVER_UPDATED: [HeaderName; 8] = [
@@ -23,7 +23,7 @@ const NEVER_UPDATED: [HeaderName; 8] = [
     SET_COOKIE,
 ];
 
-/// The stored head after upstream answered `request`, sent on its conditions, with 304.
+/// The stored head after upstream answered `request`, whose fields were sent beside its conditions, with 304.
 ///
 /// Every field of the 304 replaces the stored ones of its name, but for those that describe the bytes. The tag that upstream was
 /// asked about stays the one of the stored bytes, whatever tag the answer has.
@@ -31,6 +31,7 @@ pub fn update_after_304(
     stored: &StoredHead,
     request: &RequestHead<'_>,
     response: &ResponseHead<'_>,
+    policy: &Policy,
 ) -> StoredHead {
     let newer = end_to_end(response.fields);
     let directives = Directives::of(&newer);
@@ -50,7 +51,7 @@ pub fn update_after_304(
             fields.append(name.clone(), value.clone());
         }
     }
-    let selecting = Selecting::of(request.fields, &fields).unwrap_or_else(|| {
+    let selecting = Selecting::of_sent(request.fields, &fields, policy).unwrap_or_else(|| {
         // "Vary: *" would mean that nothing is ever answered; the 200 that is held said otherwise.
         fields.remove(VARY);
         for value in stored.fields.get_all(VARY) {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::{Flight, Landing, Passenger, Sharing};
+use super::{ArrivalHead, Flight, Landing, Passenger, Sharing, State};
 use crate::limits::FLIGHT_AHEAD_BYTES;
 use crate::pull::blocks::Part;
+use crate::pull::caching::StoredHead;
 use crate::pull::demand_store::DiskEntry;
 
 /// The flights under way that can be boarded, by primary key.
@@ -16,7 +17,7 @@ pub(in crate::pull) struct Flights {
 }
 
 /// What a request wants of a flight.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::pull) struct Wish {
     /// What is asked of upstream where no flight fits.
     pub part: Part,
@@ -24,10 +25,19 @@ pub(in crate::pull) struct Wish {
     pub place: u64,
     /// Which variant, as far as that is known.
     pub variant: u64,
-    /// Blocks of this entry, and of nothing else.
-    pub filling: Option<DiskEntry>,
+    /// Missing parts of this, and of nothing else.
+    pub filling: Option<Rest>,
     /// A flight that began before is of no use.
     pub not_before: Option<Instant>,
+}
+
+/// A representation of which a part is held, or was sent, and more is asked for.
+#[derive(Clone, Debug)]
+pub(in crate::pull) struct Rest {
+    /// Its head: what comes has the same validator, or is of no use.
+    pub head: Arc<StoredHead>,
+    /// Where its blocks are stored, if they are.
+    pub entry: Option<DiskEntry>,
 }
 
 /// A seat.
@@ -109,8 +119,8 @@ impl Flight {
             return false;
         }
         let state = self.lock();
-        let is_same = match wish.filling {
-            Some(entry) => state.entry == Some(entry),
+        let is_same = match &wish.filling {
+            Some(rest) => self.brings(&state, rest),
             None => self.filling.is_none() && self.variant == wish.variant,
         };
         if !is_same || state.end.is_some() {
@@ -133,6 +143,21 @@ impl Flight {
             }
             Some(_) => false,
         }
+    }
+
+    /// Whether what it brings is of the same representation: it is stored in the same place; or, where it is not stored, those who
+    /// want more of it were on board of the same flight before.
+    fn brings(&self, state: &State, rest: &Rest) -> bool {
+        let landed = match &state.landing {
+            Some(Landing::Arrived(arrival)) => match &arrival.head {
+                ArrivalHead::Storable(head) => Some(head),
+                ArrivalHead::Passing { .. } => None,
+            },
+            _ => None,
+        };
+        let head = self.filling.as_ref().map(|rest| &rest.head).or(landed);
+        (rest.entry.is_some() && state.entry == rest.entry)
+            || head.is_some_and(|head| Arc::ptr_eq(head, &rest.head))
     }
 }
 

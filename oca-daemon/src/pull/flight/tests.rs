@@ -1,4 +1,6 @@
 use super::*;
+use crate::limits::FLIGHT_LEAD_BYTES_MIN;
+use std::time::Duration;
 
 const KEY: &str = "/a";
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -12,8 +14,13 @@ fn flights() -> (Flights, Arc<str>) {
 }
 
 fn arrival(sharing: Sharing) -> Landing {
-    let head =
-        ArrivalHead::Passing { status: StatusCode::OK, fields: HeaderMap::new(), length: None, why: None };
+    let head = ArrivalHead::Passing {
+        status: StatusCode::OK,
+        fields: HeaderMap::new(),
+        length: None,
+        selecting: None,
+        why: None,
+    };
     Landing::Arrived(Arc::new(Arrival { head, sharing, start: 0 }))
 }
 
@@ -77,13 +84,13 @@ fn passengers_read_what_comes_until_the_end_or_learn_why_there_is_none() {
         let flight = new_flight.unwrap();
         flight.land(arrival(Sharing::Everyone));
         flight.push(Bytes::from_static(b"abc"));
-        assert_eq!(passenger.read(1).await, Ok(Sight::Bytes(Bytes::from_static(b"bc"))));
+        assert_eq!(passenger.read(1, None).await, Ok(Sight::Bytes(Bytes::from_static(b"bc"))));
         flight.end(Ok(()));
-        assert_eq!(passenger.read(3).await, Ok(Sight::End));
+        assert_eq!(passenger.read(3, None).await, Ok(Sight::End));
         let Boarded { passenger, new_flight } = flights.board(&"/b".into(), &wish(0));
         new_flight.unwrap().abandon();
         assert!(matches!(passenger.landing().await, Landing::Failed(PullFailure::Defect)));
-        assert_eq!(passenger.read(0).await, Err(PullFailure::Defect));
+        assert_eq!(passenger.read(0, None).await, Err(PullFailure::Defect));
     });
 }
 
@@ -102,34 +109,101 @@ fn what_cannot_be_stored_waits_for_the_slowest_and_not_for_ever_where_others_wai
             "alone it is waited for"
         );
         let fast = flights.board(&key, &wish(0)).passenger;
-        assert!(matches!(fast.read(6).await, Ok(Sight::Bytes(_))));
+        assert!(matches!(fast.read(6, None).await, Ok(Sight::Bytes(_))));
         flight.trim_read(6, PATIENCE).await;
-        assert_eq!(slow.passenger.read(0).await, Ok(Sight::Behind));
+        assert_eq!(slow.passenger.read(0, None).await, Ok(Sight::Behind));
         flight.push(Bytes::from_static(b"abc"));
-        assert!(matches!(fast.read(9).await, Ok(Sight::Bytes(_))));
+        assert!(matches!(fast.read(9, None).await, Ok(Sight::Bytes(_))));
         let again = flight.trim_read(6, Duration::from_secs(60));
         assert!(
             tokio::time::timeout(PATIENCE, again).await.is_ok(),
             "who has lost its bytes holds up nobody any more"
         );
-        assert!(matches!(fast.read(9).await, Ok(Sight::Bytes(_))));
+        assert!(matches!(fast.read(9, None).await, Ok(Sight::Bytes(_))));
     });
 }
 
 #[test]
-fn a_flight_does_not_run_far_ahead_of_everybody() {
+fn a_flight_runs_ahead_of_everybody_by_a_little_and_then_by_what_was_taken() {
     run(async {
         let (flights, key) = flights();
         let Boarded { passenger, new_flight } = flights.board(&key, &wish(0));
         let flight = new_flight.unwrap();
         flight.land(arrival(Sharing::Everyone));
-        flight.push(Bytes::from_static(b"abcdef"));
-        assert!(tokio::time::timeout(PATIENCE, flight.wait_for_fastest(5)).await.is_err());
-        assert!(passenger.read(1).await.is_ok());
-        flight.wait_for_fastest(5).await;
+        let least = Bytes::from(vec![0; FLIGHT_LEAD_BYTES_MIN as usize]);
+        flight.push(least.clone());
+        flight.wait_for_fastest().await;
+        flight.push(Bytes::from_static(b"a"));
+        assert!(tokio::time::timeout(PATIENCE, flight.wait_for_fastest()).await.is_err());
+        assert!(passenger.read(0, None).await.is_ok() && passenger.read(1, None).await.is_ok());
+        flight.wait_for_fastest().await;
+        // Twice as much was taken: it may run twice as far ahead.
+        for _ in 0..3 {
+            flight.push(least.clone());
+        }
+        assert!(passenger.read(2 * FLIGHT_LEAD_BYTES_MIN + 1, None).await.is_ok());
+        flight.wait_for_fastest().await;
         drop(passenger);
-        flight.wait_for_fastest(0).await;
+        flight.push(vec![0; 3 * FLIGHT_LEAD_BYTES_MIN as usize].into());
+        flight.wait_for_fastest().await;
     });
+}
+
+#[test]
+fn where_all_of_it_is_sent_instead_of_a_part_its_beginning_is_kept_until_it_is_known_what_is_read() {
+    run(async {
+        let (flights, key) = flights();
+        let part = Part::Blocks { start: 9 << 20, end: None };
+        let Boarded { passenger, new_flight } = flights.board(&key, &Wish { part, ..wish(9 << 20) });
+        let flight = new_flight.unwrap();
+        flight.land(arrival(Sharing::First));
+        for _ in 0..4 {
+            flight.push(Bytes::from_static(b"abc"));
+            // Nothing is stored, and there is room for three bytes.
+            let _ = tokio::time::timeout(PATIENCE, flight.trim_read(3, PATIENCE)).await;
+        }
+        assert_eq!(passenger.read(0, None).await, Ok(Sight::Bytes(Bytes::from_static(b"abc"))));
+    });
+}
+
+#[test]
+fn a_part_that_is_far_within_the_whole_is_waited_for_as_long_as_patience_lasts() {
+    run(async {
+        let (flights, key) = flights();
+        let Boarded { passenger, new_flight } = flights.board(&key, &wish(0));
+        let flight = new_flight.unwrap();
+        flight.land(arrival(Sharing::Everyone));
+        let patience = || Some(tokio::time::Instant::now() + PATIENCE);
+        assert_eq!(passenger.read((1 << 20) + 1, patience()).await, Ok(Sight::Far));
+        let near = passenger.read(1 << 20, patience());
+        assert!(tokio::time::timeout(PATIENCE * 5, near).await.is_err(), "it is near");
+        flight.push(vec![7; 1 << 20].into());
+        flight.push(Bytes::from_static(b"abc"));
+        assert_eq!(passenger.read(1 << 20, patience()).await, Ok(Sight::Bytes(Bytes::from_static(b"abc"))));
+    });
+}
+
+#[test]
+fn those_who_had_seats_in_a_flight_that_is_not_stored_board_the_one_that_brings_the_rest() {
+    let (flights, key) = flights();
+    let [one, other] = [0, 1].map(|_| {
+        Arc::new(StoredHead {
+            status: StatusCode::OK,
+            fields: HeaderMap::new(),
+            selecting: crate::pull::caching::Selecting::of(&HeaderMap::new(), &HeaderMap::new()).unwrap(),
+            request_time: std::time::SystemTime::UNIX_EPOCH,
+            response_time: std::time::SystemTime::UNIX_EPOCH,
+            total_length: None,
+        })
+    });
+    let rest = |head: &Arc<StoredHead>| Wish {
+        filling: Some(Rest { head: Arc::clone(head), entry: None }),
+        ..wish(0)
+    };
+    let _boarded = flights.board(&key, &rest(&one));
+    assert!(flights.join(KEY, &rest(&one)).is_some());
+    assert!(flights.join(KEY, &rest(&other)).is_none(), "it may be of another version");
+    assert!(flights.join(KEY, &wish(0)).is_none(), "it may be for others");
 }
 
 #[test]

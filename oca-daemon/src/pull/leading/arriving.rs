@@ -11,11 +11,12 @@ use super::filing::Filing;
 use crate::limits::RANGE_IGNORED_BYTES_MAX;
 use crate::pull::blocks::{ContentRange, Part};
 use crate::pull::caching::{
-    RequestHead, ResponseHead, StoredHead, Storing, Unstorable, end_to_end, may_store, update_after_304,
+    RequestHead, ResponseHead, Selecting, Storing, Unstorable, end_to_end, may_keep, may_store,
+    update_after_304,
 };
-use crate::pull::demand_store::{Asked, DiskEntry};
+use crate::pull::demand_store::Asked;
 use crate::pull::failure::PullFailure;
-use crate::pull::flight::{Arrival, ArrivalHead, Flight, Landing, Sharing};
+use crate::pull::flight::{Arrival, ArrivalHead, Flight, Landing, Rest, Sharing};
 use crate::pull::held::{Held, HeldBody};
 use crate::pull::memory_store::MemoryObject;
 use crate::pull::service::Pull;
@@ -45,85 +46,113 @@ pub(super) async fn arrive(
     request_time: SystemTime,
     asked: Option<Asked>,
 ) -> Arrived {
-    if let Some((entry, head)) = &mission.filling {
-        return fill(pull, flight, mission, reply, *entry, head).await;
-    }
     let request = RequestHead { method: &Method::GET, target: &mission.key, fields: &mission.fields };
     let response_time = SystemTime::now();
     let response = ResponseHead { status: reply.status, fields: &reply.fields, request_time, response_time };
+    if let Some(rest) = &mission.filling {
+        return fill(pull, flight, rest, reply, &request, &response, asked);
+    }
+    pull.habits.note_vary(&mission.key, &reply.fields);
     if reply.status == StatusCode::NOT_MODIFIED {
         let Some((_, held)) = &mission.revalidating else { return without_body(PullFailure::Invalid) };
-        let confirmed = confirm(pull, flight, mission, held, &request, &response).await;
-        return Arrived::WithoutBody(Landing::Confirmed(confirmed));
+        return Arrived::WithoutBody(confirm(pull, flight, mission, held, &request, &response, asked).await);
     }
+    let note_unshared = || pull.habits.note_unshared(&mission.key, flight.variant, flight.part);
     let Some((start, end)) = extent(flight.part, reply) else {
-        pull.habits.note_unshared(&mission.key);
+        note_unshared();
         return Arrived::WithoutBody(Landing::Unshared);
     };
     let storing = may_store(&request, &response, &pull.policy);
     match storing {
         Storing::Store(head) if ends_visibly(reply) => {
-            pull.habits.note_vary(&mission.key, &head.fields);
             let head = Arc::new(head);
             let filing = Filing::new(Arc::clone(&head), start, asked);
             with_body(ArrivalHead::Storable(head), Sharing::Everyone, start, end, filing)
         }
         // What follows is not what the client asked for, and may not be kept either.
         _ if reply.status == StatusCode::PARTIAL_CONTENT => {
-            pull.habits.note_unshared(&mission.key);
+            note_unshared();
             Arrived::WithoutBody(Landing::Unshared)
         }
         storing => {
             let why = if let Storing::Pass(why) = storing { Some(why) } else { None };
-            let sharing = if reply.status.is_server_error() { Sharing::Waiting } else { Sharing::First };
             if why.is_some_and(|why| is_habit(why, reply.status)) {
-                pull.habits.note_unshared(&mission.key);
+                note_unshared();
             }
-            let fields = without_length(&reply.fields);
-            let head = ArrivalHead::Passing { status: reply.status, fields, length: end, why };
-            with_body(head, sharing, start, end, Filing::none())
+            let head = ArrivalHead::Passing {
+                status: reply.status,
+                fields: without_length(&reply.fields),
+                length: end,
+                selecting: Selecting::of_sent(&mission.fields, &reply.fields, &pull.policy),
+                why,
+            };
+            with_body(head, sharing(why, reply.status), start, end, Filing::none())
         }
     }
 }
 
-/// Whether answers under the key are likely to be for one client each, as this one is.
+/// Who may have an answer that is not stored. Where upstream is in trouble, or has nothing, it is not helped by being asked by each who
+/// waits; but an answer for one client stays that.
+fn sharing(why: Option<Unstorable>, status: StatusCode) -> Sharing {
+    let is_for_one = !matches!(why, None | Some(Unstorable::Unusable | Unstorable::TooLarge));
+    let is_nothing = status.is_server_error() || matches!(status.as_u16(), 404 | 410);
+    if is_nothing && !is_for_one { Sharing::Waiting } else { Sharing::First }
+}
+
+/// Whether answers to such requests are likely to be for one client each, as this one is.
 fn is_habit(why: Unstorable, status: StatusCode) -> bool {
     let is_said =
         matches!(why, Unstorable::NoStore | Unstorable::Private | Unstorable::Cookie | Unstorable::Vary);
     is_said && status.is_success()
 }
 
-/// Missing blocks of an entry: they are of the same representation, or of no use.
-async fn fill(
+/// Missing parts of a representation: they are of the same one, or of no use.
+fn fill(
     pull: &Pull,
     flight: &Flight,
-    mission: &Mission,
+    rest: &Rest,
     reply: &Reply,
-    entry: DiskEntry,
-    head: &Arc<StoredHead>,
+    request: &RequestHead<'_>,
+    response: &ResponseHead<'_>,
+    asked: Option<Asked>,
 ) -> Arrived {
+    let Rest { head, entry } = rest;
     let total = match reply.status {
         StatusCode::OK => length(&reply.fields),
         StatusCode::PARTIAL_CONTENT => content_range(reply).map(|range| range.total),
         StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::RANGE_NOT_SATISFIABLE => None,
         _ => return without_body(PullFailure::Invalid),
     };
-    if total.is_none() || total != head.total_length || !head.same_representation(&reply.fields) {
-        tracing::debug!(key = %mission.key, "it has changed upstream; what was held of it is dropped");
-        pull.demand.forget(entry).await;
-        return Arrived::WithoutBody(Landing::Changed);
-    }
+    let is_same = total.is_some() && total == head.total_length && head.same_representation(&reply.fields);
     let wanted = flight.part.start().unwrap_or(0);
     match extent(flight.part, reply) {
-        Some((start, end)) if wanted - start <= RANGE_IGNORED_BYTES_MAX => {
-            let filing = Filing::into(Arc::clone(head), start, entry);
+        Some((start, end)) if is_same && wanted - start <= RANGE_IGNORED_BYTES_MAX => {
+            let filing = match entry {
+                Some(entry) => Filing::into(Arc::clone(head), start, *entry, asked),
+                // Nothing of it is stored: what is stored from now on has the head that has come now.
+                None => match may_store(request, response, &pull.policy) {
+                    Storing::Store(head) => Filing::new(Arc::new(head), start, asked),
+                    Storing::Pass(_) => Filing::none(),
+                },
+            };
             with_body(ArrivalHead::Storable(Arc::clone(head)), Sharing::Everyone, start, end, filing)
         }
-        _ => without_body(PullFailure::Invalid),
+        None if is_same => without_body(PullFailure::Invalid),
+        // It is another one, or all of it is sent whatever is asked for: then what is missing cannot be fetched alone.
+        _ => {
+            tracing::debug!(
+                key = request.target,
+                "the rest of it cannot be had; what was held of it is dropped"
+            );
+            if let Some(entry) = entry {
+                pull.demand.forget(*entry);
+            }
+            Arrived::WithoutBody(Landing::Changed)
+        }
     }
 }
 
-/// What is held is still right, and is so for longer.
+/// What is held is still right, and is so for longer. Not what has been purged since it was looked up: that is looked up again.
 async fn confirm(
     pull: &Pull,
     flight: &Flight,
@@ -131,21 +160,33 @@ async fn confirm(
     held: &Held,
     request: &RequestHead<'_>,
     response: &ResponseHead<'_>,
-) -> Held {
+    asked: Option<Asked>,
+) -> Landing {
     pull.stats.revalidated.add(1);
-    let head = Arc::new(update_after_304(&held.head, request, response));
-    match &held.body {
-        HeldBody::Memory(body) => flight.unless_purged(|| {
-            let object = MemoryObject { head: Arc::clone(&head), body: body.clone() };
-            pull.memory.insert(&mission.key, object);
-        }),
-        HeldBody::Disk { entry, .. } => {
-            if let Err(fault) = pull.demand.update_head(*entry, head.to_bytes(), head.total_length).await {
+    let head = Arc::new(update_after_304(&held.head, request, response, &pull.policy));
+    let may_keep = may_keep(request, &head);
+    let mut is_held = true;
+    match (&held.body, asked) {
+        (HeldBody::Memory(body), _) => {
+            is_held = false;
+            flight.unless_purged(|| {
+                is_held = pull.memory.holds(&mission.key, &held.head, body);
+                if is_held && may_keep {
+                    let object = MemoryObject { head: Arc::clone(&head), body: body.clone() };
+                    pull.memory.insert(&mission.key, object);
+                }
+            });
+        }
+        (HeldBody::Disk { entry, .. }, Some(asked)) if may_keep => {
+            let updated = pull.demand.update_head(asked, *entry, head.to_bytes(), head.total_length).await;
+            if let Err(fault) = updated {
                 tracing::debug!(key = %mission.key, %fault, "a confirmed head was not stored");
+                is_held = !fault.is_gone();
             }
         }
+        (HeldBody::Disk { .. }, _) => {}
     }
-    Held { head, body: held.body.clone() }
+    if is_held { Landing::Confirmed(Held { head, body: held.body.clone() }) } else { Landing::Changed }
 }
 
 /// The first byte of the object that follows, never after the one that was asked for, and the byte after the last, where that is

@@ -49,8 +49,8 @@ impl Filing {
     }
 
     /// Blocks of an entry that is there.
-    pub(super) fn into(head: Arc<StoredHead>, start: u64, entry: DiskEntry) -> Self {
-        Self { place: Place::Disk(entry), ..Self::new(head, start, None) }
+    pub(super) fn into(head: Arc<StoredHead>, start: u64, entry: DiskEntry, asked: Option<Asked>) -> Self {
+        Self { place: Place::Disk(entry), ..Self::new(head, start, asked) }
     }
 
     /// A body that is not stored.
@@ -97,7 +97,7 @@ impl Filing {
             }
             (Ok(()), _) => self.store_rest(pull, flight, mission, &head, received_to).await,
             (Err(_), Place::Disk(entry)) if !head.is_divisible() || head.total_length.is_none() => {
-                pull.demand.forget(entry).await;
+                pull.demand.forget(entry);
             }
             (Err(_), _) => {}
         }
@@ -128,9 +128,9 @@ impl Filing {
         if is_objects_end && end > self.next {
             self.store_block(pull, flight, mission, end).await;
         }
-        if let (Place::Disk(entry), None) = (self.place, head.total_length) {
+        if let (Place::Disk(entry), None, Some(asked)) = (self.place, head.total_length, self.asked) {
             let known = StoredHead { total_length: Some(end), ..head.clone() };
-            let updated = pull.demand.update_head(entry, known.to_bytes(), Some(end)).await;
+            let updated = pull.demand.update_head(asked, entry, known.to_bytes(), Some(end)).await;
             if let Err(fault) = updated {
                 self.give_up(pull, mission, &fault);
             }
@@ -138,16 +138,7 @@ impl Filing {
     }
 
     async fn store_block(&mut self, pull: &Pull, flight: &Flight, mission: &Mission, end: u64) {
-        let entry = match self.place {
-            Place::Disk(entry) => Ok(entry),
-            _ => self.begin_entry(pull, flight, mission).await,
-        };
-        let stored = match (entry, block_of(self.next), flight.copy(self.next, end)) {
-            (Ok(entry), Some(number), Some(bytes)) => pull.demand.append_block(entry, number, bytes).await,
-            (Err(fault), _, _) => Err(fault),
-            _ => Err(DiskFault::Unavailable),
-        };
-        match stored {
+        match self.try_store_block(pull, flight, mission, end).await {
             Ok(()) => {
                 self.next = end;
                 flight.stored(end);
@@ -156,14 +147,32 @@ impl Filing {
         }
     }
 
+    async fn try_store_block(
+        &mut self,
+        pull: &Pull,
+        flight: &Flight,
+        mission: &Mission,
+        end: u64,
+    ) -> Result<(), DiskFault> {
+        let asked = self.asked.ok_or(DiskFault::Unavailable)?;
+        let entry = match self.place {
+            Place::Disk(entry) => entry,
+            _ => self.begin_entry(pull, flight, mission, asked).await?,
+        };
+        let number = block_of(self.next).ok_or(DiskFault::Unavailable)?;
+        let bytes = flight.copy(self.next, end).ok_or(DiskFault::Unavailable)?;
+        pull.demand.append_block(asked, entry, number, bytes).await
+    }
+
     /// An entry for the body: of a part, the one that has other parts of the same representation already.
     async fn begin_entry(
         &mut self,
         pull: &Pull,
         flight: &Flight,
         mission: &Mission,
+        asked: Asked,
     ) -> Result<DiskEntry, DiskFault> {
-        let (Some(head), Some(asked)) = (&self.head, self.asked) else { return Err(DiskFault::Unavailable) };
+        let head = self.head.as_ref().ok_or(DiskFault::Unavailable)?;
         let _alone = pull.lock_entries(&mission.key).await;
         let secondary = head.secondary_key();
         let entries = pull.demand.entries(&mission.key).await;
@@ -176,7 +185,7 @@ impl Filing {
         });
         let entry = match same {
             Some((entry, _)) => {
-                pull.demand.update_head(entry, head.to_bytes(), head.total_length).await?;
+                pull.demand.update_head(asked, entry, head.to_bytes(), head.total_length).await?;
                 entry
             }
             None => {

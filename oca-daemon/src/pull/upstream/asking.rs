@@ -61,6 +61,16 @@ impl Upstream {
         })
     }
 
+    /// Whether it can have what is asked for at all.
+    pub(super) fn can_have(&self, ask: &Ask) -> bool {
+        let Protocol::S3(s3) = &self.protocol else { return true };
+        let object = s3.object(ask);
+        if let Err(why) = &object {
+            tracing::debug!(upstream = self.name, target = ask.target, "not asked: {why}");
+        }
+        object.is_ok()
+    }
+
     /// Asks it, unless it is left alone at the moment.
     pub(super) async fn ask(&self, ask: &Ask, now: Instant) -> Result<Reply, PullFailure> {
         let Some(asking) = self.begin(now) else {
@@ -85,7 +95,11 @@ impl Upstream {
                 Ok(reply)
             }
             Err((failure, text)) => {
-                asking.failed();
+                match failure {
+                    PullFailure::Unreachable | PullFailure::TimedOut => asking.failed(),
+                    // It may be this one request that upstream cannot bear, and any client can send such.
+                    _ => drop(asking),
+                }
                 self.count.ended(UpstreamResult::of(failure));
                 tracing::debug!(upstream = self.name, "no answer: {text}");
                 Err(failure)

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
-use http::header::VIA;
+use http::header::{USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
@@ -30,8 +30,9 @@ impl LoopGuard {
         lines.flat_map(|line| line.split(',')).any(|member| member.trim() == self.member)
     }
 
-    /// Puts our mark on a request.
+    /// Puts our mark on a request. Who asks for many does not say which client has a part in it; but some refuse who says nothing.
     pub(in crate::pull) fn mark(&self, fields: &mut HeaderMap) {
+        fields.entry(USER_AGENT).or_insert(HeaderValue::from_static("oca"));
         fields.append(VIA, self.via.clone());
         let member = HeaderValue::from_str(&self.member).expect("a token and digits are a field's value");
         fields.append(CDN_LOOP, member);

@@ -73,14 +73,32 @@ impl HttpUpstream {
             *request.body_mut() = Some(Body::from(ask.content.clone()));
         }
         let mut body = self.client.execute(request).await.map_err(|error| refused(&error))?;
-        let fields = std::mem::take(body.headers_mut());
+        let mut fields = std::mem::take(body.headers_mut());
         let field_bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         if field_bytes > UPSTREAM_FIELD_BYTES {
             return Err((PullFailure::Invalid, format!("{field_bytes} bytes of fields")));
         }
-        let is_delimited = fields.contains_key(CONTENT_LENGTH) || fields.contains_key(TRANSFER_ENCODING);
+        let is_delimited = take_framing(&mut fields).map_err(|why| (PullFailure::Invalid, why))?;
         Ok(Answer { status: body.status(), fields, is_delimited, body })
     }
+}
+
+/// Whether the end of the body is marked (RFC 9112 §6.3); of two lengths the chunks' stays, which is what comes.
+///
+/// # Errors
+/// For a coding that was not asked for (RFC 9112 §7.4): what comes is not the content, and where the last coding is not chunked, nobody
+/// can tell its end from a connection that broke.
+fn take_framing(fields: &mut HeaderMap) -> Result<bool, String> {
+    if !fields.contains_key(TRANSFER_ENCODING) {
+        return Ok(fields.contains_key(CONTENT_LENGTH));
+    }
+    let lines = fields.get_all(TRANSFER_ENCODING).iter().map(|line| line.to_str().unwrap_or("?"));
+    let codings: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
+    if !matches!(codings[..], [coding] if coding.eq_ignore_ascii_case("chunked")) {
+        return Err(format!("Transfer-Encoding {codings:?}, where only chunked was to be expected"));
+    }
+    fields.remove(CONTENT_LENGTH);
+    Ok(true)
 }
 
 fn refused(error: &reqwest::Error) -> NoAnswer {
@@ -102,4 +120,30 @@ fn with_sources(error: &reqwest::Error) -> String {
         source = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_body_is_marked_by_a_length_or_by_chunks() {
+        let framing = |lines: &[(&'static str, &'static str)]| {
+            let mut fields = HeaderMap::new();
+            for (name, value) in lines {
+                fields.append(*name, HeaderValue::from_static(value));
+            }
+            take_framing(&mut fields).map(|is_marked| (is_marked, fields.contains_key(CONTENT_LENGTH)))
+        };
+        let (length, coding) = ("content-length", "transfer-encoding");
+        assert_eq!(framing(&[]), Ok((false, false)));
+        assert_eq!(framing(&[(length, "5")]), Ok((true, true)));
+        assert_eq!(framing(&[(coding, " Chunked")]), Ok((true, false)));
+        assert_eq!(framing(&[(length, "5"), (coding, "chunked")]), Ok((true, false)));
+        for codings in [&["gzip"][..], &["gzip, chunked"], &["chunked, gzip"], &["chunked", "chunked"], &[""]]
+        {
+            let lines: Vec<_> = codings.iter().map(|value| (coding, *value)).collect();
+            assert!(framing(&lines).is_err(), "{codings:?}");
+        }
+    }
 }

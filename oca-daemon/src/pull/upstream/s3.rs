@@ -1,16 +1,17 @@
 //! An upstream that is a bucket of S3: `object_store` signs, and what is signed is asked for as from any server of HTTP, so that
 //! ranges, conditions and what the bucket says of an object are HTTP's own.
 //!
-//! The query of a request is not passed on: to a bucket it would be another operation.
+//! A bucket is asked for objects and for nothing else: what could be another operation, such as a list of all there are, is never
+//! signed. The query of a request is not passed on for that reason.
 
 use std::path::Path as FilePath;
 use std::pin::Pin;
 
 use control_client::config::{PullConfig, S3Config};
-use http::HeaderMap;
 use http::header::{
     IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, USER_AGENT,
 };
+use http::{HeaderMap, Method};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
@@ -44,16 +45,28 @@ impl S3Upstream {
         Ok(Self { http, signer, key_prefix: s3.key_prefix.clone() })
     }
 
+    /// The object that is asked for.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    pub(super) fn object(&self, ask: &Ask) -> Result<Path, String> {
+        if ![Method::GET, Method::HEAD].contains(&ask.method) {
+            return Err(format!("{} is for no client to have signed", ask.method));
+        }
+        object_of(&self.key_prefix, path_of(ask))
+    }
+
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Answer, NoAnswer> {
-        let path = ask.target.split('?').next().unwrap_or_default();
+        let object = self.object(ask).map_err(|why| (PullFailure::NoObject, why))?;
         let fields = asked_of_a_bucket(&ask.fields);
         let mut answer = match &self.signer {
             Some(signer) => {
-                let url = signed(signer, &self.key_prefix, path, ask).await?;
-                self.http.ask_at(&url, ask, fields).await?
+                let url = signer.signed_url(ask.method.clone(), &object, S3_SIGNATURE_LIFETIME).await;
+                let unsigned = |error| (PullFailure::Invalid, format!("it cannot be signed: {error}"));
+                self.http.ask_at(url.map_err(unsigned)?.as_str(), ask, fields).await?
             }
             None => {
-                let target = format!("/{}{}", self.key_prefix, path.trim_start_matches('/'));
+                let target = format!("/{}{}", self.key_prefix, path_of(ask).trim_start_matches('/'));
                 self.http.ask(&Ask { target, fields, ..ask.clone() }).await?
             }
         };
@@ -62,13 +75,22 @@ impl S3Upstream {
     }
 }
 
-async fn signed(signer: &AmazonS3, prefix: &str, path: &str, ask: &Ask) -> Result<String, NoAnswer> {
-    let no_name = |why: String| (PullFailure::Invalid, format!("{path:?} names no object: {why}"));
-    let name =
-        percent_decoded(path.trim_start_matches('/')).ok_or_else(|| no_name("not UTF-8".to_owned()))?;
-    let name = Path::parse(format!("{prefix}{name}")).map_err(|error| no_name(error.to_string()))?;
-    let url = signer.signed_url(ask.method.clone(), &name, S3_SIGNATURE_LIFETIME).await;
-    url.map(String::from).map_err(|error| (PullFailure::Invalid, format!("it cannot be signed: {error}")))
+fn path_of(ask: &Ask) -> &str {
+    ask.target.split('?').next().unwrap_or_default()
+}
+
+/// The object that a path names. One has one path: an escaped slash, of which RFC 3986 §2.2 says that it is not a slash, would be
+/// another, and so would a slash that `object_store` passes over.
+fn object_of(prefix: &str, path: &str) -> Result<Path, String> {
+    let name = path.strip_prefix('/').unwrap_or(path);
+    if name.split('/').any(str::is_empty) {
+        return Err("a component of its name is empty".to_owned());
+    }
+    if name.contains("%2F") || name.contains("%2f") {
+        return Err("there is an escaped slash in its name".to_owned());
+    }
+    let name = percent_decoded(name).ok_or("its name is not UTF-8")?;
+    Path::parse(format!("{prefix}{name}")).map_err(|error| error.to_string())
 }
 
 fn signer(s3: &S3Config, credentials: &FilePath) -> Result<AmazonS3, String> {
@@ -171,6 +193,34 @@ mod tests {
         {
             assert_eq!(percent_decoded(path).as_deref(), name, "{path}");
         }
+    }
+
+    #[test]
+    fn a_path_names_one_object_or_none() {
+        for (path, object) in [
+            ("/a", Some("films/a")),
+            ("/b/a%20b.mp4", Some("films/b/a b.mp4")),
+            ("/a%252Fb", Some("films/a%2Fb")),
+            ("/a%3Fb%23", Some("films/a?b#")),
+            ("/%C3%A9", Some("films/é")),
+            ("", None),
+            ("/", None),
+            ("//", None),
+            ("//a", None),
+            ("/a/", None),
+            ("/a//b", None),
+            ("/a%2Fb", None),
+            ("/a%2fb", None),
+            ("/%2E%2E/a", None),
+            ("/a/%2e", None),
+            ("/..", None),
+            ("/%FF", None),
+            ("/a%01", None),
+        ] {
+            assert_eq!(object_of("films/", path).ok().as_ref().map(Path::as_ref), object, "{path}");
+        }
+        assert_eq!(object_of("", "/a").unwrap().as_ref(), "a");
+        assert!(object_of("", "/").is_err() && object_of("", "//a").is_err());
     }
 
     #[test]

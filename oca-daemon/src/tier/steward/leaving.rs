@@ -6,7 +6,7 @@ use std::time::Instant;
 use cache_store::QuarantineReason;
 
 use super::super::block::BlockKey;
-use super::super::counters::{Departure, Refusal, count};
+use super::super::counters::{Departure, PrefetchEnd, Refusal, count};
 use super::super::resident_file::Damage;
 use super::Steward;
 use crate::limits::TIER_LOCK_PAUSE;
@@ -31,11 +31,15 @@ impl Steward {
 
     pub(super) fn put_out_displaced(&mut self) {
         for key in self.admission.take_evicted() {
-            self.put_out(key, Departure::Displaced);
+            // What was brought ahead has its place beside the policy, though that would not take it in.
+            if !self.prefetched.holds(key) {
+                self.put_out(key, Departure::Displaced);
+            }
         }
     }
 
-    fn put_out(&mut self, key: BlockKey, cause: Departure) {
+    pub(super) fn put_out(&mut self, key: BlockKey, cause: Departure) {
+        self.forget_prefetched(key, PrefetchEnd::Unused);
         if self.holdings.put_out(key) {
             count(&self.counters.departures[cause as usize], 1);
         }

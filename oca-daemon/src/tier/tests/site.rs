@@ -12,7 +12,7 @@ use cache_store::{
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::units::ByteCount;
 
-use super::super::{BlockKey, Budget, Sample, SampleSender, Tier, TierTotals};
+use super::super::{BlockKey, Budget, Hint, Sample, SampleSender, Tier, TierTotals};
 use crate::health::MemoryWatch;
 use crate::stats::WorkerStats;
 
@@ -82,6 +82,17 @@ impl Site {
         let offset = open.object("1.m4s").unwrap().range.start;
         let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
         assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+    }
+
+    /// Says, as a worker does, that a player will ask for it; `false`: the tier is behind.
+    pub(super) fn hint(&mut self, title: usize) -> bool {
+        let bundle = self.lookup(title).unwrap();
+        self.open(&bundle);
+        self.hint_of(&bundle)
+    }
+
+    pub(super) fn hint_of(&mut self, bundle: &Arc<Bundle>) -> bool {
+        self.samples.hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle) })
     }
 
     pub(super) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {

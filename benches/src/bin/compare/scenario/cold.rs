@@ -5,6 +5,8 @@ mod disk;
 
 use std::net::SocketAddr;
 
+use benches::rounds::metric;
+use benches::statistics::quantile;
 use demo::failure::Failure;
 use demo::random::Random;
 
@@ -16,8 +18,6 @@ use crate::device::{drop_caches, queue_facts, read_bytes};
 use crate::load::{Load, Pace};
 use crate::nginx::{Nginx, Reading};
 use crate::record::{Record, Series, compare};
-use crate::rounds::metric;
-use crate::statistics::quantile;
 use crate::zipf::shuffled;
 use disk::Disk;
 

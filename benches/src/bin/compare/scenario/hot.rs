@@ -1,6 +1,7 @@
 //! Hot objects: all of them in memory, asked for over and over by 64 connections. What is compared is how long the servers' core was busy
 //! for each request, or for each GiB.
 
+use benches::rounds::metric;
 use demo::failure::Failure;
 use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
 
@@ -14,7 +15,6 @@ use crate::peer::is_installed;
 use crate::placement::server_core;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Series, compare};
-use crate::rounds::metric;
 use crate::wrk::{Found, Wrk};
 
 /// wrk's connections.

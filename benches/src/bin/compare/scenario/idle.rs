@@ -5,6 +5,7 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use benches::rounds::metric;
 use demo::failure::{Failure, Step};
 use rustix::process::{Resource, getrlimit};
 
@@ -16,7 +17,6 @@ use crate::ours::Setting;
 use crate::peer::is_installed;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Record, Series, compare};
-use crate::rounds::metric;
 
 /// What is fetched once over each.
 const OBJECT_BYTES: u64 = 16 << 10;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use benches::rounds::metric;
+use benches::statistics::quantile;
 use demo::failure::Failure;
 use demo::random::Random;
 
@@ -18,8 +20,6 @@ use crate::load::{Load, Outcome, Pace};
 use crate::nginx::{Nginx, Reading};
 use crate::placement::{Side, be_real_time, stand};
 use crate::record::{Series, compare};
-use crate::rounds::metric;
-use crate::statistics::quantile;
 use crate::zipf::shuffled;
 
 /// Hot requests: 131 MB/s, which leaves everyone idle most of the time.

@@ -1,5 +1,6 @@
 //! One cold block, and all its viewers at once. What is compared is how often it is read from the disk.
 
+use benches::rounds::metric;
 use demo::failure::Failure;
 
 use super::Ran;
@@ -11,7 +12,6 @@ use crate::load::{Load, Pace};
 use crate::nginx::Reading;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Series, compare};
-use crate::rounds::metric;
 
 /// What may be read beside the block, as a part of it.
 const BESIDE_PART: f64 = 0.1;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use benches::rounds::metric;
 use demo::failure::Failure;
 
 use super::Ran;
@@ -15,7 +16,6 @@ use crate::peer::is_installed;
 use crate::placement::server_core;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Series, compare};
-use crate::rounds::metric;
 use crate::slow_readers::SlowReaders;
 
 const OBJECT_BYTES: u64 = 2 << 20;

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
+use benches::rounds::metric;
+use benches::statistics::quantile;
 use cache_store::Volume;
 use cache_store::generate::{GenerateOptions, generate};
 use control_client::content::BundlePath;
@@ -18,8 +20,6 @@ use crate::device::drop_caches;
 use crate::placement::Side;
 use crate::process_facts::ProcessFacts;
 use crate::record::compare;
-use crate::rounds::metric;
-use crate::statistics::quantile;
 
 /// An object on average: 20 million of them are 20 TB.
 const OBJECT_BYTES: u64 = 1 << 20;

@@ -2,6 +2,7 @@
 //! say nothing; what is compared is how long the daemon's threads ran for each request, what the kernel did on their time included. The limit is
 //! one worker.
 
+use benches::rounds::metric;
 use demo::failure::Failure;
 
 use super::Ran;
@@ -10,7 +11,6 @@ use crate::peer::is_installed;
 use crate::placement::{Side, core_count, standing};
 use crate::process_facts::ProcessFacts;
 use crate::record::compare;
-use crate::rounds::metric;
 use crate::wrk::Wrk;
 
 const OBJECT_BYTES: u64 = 64 << 10;

@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 
+use benches::rounds::metric;
+use benches::statistics::median;
 use demo::failure::Failure;
 
 use super::Ran;
@@ -17,8 +19,6 @@ use crate::nginx::Reading;
 use crate::optimum;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Record, Series, compare};
-use crate::rounds::metric;
-use crate::statistics::median;
 use crate::zipf::trace;
 
 const EXPONENTS: [(&str, f64); 3] =

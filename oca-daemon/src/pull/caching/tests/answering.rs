@@ -3,7 +3,7 @@ use std::time::Duration;
 use control_client::units::ByteRange;
 use http::{HeaderMap, Method};
 
-use super::{date, fields, get, stored};
+use super::{after, date, fields, get, stored};
 use crate::pull::caching::Answering::{self, NotModified, PreconditionFailed, Range, Unsatisfiable, Whole};
 use crate::pull::caching::{RequestHead, StoredHead, answer_fields, answering};
 
@@ -11,6 +11,7 @@ fn held() -> StoredHead {
     let mut head =
         stored(200, &[("etag", "\"a\""), ("last-modified", &date(0)), ("content-type", "video/mp4")]);
     head.total_length = Some(10);
+    head.response_time = after(1);
     head
 }
 
@@ -87,6 +88,13 @@ fn a_single_range_is_cut_out_of_what_is_held() {
     ] {
         assert_eq!(answer(lines), expected, "{lines:?}");
     }
+}
+
+#[test]
+fn a_date_within_the_second_that_the_response_was_made_in_says_nothing_of_bytes() {
+    let just_now = StoredHead { response_time: after(0), ..held() };
+    let lines = fields(&[("range", "bytes=0-1"), ("if-range", &date(0))]);
+    assert_eq!(answering(&get("/a", &lines), &just_now), Whole); // RFC 9110 §13.1.5
 }
 
 #[test]

@@ -1,8 +1,8 @@
 use http::Method;
 
-use super::{POLICY, date, fields, get, response};
+use super::{POLICY, date, fields, get, response, stored};
 use crate::limits::STORED_HEAD_BYTES_MAX;
-use crate::pull::caching::{RequestHead, StoredHead, Storing, Unstorable, may_store};
+use crate::pull::caching::{RequestHead, StoredHead, Storing, Unstorable, may_keep, may_store};
 
 fn store(status: u16, lines: &[(&str, &str)]) -> Result<StoredHead, Unstorable> {
     store_for(&[], status, lines)
@@ -64,7 +64,10 @@ fn a_response_is_stored_where_rfc_9111_3_allows_it() {
 #[test]
 fn what_may_be_for_one_user_is_stored_only_where_upstream_says_that_it_is_for_all() {
     let authorised: &[(&str, &str)] = &[("authorization", "Bearer x")];
+    let with_cookie: &[(&str, &str)] = &[("cookie", "a=b")];
     let cookie = ("set-cookie", "session=1");
+    let (tag, tomorrow, yesterday) = (("etag", "\"a\""), &*date(86_400), &*date(-86_400));
+    let day = ("last-modified", yesterday);
     for (request, lines, expected) in [
         (authorised, &[("cache-control", "max-age=60")][..], Some(Unstorable::Authorization)), // §3.5
         (authorised, &[("cache-control", "max-age=60, public")], None),
@@ -75,9 +78,35 @@ fn what_may_be_for_one_user_is_stored_only_where_upstream_says_that_it_is_for_al
         (&[], &[("cache-control", "max-age=60, public"), cookie], None),
         (&[], &[("cache-control", "s-maxage=60"), cookie], None),
         (&[], &[("cdn-cache-control", "max-age=60"), cookie], Some(Unstorable::Cookie)),
-        (&[("cookie", "a=b")], &[("cache-control", "max-age=60")], None),
+        (authorised, &[("cache-control", "must-revalidate"), tag, day], Some(Unstorable::Authorization)),
+        (authorised, &[("cache-control", "public"), day], None),
+        (with_cookie, &[("cache-control", "max-age=60")], None),
+        (with_cookie, &[("expires", tomorrow)], None),
+        (with_cookie, &[("cache-control", "no-cache"), tag], None),
+        (with_cookie, &[("cache-control", "public"), day], None),
+        (with_cookie, &[tag, day], Some(Unstorable::RequestCookie)),
+        (with_cookie, &[("content-type", "video/mp4")], Some(Unstorable::RequestCookie)),
     ] {
         assert_eq!(store_for(request, 200, lines).err(), expected, "{request:?} {lines:?}");
+    }
+}
+
+#[test]
+fn what_is_confirmed_to_one_who_says_who_asks_is_kept_where_a_whole_answer_would_be() {
+    let may_keep = |request: &[(&str, &str)], cache_control: &str| {
+        may_keep(&get("/a", &fields(request)), &stored(200, &[("cache-control", cache_control)]))
+    };
+    for (cache_control, plain, authorised, with_cookie) in [
+        ("max-age=60", true, false, true),
+        ("max-age=60, public", true, true, true),
+        ("max-age=60, must-revalidate", true, true, true),
+        ("", true, false, false),
+        // It is kept, and asked about each time.
+        ("max-age=60, private", true, false, false),
+    ] {
+        assert_eq!(may_keep(&[], cache_control), plain, "{cache_control}");
+        assert_eq!(may_keep(&[("authorization", "x")], cache_control), authorised, "{cache_control}");
+        assert_eq!(may_keep(&[("cookie", "x")], cache_control), with_cookie, "{cache_control}");
     }
 }
 

@@ -1,11 +1,11 @@
-use super::{after, fields, get, response, stored};
+use super::{POLICY, after, fields, get, response, stored};
 use crate::pull::caching::{ResponseHead, Selecting, StoredHead, update_after_304};
 
 fn updated(held: &[(&str, &str)], brought: &[(&str, &str)]) -> StoredHead {
     let lines = fields(brought);
     let arrived =
         ResponseHead { request_time: after(100), response_time: after(101), ..response(304, &lines) };
-    update_after_304(&stored(200, held), &get("/a", &fields(&[("x", "1")])), &arrived)
+    update_after_304(&stored(200, held), &get("/a", &fields(&[("x", "1")])), &arrived, &POLICY)
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! between the `k`-th smallest and the `k`-th largest, but for twice the probability that a fair coin shows fewer than `k` heads in `n`
 //! throws (David and Nagaraja, "Order Statistics", 3rd edition, 7.1). It assumes nothing about the distribution, and needs no seed.
 
+use std::fmt;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// How often the interval may miss.
@@ -11,16 +13,30 @@ const MISSES: f64 = 0.05;
 
 /// From the lowest to the highest that the median is likely to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Interval {
-    pub(crate) low: f64,
-    pub(crate) high: f64,
+pub struct Interval {
+    /// The lowest.
+    pub low: f64,
+    /// The highest.
+    pub high: f64,
 }
 
 /// The median of ratios, with its 95 % interval; there is none for fewer than six ratios.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ratio {
-    pub(crate) median: f64,
-    pub(crate) interval: Option<Interval>,
+pub struct Ratio {
+    /// Of the ratios.
+    pub median: f64,
+    /// Of their median.
+    pub interval: Option<Interval>,
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.median)?;
+        match self.interval {
+            Some(Interval { low, high }) => write!(f, " ({low:.3} to {high:.3})"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Serialize for Interval {
@@ -36,7 +52,7 @@ impl<'de> Deserialize<'de> for Interval {
 }
 
 /// Of values that were measured in pairs: the ratio of each pair, and of these the median. What disturbs both of a pair does not show.
-pub(crate) fn paired_ratio(ours: &[f64], other: &[f64]) -> Option<Ratio> {
+pub fn paired_ratio(ours: &[f64], other: &[f64]) -> Option<Ratio> {
     let ratios: Vec<f64> = ours
         .iter()
         .zip(other)
@@ -47,7 +63,7 @@ pub(crate) fn paired_ratio(ours: &[f64], other: &[f64]) -> Option<Ratio> {
 }
 
 /// The middle value, or the mean of the two in the middle; not a number where there is none.
-pub(crate) fn median(values: &[f64]) -> f64 {
+pub fn median(values: &[f64]) -> f64 {
     let sorted = sorted(values);
     let half = sorted.len() / 2;
     match sorted.len() {
@@ -58,10 +74,20 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 /// The smallest value that at least this part of the values does not exceed; not a number where there is none.
-pub(crate) fn quantile(values: &[f64], part: f64) -> f64 {
+pub fn quantile(values: &[f64], part: f64) -> f64 {
     let sorted = sorted(values);
     let rank = (part * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// A value with as many digits as mean something.
+pub fn shown(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e6 => format!("{:.1} M", value / 1e6),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    }
 }
 
 /// The narrowest interval between the `k`-th smallest and the `k`-th largest that misses the median at most as often as is allowed.
@@ -136,5 +162,20 @@ mod tests {
         assert_eq!(paired_ratio(&ours, &other).map(|ratio| ratio.median), Some(0.5));
         assert_eq!(paired_ratio(&ours, &[]), None);
         assert_eq!(paired_ratio(&[1.0], &[0.0]), None);
+    }
+
+    #[test]
+    fn values_keep_their_digits() {
+        assert_eq!(shown(0.0712), "0.0712");
+        assert_eq!(shown(12.34), "12.34");
+        assert_eq!(shown(4096.4), "4096");
+        assert_eq!(shown(2.5e9), "2500.0 M");
+    }
+
+    #[test]
+    fn a_ratio_is_shown_with_its_interval_where_there_is_one() {
+        let interval = Some(Interval { low: 0.4, high: 0.6 });
+        assert_eq!(Ratio { median: 0.5, interval }.to_string(), "0.500 (0.400 to 0.600)");
+        assert_eq!(Ratio { median: 0.5, interval: None }.to_string(), "0.500");
     }
 }

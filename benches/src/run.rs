@@ -6,31 +6,29 @@ use std::process::{Command, Stdio};
 use control_client::units::ByteCount;
 use serde::{Deserialize, Serialize};
 
-use super::placement::core_count;
-
 /// What is said where something cannot be found out.
 const UNKNOWN: &str = "unknown";
 
 /// One run of this program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub struct Run {
     /// In UTC.
-    pub(crate) date: String,
+    pub date: String,
     /// With a plus where files were changed since.
-    pub(crate) commit: String,
+    pub commit: String,
     /// Cores, processor, memory, kernel.
-    pub(crate) machine: String,
+    pub machine: String,
 }
 
 impl Run {
-    /// This one.
-    pub(crate) fn of_now() -> Self {
+    /// This one, on so many cores.
+    pub fn of_now(cores: usize) -> Self {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
-        Self { date, commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()), machine: machine() }
+        Self { date, commit: commit().unwrap_or_else(|| UNKNOWN.to_owned()), machine: machine(cores) }
     }
 
     /// In words.
-    pub(crate) fn described(&self) -> String {
+    pub fn described(&self) -> String {
         format!("{}, commit {}, {}", self.date, self.commit, self.machine)
     }
 }
@@ -43,14 +41,14 @@ fn commit() -> Option<String> {
     (output.status.success() && !commit.is_empty()).then_some(commit)
 }
 
-fn machine() -> String {
+fn machine(cores: usize) -> String {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let (cpuinfo, meminfo) = (read("/proc/cpuinfo"), read("/proc/meminfo"));
     let processor = value(&cpuinfo, "model name").unwrap_or(UNKNOWN);
     let kib = value(&meminfo, "MemTotal").and_then(|total| total.split(' ').next()?.parse().ok());
     let memory = kib.map_or_else(|| UNKNOWN.to_owned(), |kib: u64| ByteCount::mib(kib >> 10).to_string());
     let kernel = read("/proc/sys/kernel/osrelease");
-    format!("{} cores, {processor}, {memory}, Linux {}", core_count(), kernel.trim())
+    format!("{cores} cores, {processor}, {memory}, Linux {}", kernel.trim())
 }
 
 /// What stands after a name and its colon.
@@ -75,6 +73,6 @@ mod tests {
     fn a_run_is_described_with_its_date_commit_and_machine() {
         let run = Run { date: "2026-11-21".into(), commit: "abc".into(), machine: "2 cores".into() };
         assert_eq!(run.described(), "2026-11-21, commit abc, 2 cores");
-        assert_eq!(Run::of_now().date.len(), 10);
+        assert_eq!(Run::of_now(2).date.len(), 10);
     }
 }

@@ -7,15 +7,16 @@ use demo::failure::Failure;
 
 /// How often everyone has a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rounds {
-    pub(crate) count: usize,
+pub struct Rounds {
+    /// How many rounds.
+    pub count: usize,
     /// Whether a round goes back again; if not, everyone has one turn.
-    pub(crate) and_back: bool,
+    pub and_back: bool,
 }
 
 impl Rounds {
     /// Measures; for each contestant, what each round gave.
-    pub(crate) fn run<const METRICS: usize>(
+    pub fn run<const METRICS: usize>(
         self,
         contestants: usize,
         mut measure: impl FnMut(usize) -> Result<[f64; METRICS], Failure>,
@@ -43,18 +44,18 @@ impl Rounds {
     }
 
     /// Fewer rounds, for what takes long and varies little.
-    pub(crate) fn at_most(self, count: usize) -> Self {
+    pub fn at_most(self, count: usize) -> Self {
         Self { count: self.count.min(count), ..self }
     }
 
     /// One turn in each round, for what does not depend on what the machine does meanwhile.
-    pub(crate) fn only_forth(self) -> Self {
+    pub fn only_forth(self) -> Self {
         Self { and_back: false, ..self }
     }
 }
 
 /// One metric of one contestant, round by round.
-pub(crate) fn metric<const METRICS: usize>(rounds: &[[f64; METRICS]], metric: usize) -> Vec<f64> {
+pub fn metric<const METRICS: usize>(rounds: &[[f64; METRICS]], metric: usize) -> Vec<f64> {
     rounds.iter().map(|values| values[metric]).collect()
 }
 

@@ -14,22 +14,28 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const HEAD_BYTES: usize = 4096;
 
 /// A connection, and what is read into.
-pub(crate) struct Client {
+pub struct Client {
     stream: TcpStream,
     address: SocketAddr,
     buffer: Vec<u8>,
 }
 
 impl Client {
-    pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         Ok(Self { stream, address, buffer: vec![0; BUFFER_BYTES] })
     }
 
+    /// The client's own port.
+    pub fn port(&self) -> io::Result<u16> {
+        self.stream.local_addr().map(|address| address.port())
+    }
+
     /// Fetches an object, throws it away, and gives its length.
-    pub(crate) fn get(&mut self, target: &str) -> io::Result<u64> {
+    pub fn get(&mut self, target: &str) -> io::Result<u64> {
         let (came, length) = self.ask(target)?;
         let mut left = length - (came.end - came.start) as u64;
         while left > 0 {
@@ -41,7 +47,7 @@ impl Client {
 
     /// Fetches an object piece by piece into the same memory, and has each piece taken from there, with its place in the object.
     /// Gives its length.
-    pub(crate) fn get_into(
+    pub fn get_into(
         &mut self,
         target: &str,
         into: &mut [u8],

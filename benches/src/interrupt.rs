@@ -1,24 +1,22 @@
-//! An interrupted run leaves nothing behind: no folder of many gigabytes, no setting of the disk's. The servers end with this process.
+//! An interrupted run leaves nothing behind: no folder of many gigabytes, no setting of the machine's. The servers end with this process.
 
 use std::path::PathBuf;
 use std::thread;
 
 use demo::failure::{Failure, Step};
 
-use super::read_ahead::ReadAhead;
-
 /// What a shell says of a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// From now on an interrupt removes the folder, restores the setting, and ends the process.
-pub(crate) fn clean_up_when_interrupted(
+/// From now on an interrupt removes the folder, restores what was changed, and ends the process.
+pub fn clean_up_when_interrupted(
     folder: PathBuf,
-    read_ahead: Option<ReadAhead>,
+    restore: impl FnOnce() + Send + 'static,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().step("the runtime")?;
     let wait = move || {
         if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            read_ahead.iter().for_each(ReadAhead::restore);
+            restore();
             let _ = std::fs::remove_dir_all(folder);
             std::process::exit(INTERRUPTED);
         }

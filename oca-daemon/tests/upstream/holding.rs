@@ -1,0 +1,114 @@
+//! What is held, for how long, and what is asked for again.
+
+use std::io::Write;
+use std::thread::sleep;
+use std::time::Duration;
+
+use oca_daemon::pull::PurgeSelector;
+
+use crate::edge::Edge;
+use crate::origin::{Origin, bytes, send};
+use crate::{FRESH, Gate, MIB, file, in_halves};
+
+#[test]
+fn what_was_pulled_is_served_without_upstream_and_after_a_restart_too() {
+    let body = bytes(5, 2 * MIB + 77);
+    let origin = file("a", FRESH, body.clone());
+    let edge = Edge::of(&[origin.url()]);
+    assert!(edge.get("/a.m4s").whole() == body);
+    assert!(edge.get("/a.m4s?CMCD=br%3D1").whole() == body);
+    let edge = edge.restarted();
+    let answer = edge.get("/a.m4s");
+    assert!(answer.cache_status().starts_with(";hit"), "{}", answer.cache_status());
+    assert!(answer.whole() == body);
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn playlists_are_kept_in_memory_and_asked_for_again_when_they_are_stale() {
+    let origin =
+        Origin::start(|_, stream| send(stream, "200 OK", "Cache-Control: max-age=1\r\n", b"#EXTM3U"));
+    let edge = Edge::of(&[origin.url()]);
+    for _ in 0..20 {
+        assert_eq!(edge.get("/live.m3u8").whole(), b"#EXTM3U");
+    }
+    assert_eq!(origin.count(), 1);
+    sleep(Duration::from_millis(1100));
+    assert_eq!(edge.get("/live.m3u8").whole(), b"#EXTM3U");
+    assert_eq!(origin.count(), 2);
+}
+
+#[test]
+fn what_is_confirmed_is_not_fetched_again() {
+    let body = bytes(6, 300_000);
+    let origin = file("a", "Cache-Control: max-age=0\r\n", body.clone());
+    let edge = Edge::of(&[origin.url()]);
+    assert!(edge.get("/a.m4s").whole() == body);
+    for _ in 0..3 {
+        let answer = edge.get("/a.m4s");
+        assert!(answer.cache_status().contains("fwd=stale;fwd-status=304"), "{}", answer.cache_status());
+        assert!(answer.whole() == body);
+    }
+    let conditions: Vec<_> =
+        origin.asked().iter().map(|asked| asked.field("if-none-match").is_some()).collect();
+    assert_eq!(conditions, [false, true, true, true]);
+}
+
+#[test]
+fn what_has_no_length_is_stored_with_the_length_that_it_turns_out_to_have() {
+    for size in [1000, 3 * MIB + 5] {
+        let body = bytes(7, size);
+        let sent = body.clone();
+        let origin = Origin::start(move |_, stream| {
+            let head = format!("HTTP/1.1 200 OK\r\n{FRESH}ETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\n");
+            stream.write_all(head.as_bytes()).unwrap();
+            for chunk in sent.chunks(70_000) {
+                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
+                stream.write_all(chunk).unwrap();
+                stream.write_all(b"\r\n").unwrap();
+            }
+            stream.write_all(b"0\r\n\r\n").is_ok()
+        });
+        let edge = Edge::of(&[origin.url()]);
+        let first = edge.get("/a.m4s");
+        assert_eq!(first.head.as_ref().unwrap().content_length, None);
+        assert!(first.whole() == body);
+        let second = edge.get("/a.m4s");
+        assert_eq!(second.head.as_ref().unwrap().content_length, Some(size as u64));
+        assert!(second.whole() == body);
+        assert!(edge.get_range("/a.m4s", "bytes=500-599").body == body[500..600]);
+        assert_eq!(origin.count(), 1);
+    }
+}
+
+#[test]
+fn what_is_absent_is_asked_for_once() {
+    let origin = Origin::start(|_, stream| send(stream, "404 Not Found", "", b"nothing"));
+    let edge = Edge::of(&[origin.url()]);
+    for _ in 0..100 {
+        assert_eq!(edge.get("/absent.m4s").status(), 404);
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn what_is_purged_is_gone_even_if_it_was_on_its_way() {
+    for size in [1000, 3 * MIB] {
+        let gate = Gate::default();
+        let (held_up, sent) = (gate.clone(), bytes(8, size));
+        let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+        let edge = Edge::of(&[origin.url()]);
+        let mut first = edge.begin("/t/a.m4s");
+        first.take_until(size / 2);
+        edge.purge(PurgeSelector::Prefix("/t/".to_owned()));
+        gate.open();
+        assert_eq!(first.finish().whole().len(), size);
+        assert_eq!(edge.get("/t/a.m4s").whole().len(), size);
+        assert_eq!(origin.count(), 2, "{size}");
+        assert_eq!(edge.purge(PurgeSelector::Exact("/t/a.m4s".to_owned())), 1);
+        assert_eq!(edge.get("/t/a.m4s").whole().len(), size);
+        assert_eq!(origin.count(), 3);
+        let edge = edge.restarted();
+        assert_eq!(edge.purge(PurgeSelector::Prefix("/".to_owned())), u64::from(size > MIB));
+    }
+}

@@ -1,0 +1,113 @@
+//! Ranges of large objects.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use http::Method;
+use oca_daemon::pull::{PullFailure, PurgeSelector};
+
+use crate::edge::Edge;
+use crate::origin::{Origin, bytes, send, send_file};
+use crate::{FRESH, MIB, file};
+
+#[test]
+fn exactly_the_missing_blocks_of_a_range_are_asked_for() {
+    let body = bytes(9, 9 * MIB + 123);
+    let origin = file("a", FRESH, body.clone());
+    let edge = Edge::of(&[origin.url()]);
+    let check = |range: &str, expected: std::ops::Range<usize>| {
+        let answer = edge.get_range("/big.mp4", range);
+        assert_eq!(answer.status(), 206, "{range}");
+        let content_range = format!("bytes {}-{}/{}", expected.start, expected.end - 1, body.len());
+        assert_eq!(answer.field("content-range"), content_range);
+        assert!(answer.whole() == body[expected], "{range}");
+    };
+    check("bytes=1048570-1048580", 1_048_570..1_048_581);
+    check("bytes=0-2097151", 0..2 * MIB);
+    check("bytes=2097100-2097200", 2_097_100..2_097_201);
+    check("bytes=-100", body.len() - 100..body.len());
+    check("bytes=9437184-", 9 * MIB..body.len());
+    check("bytes=5242880-5242880", 5 * MIB..5 * MIB + 1);
+    assert_eq!(
+        origin.ranges(),
+        ["bytes=0-2097151", "bytes=2097152-3145727", "bytes=9437184-10485759", "bytes=5242880-6291455"]
+    );
+    // The rest of it, around what is held.
+    assert!(edge.get("/big.mp4").whole() == body);
+    assert_eq!(origin.ranges()[4..], ["bytes=3145728-5242879", "bytes=6291456-9437183"]);
+    let edge = edge.restarted();
+    assert!(edge.get("/big.mp4").whole() == body);
+    assert_eq!(origin.count(), 6);
+}
+
+#[test]
+fn viewers_of_different_places_share_what_they_need_both() {
+    let body = bytes(10, 40 * MIB);
+    let origin = file("a", FRESH, body.clone());
+    let edge = Edge::of(&[origin.url()]);
+    let ranges = [(0, 9), (20, 29), (5, 14), (22, 23), (30, 39), (0, 39)];
+    let coming: Vec<_> = ranges
+        .map(|(first, last)| {
+            let range = format!("bytes={}-{}", first * MIB, (last + 1) * MIB - 1);
+            (first, last, edge.ask(Method::GET, "/big.mp4", &[("range", &range)]))
+        })
+        .into();
+    for (first, last, one) in coming {
+        assert!(one.finish().whole() == body[first * MIB..(last + 1) * MIB], "{first}-{last}");
+    }
+    assert!(edge.get("/big.mp4").whole() == body);
+}
+
+#[test]
+fn bytes_of_two_objects_are_never_mixed() {
+    let current = Arc::new(AtomicUsize::new(0));
+    let (old, new) = (bytes(11, 4 * MIB), bytes(12, 4 * MIB));
+    let (files, which) = ([old.clone(), new.clone()], Arc::clone(&current));
+    let origin = Origin::start(move |asked, stream| {
+        let which = which.load(SeqCst);
+        send_file(asked, stream, ["old", "new"][which], FRESH, &files[which])
+    });
+    let edge = Edge::of(&[origin.url()]);
+    assert!(edge.get_range("/a.mp4", "bytes=0-9").whole() == old[..10]);
+    // What is asked for first is held, too.
+    assert!(edge.get_range("/a.mp4", "bytes=0-9").whole() == old[..10]);
+    assert_eq!(origin.count(), 1);
+    current.store(1, SeqCst);
+    // Nothing was sent yet: it is answered from the new one.
+    let answer = edge.get_range("/a.mp4", "bytes=3145728-3145737");
+    assert!(answer.whole() == new[3 * MIB..3 * MIB + 10]);
+    current.store(0, SeqCst);
+    // Its first blocks were sent when the change is found: it breaks off.
+    edge.get_range("/a.mp4", "bytes=0-9").whole();
+    edge.purge(PurgeSelector::Exact("/a.mp4".to_owned()));
+    edge.get_range("/a.mp4", "bytes=0-9").whole();
+    current.store(1, SeqCst);
+    let answer = edge.get("/a.mp4");
+    assert_eq!(answer.failure, Some(PullFailure::Invalid));
+    assert!(answer.body == old[..MIB]);
+    assert!(edge.get("/a.mp4").whole() == new);
+}
+
+#[test]
+fn an_upstream_that_ignores_ranges_is_answered_for() {
+    let body = bytes(13, 3 * MIB);
+    let sent = body.clone();
+    let origin = Origin::start(move |_, stream| send(stream, "200 OK", FRESH, &sent));
+    let edge = Edge::of(&[origin.url()]);
+    let answer = edge.get_range("/a.mp4", "bytes=2097152-2097251");
+    assert_eq!(answer.status(), 206);
+    assert!(answer.whole() == body[2 * MIB..2 * MIB + 100]);
+    assert!(edge.get_range("/a.mp4", "bytes=0-9").whole() == body[..10]);
+    assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn a_range_beyond_the_end_is_answered_as_upstream_does() {
+    let origin = file("a", FRESH, bytes(14, 1000));
+    let edge = Edge::of(&[origin.url()]);
+    let answer = edge.get_range("/a.mp4", "bytes=5000000-5000001");
+    assert_eq!((answer.status(), answer.field("content-range")), (416, "bytes */1000"));
+    assert_eq!(edge.get_range("/a.mp4", "bytes=0-").whole().len(), 1000);
+    let answer = edge.get_range("/a.mp4", "bytes=5000000-5000001");
+    assert_eq!((answer.status(), answer.field("content-range")), (416, "bytes */1000"));
+}

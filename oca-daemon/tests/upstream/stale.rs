@@ -1,0 +1,54 @@
+//! What is sent although it is stale.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::Duration;
+
+use crate::edge::Edge;
+use crate::origin::{Origin, send};
+
+#[test]
+fn what_is_stale_stands_in_for_an_upstream_that_fails() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let breaks = Arc::clone(&is_broken);
+    let origin = Origin::start(move |asked, stream| {
+        if breaks.load(SeqCst) {
+            return asked.target.contains("error") && send(stream, "502 Bad Gateway", "", b"");
+        }
+        send(stream, "200 OK", "Cache-Control: max-age=0\r\nETag: \"a\"\r\n", b"good")
+    });
+    let edge = Edge::of(&[origin.url()]);
+    for path in ["/error", "/silence"] {
+        assert_eq!(edge.get(path).whole(), b"good");
+        is_broken.store(true, SeqCst);
+        let answer = edge.get(path);
+        assert!(answer.cache_status().contains("detail=stale_if_error"), "{}", answer.cache_status());
+        assert_eq!(answer.whole(), b"good");
+        is_broken.store(false, SeqCst);
+    }
+    assert_eq!(edge.stats.stale_served.get(), 2);
+}
+
+#[test]
+fn what_is_stale_is_sent_while_it_is_revalidated_once() {
+    let number = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&number);
+    let origin = Origin::start(move |_, stream| {
+        let number = count.fetch_add(1, SeqCst);
+        let seconds = [1, 600][number.min(1)];
+        let fields = format!("Cache-Control: max-age={seconds}, stale-while-revalidate=60\r\n");
+        send(stream, "200 OK", &fields, number.to_string().as_bytes())
+    });
+    let edge = Edge::of(&[origin.url()]);
+    assert_eq!(edge.get("/a").whole(), b"0");
+    sleep(Duration::from_millis(1100));
+    let coming: Vec<_> = (0..50).map(|_| edge.begin("/a")).collect();
+    for one in coming {
+        let body = one.finish().whole();
+        assert!(body == b"0" || body == b"1");
+    }
+    edge.settle();
+    assert_eq!(edge.get("/a").whole(), b"1");
+    assert_eq!(origin.count(), 2);
+}
