@@ -8,6 +8,7 @@ use std::time::Duration;
 use control_client::config::Cmsd;
 use control_client::units::BitRate;
 
+use super::pulling::Pull;
 use super::{Connection, Exchange};
 use crate::media::cmsd::{self, Told};
 use crate::media::{Cmcd, Pace, pace};
@@ -47,6 +48,15 @@ impl Exchange {
         self.record.cmcd = Cmcd::read(request.target, &request.fields.cmcd).map(Box::new);
     }
 
+    /// Where the body comes from; `None`: it was made here, as for a failure.
+    fn source(&self) -> Option<Source> {
+        match (&self.bundle, &self.pull) {
+            (Some(_), _) if self.body.resident().is_some() => Some(Source::Ram),
+            (Some(_), _) => Some(Source::Disk),
+            (None, pull) => pull.as_ref().and_then(Pull::source),
+        }
+    }
+
     /// Adds to the head of an object what is known only now that its first bytes are there: where they came from and how long it
     /// took, and to players how their connection does.
     pub(super) fn complete_head(&mut self, socket: BorrowedFd<'_>, service: &Service) {
@@ -54,11 +64,8 @@ impl Exchange {
             return;
         }
         self.head_is_complete = true;
-        if self.bundle.is_none() {
-            return;
-        }
+        let Some(source) = self.source() else { return };
         let delay = self.began.elapsed();
-        let source = if self.body.resident().is_some() { Source::Ram } else { Source::Disk };
         Response::add_to_head(&mut self.head, |head| {
             serve::append_server_timing(head, source, delay);
             let players = &service.players;

@@ -14,7 +14,7 @@ use crate::reactor::Reactor;
 use crate::request::{self, Cause, NormalTarget, Parsed, Request, Scheme};
 use crate::response::Part;
 use crate::ring::Completion;
-use crate::serve::{self, Coding, Miss, Pulled};
+use crate::serve::{self, Coding, Miss, Pulled, Source};
 use crate::service::Service;
 use crate::stats::CloseCause;
 
@@ -24,6 +24,8 @@ pub struct Pull {
     ticket: u64,
     /// `None`: its head has not come yet.
     coding: Option<Coding>,
+    /// Where it comes from; `None`: its head has not come yet.
+    source: Option<Source>,
     /// Nothing more comes.
     has_ended: bool,
 }
@@ -32,6 +34,11 @@ impl Pull {
     /// Whether all of it has come.
     pub fn has_ended(&self) -> bool {
         self.has_ended
+    }
+
+    /// Where it comes from; `None`: its head has not come yet, or there is none.
+    pub(super) fn source(&self) -> Option<Source> {
+        self.source
     }
 }
 
@@ -58,7 +65,7 @@ impl Connection {
             return self.fail_pull(request, PullFailure::Busy, reactor, service);
         };
         if let Some(exchange) = &mut self.exchange {
-            exchange.pull = Some(Pull { reader, ticket, coding: None, has_ended: false });
+            exchange.pull = Some(Pull { reader, ticket, coding: None, source: None, has_ended: false });
         }
         self.await_upstream(ticket, reactor, service);
         Step::Wait
@@ -131,6 +138,7 @@ impl Connection {
             Err(failure) => return self.fail_pull(request, failure, reactor, service),
         };
         pull.coding = Some(coding);
+        pull.source = Some(if head.source == Outcome::DemandHit { Source::Pulled } else { Source::Upstream });
         pull.has_ended = matches!(coding, Coding::None | Coding::Length(0));
         if let Coding::Length(length) = coding {
             self.set_pace(length, service);

@@ -9,6 +9,10 @@ pub enum Source {
     Ram,
     /// A disk.
     Disk,
+    /// What was pulled before, in memory or on a disk.
+    Pulled,
+    /// An upstream, asked for this request or for one that it has joined.
+    Upstream,
 }
 
 /// Longer than any timeout of a response; more is said as this.
@@ -20,6 +24,8 @@ pub fn append_line(out: &mut Vec<u8>, source: Source, delay: Duration) {
     out.extend_from_slice(match source {
         Source::Ram => b"Server-Timing: ram;dur=",
         Source::Disk => b"Server-Timing: disk;dur=",
+        Source::Pulled => b"Server-Timing: pulled;dur=",
+        Source::Upstream => b"Server-Timing: upstream;dur=",
     });
     // By hand, as on every response: `write!` takes three times as long.
     let mut digits = *b"000000.000";
@@ -50,6 +56,8 @@ mod tests {
             (Source::Ram, 52, "Server-Timing: ram;dur=0.052\r\n"),
             (Source::Ram, 0, "Server-Timing: ram;dur=0.000\r\n"),
             (Source::Disk, 8_600, "Server-Timing: disk;dur=8.600\r\n"),
+            (Source::Pulled, 1_000, "Server-Timing: pulled;dur=1.000\r\n"),
+            (Source::Upstream, 20_010, "Server-Timing: upstream;dur=20.010\r\n"),
             (Source::Disk, 10_000, "Server-Timing: disk;dur=10.000\r\n"),
             (Source::Disk, 10_203_405, "Server-Timing: disk;dur=10203.405\r\n"),
             (Source::Disk, u64::MAX, "Server-Timing: disk;dur=999999.999\r\n"),

@@ -46,11 +46,22 @@ fn a_body_arrives_byte_for_byte_with_a_length_and_in_chunks_over_one_connection(
             assert!(answer.body == noise(length), "{kind} {length} {size}");
             assert_eq!(answer.field("x-upstream"), Some("yes"));
             assert_eq!(answer.field("cache-status"), Some("oca-1;fwd=uri-miss"));
+            assert!(answer.field("server-timing").unwrap().starts_with("upstream;dur="));
             assert!(answer.field("date").is_some() && answer.field("connection").is_none());
         }
     }
     assert_eq!(worker.asked(), 12);
     worker.counts(Outcome::DemandMiss, 12);
+}
+
+#[test]
+fn a_player_is_told_how_its_connection_does_whoever_has_what_it_gets() {
+    let worker = ScriptedWorker::start(EVERYTHING, body_as_the_path_says);
+    let mut client = Client::connect(worker.http);
+    let silent = client.ask("GET", "/length/500/50", "").unwrap();
+    assert_eq!(silent.field("cmsd-dynamic"), None);
+    let player = client.ask("GET", "/length/500/50", "CMCD-Session: sid=\"a\"\r\n").unwrap();
+    assert!(player.field("cmsd-dynamic").is_some_and(|told| told.contains("oca-1")), "{player:?}");
 }
 
 #[test]
