@@ -162,6 +162,10 @@ pub const DEMAND_SUMMARY_SHARE: u64 = 16;
 /// are swept out.
 pub const DEMAND_DEAD_SHARE: u64 = 16;
 
+/// Records of all segments of a log, held or not any more: as many as lists of them would take so many times the index's memory. Ten
+/// times what can be held; over it the oldest segment leaves, or a log of small updates would take ever longer to open.
+pub const DEMAND_SUMMARIES_TIMES: u64 = 4;
+
 /// Bytes of the file of purges: all of them twice, before it is written anew.
 pub const DEMAND_PURGES_BYTES_MAX: u64 = 256 << 20;
 

@@ -10,6 +10,7 @@
 //!    only to what serves so much more that it pays for the bytes. One that is not in the manifest serves nothing,
 //!    but costs as much to fetch again, and stays until room is needed.
 //! 3. What goes, goes when the fetch that needs its room begins, and only for a fetch that the night's bytes allow.
+//! 4. Where bundles stand in the place of pulled content, those that are worth least go for that, at once; pinned ones never.
 //!
 //! The modules, in the order of the work: `survey` sorts the input; `selection` chooses greedily; `improvement`
 //! searches exactly over the bundles at the margin; `schedule` puts the steps in order. The cost is O(n log n) for
@@ -83,6 +84,8 @@ pub struct VolumeRoom {
     pub index: u8,
     /// Bytes that are free in its file system, without those that pulled content has yet to take.
     pub free_bytes: u64,
+    /// Bytes that bundles have to let go of for pulled content, whether others come or not.
+    pub owed_bytes: u64,
     /// Whether it serves: what is on one that does not counts as lost, and nothing is done to it.
     pub is_serving: bool,
 }
@@ -156,6 +159,8 @@ pub enum RetireReason {
     Superseded,
     /// Another needs its room.
     Displaced,
+    /// Pulled content is to have its room.
+    GaveWay,
 }
 
 /// Why an entry of the manifest is left out.
@@ -204,6 +209,7 @@ impl RetireReason {
             Self::Expired => "its licence has expired",
             Self::Superseded => "a newer generation takes its place",
             Self::Displaced => "its room is needed",
+            Self::GaveWay => "pulled content has not got its share yet",
         }
     }
 }
@@ -238,6 +244,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     // Room or bytes that the improvement has left over.
     selection.select();
     selection.keep_what_need_not_go();
+    selection.give_way();
     schedule::schedule(&survey, &selection)
 }
 

@@ -4,6 +4,7 @@
 mod calls;
 mod reserve;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use control_client::fill_manifest::FillEntry;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 pub use calls::{NoAnswer, Patience, VolumeCalls};
+use reserve::Left;
 pub use reserve::Reserve;
 
 use crate::disk::{DiskError, DiskThread};
@@ -90,9 +92,9 @@ impl Volumes {
         looked
     }
 
-    /// What bundles may take on all of them beside those that are published: what is free, and what was begun, beyond
-    /// `fill.keep_free` and the share of pulled content. Less than nothing where they have taken more than that.
-    pub async fn room_bytes(&self) -> i128 {
+    /// What bundles may take on all of them, of which so many bytes are published on each: those, what is free, and what was begun,
+    /// beyond `fill.keep_free` and the share of pulled content.
+    pub async fn capacity_bytes(&self, published: &BTreeMap<u8, u64>) -> u64 {
         let reserve = self.reserve.clone();
         let rooms = self.each(
             |_| true,
@@ -102,7 +104,8 @@ impl Volumes {
                 reserve.room_bytes(&volume, begun).ok()
             },
         );
-        rooms.await.into_iter().filter_map(|(_, room)| room.ok().flatten()).sum()
+        let rooms = rooms.await.into_iter();
+        capacity_bytes(rooms.filter_map(|(index, room)| Some((index, room.ok()??))), published)
     }
 
     /// Whether a volume cannot be used any more: its disk may have gone, hang, or been isolated, since it was opened.
@@ -183,6 +186,18 @@ impl Volumes {
     }
 }
 
+/// Of volumes with that room beside what is published on them. One on which bundles stand where they should not has as much less room,
+/// and takes none from others.
+fn capacity_bytes(rooms: impl Iterator<Item = (u8, i128)>, published: &BTreeMap<u8, u64>) -> u64 {
+    let mut capacities: BTreeMap<u8, i128> =
+        published.iter().map(|(index, bytes)| (*index, i128::from(*bytes))).collect();
+    for (index, room) in rooms {
+        *capacities.entry(index).or_default() += room;
+    }
+    let sum = capacities.into_values().map(|capacity| capacity.max(0)).sum::<i128>();
+    u64::try_from(sum).unwrap_or(u64::MAX)
+}
+
 /// Blocks.
 fn open(configured: &VolumeConfig) -> Result<Volume, String> {
     let volume =
@@ -197,10 +212,10 @@ fn open(configured: &VolumeConfig) -> Result<Volume, String> {
 impl OpenVolume {
     /// Its room, for the plan. Blocks.
     pub fn room(&self, reserve: &Reserve) -> VolumeRoom {
-        match reserve.free_bytes(&self.volume) {
-            Ok(free_bytes) => VolumeRoom { index: self.index, free_bytes, is_serving: true },
-            Err(_) => VolumeRoom { index: self.index, free_bytes: 0, is_serving: false },
-        }
+        let left = reserve.leaves(&self.volume);
+        let is_serving = left.is_ok();
+        let Left { free_bytes, owed_bytes } = left.unwrap_or_default();
+        VolumeRoom { index: self.index, free_bytes, owed_bytes, is_serving }
     }
 
     /// What was begun on it. `done` says how much of a bundle was there when that was last written down. Blocks.
@@ -251,4 +266,18 @@ pub struct Begun {
     pub wanted: Vec<Partial>,
     /// The rest.
     pub unwanted: Vec<BundleId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in review: the room of the others was told as less, by all that one lacked.
+    #[test]
+    fn a_volume_that_lacks_room_takes_none_from_others() {
+        let published = BTreeMap::from([(0, 100), (1, 100), (2, 100)]);
+        let capacity = |rooms: &[(u8, i128)]| capacity_bytes(rooms.iter().copied(), &published);
+        assert_eq!(capacity(&[(0, 10), (1, -40), (3, 5)]), 110 + 60 + 100 + 5);
+        assert_eq!(capacity(&[(0, 10), (1, -4000), (2, 0), (3, -5)]), 110 + 100);
+    }
 }

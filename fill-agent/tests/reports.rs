@@ -308,7 +308,7 @@ async fn the_capacity_is_told_when_the_daemon_knows_what_it_holds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_room_that_a_bundle_has_taken_which_was_begun_counts_as_capacity() {
     let appliance = Appliance::in_memory(&[], |_| {});
-    let before = appliance.agent.volumes.room_bytes().await;
+    let before = appliance.agent.volumes.capacity_bytes(&BTreeMap::new()).await;
     let content = Content::new("/titles/a", 1, &[64 << 20]);
     let object = &content.descriptor.objects[0];
     let objects = vec![PlannedObject {
@@ -321,7 +321,7 @@ async fn the_room_that_a_bundle_has_taken_which_was_begun_counts_as_capacity() {
     let layout = Layout::new(content.key(), content.digest(), objects).unwrap();
     let volume = Arc::new(Volume::open(&appliance.volume(), false).unwrap());
     let (begun, _) = IncomingBundle::open(&volume, layout).unwrap();
-    let after = appliance.agent.volumes.room_bytes().await;
+    let after = appliance.agent.volumes.capacity_bytes(&BTreeMap::new()).await;
     assert!(before.abs_diff(after) < 32 << 20, "{before} {after}");
     begun.discard();
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
 use cache_store::Volume;
@@ -82,8 +83,32 @@ async fn where_nothing_is_pulled_bundles_may_have_all() {
     assert_eq!((run.planned_bundles, run.published_bundles), (1, 1), "{run:?}");
 }
 
+/// Found in review: over a full volume no title was updated any more, and pulled content got none of its share where nothing is kept
+/// free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_full_volume_titles_are_updated_still_and_what_nobody_wants_gives_way_to_pulled_content() {
+    let _memory = MEMORY.lock().await;
+    let (old, unwanted) =
+        (Content::new("/titles/a", 1, &[1_000]), Content::new("/titles/unwanted", 1, &[1_000]));
+    let new = Content::new("/titles/a", 2, &[4 * MIB as usize]);
+    let source = ScriptedSource::right(&[&new]);
+    let mut appliance = Appliance::in_memory(&[(&new, vec![origin(source.url())])], |_| {});
+    appliance.daemon.hold(&old.key(), SLACK * 3 / 2);
+    appliance.daemon.hold(&unwanted.key(), SLACK * 2);
+    let (free, total) = space(&appliance);
+    let mut config = appliance.agent.config.clone();
+    // There is room for nothing, and of what is to stay free pulled content has taken some.
+    config.fill.keep_free = ByteCount::new(free);
+    config.pull = pull();
+    appliance.restart_with(config);
+    put_demand_content(&appliance, total / 100 * 3 / 4);
+    let run = appliance.run().await;
+    assert_eq!((run.outcome, run.published_bundles), (RunOutcome::Completed, 1), "{run:?}");
+    assert_eq!((appliance.daemon.held(), run.retired_bundles), (vec![new.key()], 2));
+}
+
 async fn room_bytes(appliance: &Appliance) -> i128 {
-    appliance.agent.volumes.room_bytes().await
+    appliance.agent.volumes.capacity_bytes(&BTreeMap::new()).await.into()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

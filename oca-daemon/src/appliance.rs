@@ -22,7 +22,7 @@ use crate::admin::AdminStats;
 use crate::demand::DemandCollector;
 use crate::load::Measured;
 use crate::media::is_in_duress;
-use crate::pull::{PullHandle, PullStats};
+use crate::pull::{DormantPurges, PullHandle, PullStats};
 use crate::readiness::{IllegalStep, ReadinessState};
 use crate::stats::{Totals, WorkerStats};
 use crate::tier::Tier;
@@ -44,6 +44,8 @@ pub struct Appliance {
     pub admin: AdminStats,
     /// What clients ask for.
     pub demand: DemandCollector,
+    /// Where purges are put while nothing is pulled.
+    pub dormant_purges: DormantPurges,
     /// When the process started.
     pub started: Instant,
     readiness: ReadinessState,
@@ -93,6 +95,7 @@ impl Appliance {
         access_log: AccessLog,
     ) -> Arc<Self> {
         Arc::new(Appliance {
+            dormant_purges: DormantPurges::new(&config.pull),
             config,
             configuration_file,
             store,

@@ -110,6 +110,8 @@ pub struct Connection {
     receive_armed: bool,
     poll_armed: bool,
     peer_watched: bool,
+    /// The connection was reset, or both sides have ended it: told once.
+    peer_is_broken: bool,
     cancelled: bool,
 
     deadline: Instant,
@@ -173,6 +175,7 @@ impl Connection {
             receive_armed: false,
             poll_armed: false,
             peer_watched: false,
+            peer_is_broken: false,
             cancelled: false,
             deadline: reactor.now,
             timer: None,

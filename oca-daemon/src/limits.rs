@@ -218,9 +218,19 @@ pub const TIER_ASKED_LOADS_MAX: usize = 16;
 /// which there are more than loaders.
 pub const TIER_FIRST_LOADS_MAX: usize = 2;
 
-/// Loads of one volume beyond which no block is loaded that a player has only named: an object of those is brought whole, and as many
-/// places are left for blocks that were asked for.
-pub const TIER_HINTED_LOADS_MAX: usize = PREFETCH_BLOCKS_MAX;
+/// Loads of one volume beyond which no block is loaded that a player has only named: such loads come one after the other, where there are
+/// no others, and whoever asks meanwhile finds the leisure that he would find without them.
+pub const TIER_HINTED_LOADS_MAX: usize = 1;
+
+/// Bytes a second that are loaded from one volume because players have named them: what a hundred viewers at 5 Mbit/s take, and a third of
+/// what a hard disk gives. However many clients name however much, the disk has the rest for what is asked for.
+pub const TIER_HINTED_BYTES_PER_SECOND: u64 = 64 << 20;
+
+/// How long a hint waits for its volume's loader. Beyond: the player has asked by then, or is about to.
+pub const TIER_HINT_KEPT: Duration = Duration::from_secs(1);
+
+const _: () =
+    assert!(TIER_HINTED_LOADS_MAX < TIER_FIRST_LOADS_MAX, "hints would take the leisure of viewers");
 
 /// How long a viewer waits for a block that is on its way into memory, before it reads it itself: a hundred loads.
 pub const TIER_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -317,11 +327,26 @@ pub const DEMAND_STALL_PAUSE: Duration = Duration::from_secs(5);
 /// Keys of one volume share locks: no more entries than this are begun there at once.
 pub const DEMAND_ENTRY_LOCKS: usize = 64;
 
-/// Bytes of the keys and paths of purges that a volume has missed: some hundred. Beyond: all that it holds is purged.
-pub const MISSED_PURGES_BYTES_MAX: usize = 64 << 10;
+/// Bytes of operators' purges that a volume has missed: some ten thousand, of a year. Beyond: all that it holds is purged.
+pub const MISSED_PURGES_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of the file of missed purges, at most: of all volumes that a store may have, with every byte escaped.
-pub const MISSED_PURGES_FILE_BYTES_MAX: u64 = 64 << 20;
+/// The same of what clients' requests have made untrue: some hundred. Beyond: the oldest are forgotten, and what they mean is served
+/// for as long as it is fresh.
+pub const MISSED_PURGES_OF_CLIENTS_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of a purge that was missed, beside its key or path.
+pub const MISSED_PURGE_BYTES: usize = 32;
+
+/// Bytes of the file of missed purges: of all volumes that are known. One that is larger, because it is full of bytes that are
+/// escaped, is not understood, and so all was missed.
+pub const MISSED_PURGES_FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// Volumes of which it is known what they have missed: as many as a store has, and as many that are away. Beyond: those that left first
+/// have missed everything.
+pub const KNOWN_VOLUMES_MAX: usize = 128;
+
+/// A volume that is away for so long has missed everything.
+pub const VOLUME_FORGOTTEN_AFTER: Duration = Duration::from_secs(366 * 86_400);
 
 /// A volume's demand content is opened again after this where the process was short of descriptors or memory for it.
 pub const DEMAND_OPENED_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -370,6 +395,9 @@ pub const RESUMPTION_PAUSE: Duration = Duration::from_millis(300);
 
 /// How often a request looks anew when what it waited for turned out to be for others. Beyond: it goes to upstream alone.
 pub const FLIGHTS_BOARDED_MAX: usize = 4;
+
+/// How often who waits for its client's part looks whether another client's request brings what it wants.
+pub const BOARDING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Keys of which it is remembered for a while what their answers are like.
 pub const HABITS_MAX: u64 = 1 << 16;

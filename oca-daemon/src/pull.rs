@@ -44,10 +44,11 @@ mod upstream;
 
 pub use answer::AnswerHead;
 pub use cache_status::{CacheStatus, Forwarded};
+pub use demand_store::DormantPurges;
 pub use failure::PullFailure;
 pub use handle::{PullHandle, Question, Questions, questions};
-pub(crate) use purge::plain_path;
 pub use purge::{PurgeSelector, Purged};
+pub(crate) use purge::{plain_path, resolved, unescaped};
 pub use request::PullRequest;
 pub use service::{PullError, PullService};
 pub use stats::{PullStats, UpstreamResult};

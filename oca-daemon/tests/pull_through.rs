@@ -220,14 +220,44 @@ fn a_volume_that_was_away_does_not_bring_back_what_was_purged_meanwhile() {
 #[test]
 fn a_purge_says_so_where_a_volume_has_missed_it_and_that_cannot_be_written_down() {
     let origin = origin();
-    let mut daemon = daemon(&origin, "missed_purges = \"\"\n");
+    let mut daemon = daemon(&origin, "");
+    wait_until_it_keeps(&daemon);
     daemon.kill();
     std::fs::remove_dir_all(daemon.folder().join("volume")).unwrap();
+    // In the way of what is written beside the file.
+    std::fs::create_dir(daemon.folder().join("missed-purges.new")).unwrap();
     daemon.restart();
     let path = BundlePath::parse("/films").unwrap();
     let purge = Purge { version: DocumentVersion, path, prefix: true };
     let refused = runtime().block_on(daemon.admin().purge(purge)).unwrap_err().to_string();
-    assert!(refused.contains("pulled_not_purged") && refused.contains("missed_purges"), "{refused}");
+    assert!(refused.contains("pulled_not_purged") && refused.contains("missed-purges"), "{refused}");
+}
+
+/// Found in review: such a purge was said to be done, and what had been pulled came back with the rule.
+#[test]
+fn what_is_purged_while_no_rule_pulls_does_not_come_back_when_one_does() {
+    let origin = origin();
+    let mut daemon = daemon(&origin, "");
+    let ask = |daemon: &Daemon, target: &str| get(&mut Client::connect(daemon.http()), target);
+    let is_hit = |daemon: &Daemon, target: &str| cache_status(&ask(daemon, target)).starts_with("oca;hit");
+    let (purged, kept) = ("/films/large.mp4", "/films/first.mp4");
+    wait_until_it_keeps(&daemon);
+    for target in [purged, kept] {
+        eventually("it is held", || is_hit(&daemon, target));
+    }
+    let config = daemon.folder().join("config.toml");
+    let pulls = std::fs::read_to_string(&config).unwrap();
+    daemon.kill();
+    std::fs::write(&config, pulls.replace("on_miss = \"pull\"", "on_miss = \"reject\"")).unwrap();
+    daemon.restart();
+    assert_eq!(ask(&daemon, kept).status, 404);
+    assert_eq!(purge(&daemon, purged, false).pulled_objects, 0);
+
+    daemon.kill();
+    std::fs::write(&config, pulls).unwrap();
+    daemon.restart();
+    wait_until_it_keeps(&daemon);
+    assert!(is_hit(&daemon, kept) && !is_hit(&daemon, purged));
 }
 
 #[test]

@@ -89,9 +89,9 @@ impl Entry {
         ENTRY_MEMORY + keys as u64 + self.blocks.len() as u64 * BLOCK_MEMORY
     }
 
-    /// Takes another head of the entry, unless the one there is has a higher revision.
+    /// Takes another head of the entry, unless the one there is has a higher revision, or is the same one written again later.
     pub(super) fn take_head(&mut self, head: &NewHead) -> bool {
-        let is_newer = head.revision >= self.revision;
+        let is_newer = (head.revision, head.place) >= (self.revision, self.head);
         if is_newer {
             (self.head, self.revision, self.total_bytes) = (head.place, head.revision, head.total_bytes);
             self.revision_given = self.revision_given.max(head.revision);
@@ -233,6 +233,24 @@ mod tests {
         assert_eq!(entry.held(), [0..3, 6..8]);
         entry.remove_block(1);
         assert_eq!(entry.held(), [0..1, 2..3, 6..8]);
+    }
+
+    #[test]
+    fn of_a_head_that_was_written_again_the_later_place_counts_whichever_is_found_first() {
+        for places in [[3, 9], [9, 3]] {
+            let mut entry = entry();
+            for page in places {
+                let head = NewHead {
+                    key: entry.key.clone(),
+                    secondary: entry.secondary.clone(),
+                    place: place(page),
+                    revision: 1,
+                    total_bytes: None,
+                };
+                entry.take_head(&head);
+            }
+            assert_eq!(entry.head, place(9));
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@
 //! Each checksum is the CRC32C of the bytes since the one before, continued from that: first of the head, then of the first 16
 //! bytes of a record and of its selector. What is damaged is not guessed at: then it is not known what was purged, and a new
 //! file with a new era makes all segments of the old one worthless. A last record that only begins is not damaged: nobody
-//! was told that it was purged, and it is cut off. Its length is believed because its first checksum is right, so that a
+//! was told that it was purged, and it is cut off. Nor are zeroes up to the end, as a file system leaves them that was stopped
+//! between the length and the bytes: no record is all zeroes. Its length is believed because its first checksum is right, so that a
 //! damaged one earlier in the file does not pass for it.
 
 use super::entry::{PurgeMark, Selector};
@@ -112,6 +113,10 @@ pub(super) fn append(bytes: &mut Vec<u8>, chain: u32, selector: Selector<'_>, nu
 
 /// Reads the record that a file goes on with, after the checksum `chain`; `None` where it is damaged.
 fn next(bytes: &[u8], chain: u32) -> Option<Next<'_>> {
+    // Its length has reached the disk, and nothing of it.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Some(Next::Torn);
+    }
     let Some((header, rest)) = bytes.split_first_chunk::<RECORD_BYTES>() else { return Some(Next::Torn) };
     let chain = crc32c::crc32c_append(chain, &header[..16]);
     if chain != number_u32(header, 16) {
@@ -165,6 +170,17 @@ mod tests {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&damaged, VOLUME), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zeroes_behind_the_last_record_are_cut_off_and_nothing_else_is() {
+        let (bytes, decoded, _) = file();
+        for zeroes in [1, RECORD_BYTES, RECORD_BYTES + CHECKSUM_BYTES, 4096] {
+            let mut longer = [&bytes[..], &vec![0; zeroes]].concat();
+            assert_eq!(decode(&longer, VOLUME), Some(decoded.clone()), "{zeroes}");
+            *longer.last_mut().unwrap() = 1;
+            assert_eq!(decode(&longer, VOLUME).is_some(), zeroes < RECORD_BYTES, "{zeroes}");
         }
     }
 

@@ -83,6 +83,16 @@ pub(super) const fn record_bytes(payload_bytes: u32) -> u64 {
     (HEADER_BYTES as u64 + payload_bytes as u64).next_multiple_of(ALIGNMENT)
 }
 
+impl Part {
+    /// What the header of a head says.
+    pub(super) fn head(&self) -> Option<&HeadFacts> {
+        match self {
+            Self::Head(facts) => Some(facts),
+            Self::Block { .. } => None,
+        }
+    }
+}
+
 impl Header {
     pub(super) fn encode(&self, nonce: u64) -> [u8; HEADER_BYTES] {
         let (kind, number, mark, total_bytes, key_bytes, secondary_bytes) = match self.part {

@@ -2,21 +2,25 @@
 //!
 //! The file of purges comes first: without it nothing else counts. Of a segment its summary is read, or, where it was not
 //! sealed, its records, after which it is sealed as it is: appends always begin a new one, so that no place is ever
-//! given twice. Heads are held in any order ([`Index::insert_head`](super::index::Index::insert_head)), blocks after them.
+//! given twice.
+//!
+//! Most records on the disk may be held no more, and there may be many times more of them than memory is for. So only what is held
+//! is ever noted: all heads first, then the blocks, as those of an entry may lie before its head that was written again; and the
+//! newest segment first, so that what is found later replaces nothing. What memory has no room for is the oldest, as always.
 
 use std::io;
 use std::os::fd::AsFd;
 
 use super::entry::{PurgeMark, Recovery};
 use super::files::{Files, is_shortage};
-use super::held::{NewHead, Place, RecordRef};
+use super::held::{NewHead, Place};
 use super::purge_format::{self, Decoded};
 use super::purges::PurgeSet;
 use super::purging::PurgeFile;
-use super::record::Part;
+use super::record::{Header, Part};
 use super::scan::{self, Scanned};
 use super::segment::{Need, Segment};
-use super::segment_format::Summary;
+use super::segment_format::{Found, Summary};
 use super::state::{Shape, State};
 use crate::incoming::random_number;
 
@@ -25,10 +29,14 @@ pub(super) fn recover(files: &Files, shape: Shape) -> io::Result<(State, PurgeFi
     let sequences = files.sequences()?;
     if let Some(Decoded { era, set, chain, end }) = read_purges(files)? {
         let mut loading = Loading::new(shape, set, era, &sequences);
-        for sequence in &sequences {
-            loading.load(files, *sequence)?;
+        for sequence in sequences.iter().rev() {
+            loading.load_heads(files, *sequence)?;
         }
         if !loading.lacks_purges() {
+            loading.discard_surplus(files);
+            for sequence in loading.state.sequences().into_iter().rev() {
+                loading.load_blocks(files, sequence)?;
+            }
             let (state, recovery) = loading.finish(files);
             return Ok((state, PurgeFile::resume(files, era, end, chain), recovery));
         }
@@ -80,19 +88,19 @@ fn discard(files: &Files, sequence: u64) {
 }
 
 /// A log that is being opened.
-struct Loading {
-    state: State,
+pub(super) struct Loading {
+    pub(super) state: State,
     recovery: Recovery,
-    /// Blocks that wait for the heads.
-    blocks: Vec<(RecordRef, Place)>,
     newest_mark: PurgeMark,
+    /// Segments that memory has no room for.
+    surplus: Vec<u64>,
 }
 
 impl Loading {
-    fn new(shape: Shape, purges: PurgeSet, era: u64, sequences: &[u64]) -> Self {
+    pub(super) fn new(shape: Shape, purges: PurgeSet, era: u64, sequences: &[u64]) -> Self {
         let mut state = State::new(shape, purges, era);
         state.next_sequence = sequences.last().map_or(1, |last| last + 1);
-        Self { state, recovery: Recovery::default(), blocks: Vec::new(), newest_mark: PurgeMark(0) }
+        Self { state, recovery: Recovery::default(), newest_mark: PurgeMark(0), surplus: Vec::new() }
     }
 
     /// Whether a head comes after purges that the file does not know.
@@ -100,10 +108,10 @@ impl Loading {
         self.newest_mark > self.state.durable
     }
 
-    fn load(&mut self, files: &Files, sequence: u64) -> io::Result<()> {
-        let scanned = scan::read_segment(files, sequence, self.state.era);
-        match scanned {
-            Ok(Some(scanned)) => self.add(files, scanned),
+    /// Holds the heads of a segment, which is older than all before.
+    pub(super) fn load_heads(&mut self, files: &Files, sequence: u64) -> io::Result<()> {
+        match scan::read_segment(files, sequence, self.state.era) {
+            Ok(Some(scanned)) => self.add_segment(files, scanned),
             Err(error) if is_shortage(&error) => return Err(error),
             // What the disk cannot read is as good as damaged: it is only a cache.
             Ok(None) | Err(_) => {
@@ -114,61 +122,90 @@ impl Loading {
         Ok(())
     }
 
-    fn add(&mut self, files: &Files, scanned: Scanned) {
+    fn add_segment(&mut self, files: &Files, scanned: Scanned) {
+        let sequence = scanned.identity.sequence;
         self.recovery.segments += 1;
         self.recovery.corrupt_records += scanned.corrupt;
         self.recovery.unsealed_segments += u64::from(scanned.unsealed_end.is_some());
         if scanned.records.is_empty() {
-            return discard(files, scanned.identity.sequence);
+            return discard(files, sequence);
+        }
+        let marks = scanned.records.iter().filter_map(|found| found.header.part.head()).map(|head| head.mark);
+        self.newest_mark = marks.max().unwrap_or(self.newest_mark).max(self.newest_mark);
+        if !self.state.has_memory(Need::default()) {
+            self.surplus.push(sequence);
+            return;
         }
         let file_bytes = match scanned.unsealed_end {
             Some(end) => seal(files, &scanned, end).unwrap_or(scanned.file_bytes),
             None => scanned.file_bytes,
         };
         let mut segment = Segment::sealed(scanned.identity, file_bytes);
+        segment.recorded = scanned.records.len() as u64;
         for found in scanned.records {
             let header = found.header;
-            let place = Place {
-                segment: scanned.identity.sequence,
-                page: header.page,
-                payload_bytes: header.payload_bytes,
-            };
+            let Part::Head(facts) = header.part else { continue };
             segment.add(&header);
-            match header.part {
-                Part::Head(facts) => {
-                    self.newest_mark = self.newest_mark.max(facts.mark);
-                    let head = NewHead {
-                        key: found.key.into(),
-                        secondary: found.secondary.into(),
-                        place,
-                        revision: facts.revision,
-                        total_bytes: facts.total_bytes,
-                    };
-                    self.state.hold_head(header.entry, head, facts.mark);
-                }
-                Part::Block { number } => {
-                    self.blocks.push((RecordRef { entry: header.entry, block: Some(number) }, place));
-                }
+            let head = NewHead {
+                key: found.key.into(),
+                secondary: found.secondary.into(),
+                place: place(sequence, &header),
+                revision: facts.revision,
+                total_bytes: facts.total_bytes,
+            };
+            self.state.hold_head(header.entry, head, facts.mark);
+        }
+        self.state.push_older(segment);
+        self.state.sweep(sequence);
+    }
+
+    /// Removes what memory has no room for.
+    fn discard_surplus(&mut self, files: &Files) {
+        for sequence in self.surplus.drain(..) {
+            discard(files, sequence);
+        }
+    }
+
+    /// Holds the blocks of a segment, which is older than all before, and lets the oldest go where they take too much memory.
+    pub(super) fn load_blocks(&mut self, files: &Files, sequence: u64) -> io::Result<()> {
+        if self.state.segment(sequence).is_none() {
+            // It has gone for the newer ones.
+            return Ok(());
+        }
+        match scan::read_segment(files, sequence, self.state.era) {
+            Ok(Some(scanned)) => {
+                self.hold_blocks(&scanned);
+                self.state.sweep(sequence);
+            }
+            Err(error) if is_shortage(&error) => return Err(error),
+            // It could be read a moment ago. Its heads are missed when they are read.
+            Ok(None) | Err(_) => {}
+        }
+        self.keep_within_memory(files);
+        Ok(())
+    }
+
+    fn hold_blocks(&mut self, scanned: &Scanned) {
+        let sequence = scanned.identity.sequence;
+        for Found { header, .. } in &scanned.records {
+            if let Part::Block { number } = header.part {
+                self.state.hold_older_block(header.entry, number, place(sequence, header));
             }
         }
-        self.state.push(segment);
+    }
+
+    fn keep_within_memory(&mut self, files: &Files) {
+        while !self.state.has_memory(Need::default()) {
+            let Some(sequence) = self.state.drop_oldest() else { break };
+            discard(files, sequence);
+        }
     }
 
     fn finish(mut self, files: &Files) -> (State, Recovery) {
-        for (record, place) in self.blocks.drain(..) {
-            let number = record.block.unwrap_or_default();
-            self.state.index.insert_block(record.entry, number, place);
-        }
-        let sequences: Vec<u64> =
-            self.state.segments.iter().map(|segment| segment.identity.sequence).collect();
-        for sequence in sequences {
-            self.state.sweep(sequence);
-        }
         self.state.forget_purges();
         self.state.bound_purges();
-        let nothing = Need::default();
         // The limits may have been lowered.
-        while self.state.bytes > self.state.shape.capacity_bytes || !self.state.has_memory(nothing) {
+        while self.state.bytes > self.state.shape.capacity_bytes {
             let Some(sequence) = self.state.drop_oldest() else { break };
             discard(files, sequence);
         }
@@ -177,6 +214,10 @@ impl Loading {
         self.recovery.blocks = self.state.index.block_count();
         (self.state, self.recovery)
     }
+}
+
+fn place(segment: u64, header: &Header) -> Place {
+    Place { segment, page: header.page, payload_bytes: header.payload_bytes }
 }
 
 /// Seals a segment whose process was killed; returns the length of its file.

@@ -18,8 +18,10 @@ pub(super) struct Segment {
     pub(super) identity: Identity,
     /// Bytes of its file.
     pub(super) file_bytes: u64,
-    /// What was written to it, held or not any more.
+    /// What was written to it, also what is not held any more, until that is swept out.
     pub(super) records: Vec<RecordRef>,
+    /// How many records its summary has or will have, held or not any more.
+    pub(super) recorded: u64,
     /// The oldest mark of a head in it.
     pub(super) oldest_mark: PurgeMark,
     /// Until its summary is being written.
@@ -114,7 +116,7 @@ impl Segment {
     /// One that was written before.
     pub(super) fn sealed(identity: Identity, file_bytes: u64) -> Self {
         let oldest_mark = PurgeMark(u64::MAX);
-        Self { identity, file_bytes, records: Vec::new(), oldest_mark, open: None }
+        Self { identity, file_bytes, records: Vec::new(), recorded: 0, oldest_mark, open: None }
     }
 
     /// Whether it takes records, or some are being written to it.
@@ -153,6 +155,7 @@ impl Segment {
     pub(super) fn note(&mut self, header: &Header, key: &[u8], secondary: &[u8]) -> bool {
         let Some(open) = self.open.as_mut() else { return false };
         open.summary.push(header, self.identity.nonce, key, secondary);
+        self.recorded += 1;
         self.add(header);
         true
     }

@@ -6,7 +6,7 @@ use std::io;
 
 use super::entry::{DemandLimits, DemandStats, EntryId, PurgeMark};
 use super::files::is_shortage;
-use super::held::{Entry, NewHead};
+use super::held::{Entry, NewHead, Place, RecordRef};
 use super::index::{Evicted, Index};
 use super::leaving::Leaving;
 use super::purges::PurgeSet;
@@ -15,7 +15,7 @@ use super::segment::{Need, RECORD_MEMORY, Sealing, Segment, Slot};
 use super::segment_format::Identity;
 use crate::limits::{
     DEMAND_DEAD_SHARE, DEMAND_PURGES_MEMORY_MAX, DEMAND_PURGES_SHARE, DEMAND_SEGMENT_BYTES_MAX,
-    DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENTS, DEMAND_SUMMARY_SHARE,
+    DEMAND_SEGMENT_BYTES_MIN, DEMAND_SEGMENTS, DEMAND_SUMMARIES_TIMES, DEMAND_SUMMARY_SHARE,
 };
 use crate::volume::VolumeId;
 
@@ -42,6 +42,8 @@ pub(super) struct State {
     /// Bytes of all segment files.
     pub(super) bytes: u64,
     segment_memory: u64,
+    /// Records of all summaries.
+    pub(super) recorded: u64,
     pub(super) counted: DemandStats,
 }
 
@@ -83,6 +85,7 @@ impl State {
             next_sequence: 1,
             bytes: 0,
             segment_memory: 0,
+            recorded: 0,
             counted: DemandStats::default(),
         }
     }
@@ -106,22 +109,34 @@ impl State {
         self.content_memory() > self.shape.content_memory_max() / 8 * 7
     }
 
+    /// Whether the summaries, of which most is not held any more, are so long that the oldest segment has to leave: else opening the
+    /// log would take ever longer.
+    pub(super) fn has_long_summaries(&self) -> bool {
+        self.recorded * RECORD_MEMORY > self.shape.index_bytes_max * DEMAND_SUMMARIES_TIMES
+    }
+
     /// The segments whose lists are to be swept ([`Self::sweep`]): all of them, where what is not held any more takes more than
     /// its share of memory. So what is swept has grown by as much since the last time, and no append pays for it twice.
     pub(super) fn to_sweep(&self) -> Vec<u64> {
         let listed: u64 = self.segments.iter().map(|segment| segment.records.len() as u64).sum();
         let dead = listed.saturating_sub(self.index.entry_count() + self.index.block_count());
         let is_worth_it = dead * RECORD_MEMORY > self.shape.index_bytes_max / DEMAND_DEAD_SHARE;
-        let sequences = self.segments.iter().map(|segment| segment.identity.sequence);
-        sequences.filter(|_| is_worth_it).collect()
+        if is_worth_it { self.sequences() } else { Vec::new() }
     }
 
-    /// Takes out of a segment's list what is not held where it was written.
+    /// The segments, the oldest first.
+    pub(super) fn sequences(&self) -> Vec<u64> {
+        self.segments.iter().map(|segment| segment.identity.sequence).collect()
+    }
+
+    /// Takes out of a segment's list what is not held where it was written, and what it has twice: a head that was updated.
     pub(super) fn sweep(&mut self, sequence: u64) {
         let Some(at) = self.position(sequence) else { return };
         let segment = &mut self.segments[at];
         let before = segment.memory();
         segment.records.retain(|record| self.index.is_held_in(*record, sequence));
+        segment.records.sort_unstable();
+        segment.records.dedup();
         if !segment.is_open() {
             segment.records.shrink_to_fit();
         }
@@ -152,7 +167,8 @@ impl State {
     /// The oldest segment, where it is time for it to go and it is not the one that takes appends.
     pub(super) fn begin_leaving(&self) -> Option<Leaving> {
         let oldest = self.segments.front().filter(|oldest| !oldest.is_open())?;
-        (self.is_short_of_memory() || !self.has_space()).then(|| {
+        let is_time = self.is_short_of_memory() || self.has_long_summaries() || !self.has_space();
+        is_time.then(|| {
             let budget_bytes = oldest.file_bytes / 2;
             Leaving::plan(&self.index, oldest.identity.sequence, &oldest.records, budget_bytes)
         })
@@ -205,10 +221,20 @@ impl State {
 
     /// Adds the newest segment.
     pub(super) fn push(&mut self, segment: Segment) {
+        self.count(&segment);
+        self.segments.push_back(segment);
+    }
+
+    /// Adds one that is older than all that there are.
+    pub(super) fn push_older(&mut self, segment: Segment) {
+        self.count(&segment);
+        self.segments.push_front(segment);
+    }
+
+    fn count(&mut self, segment: &Segment) {
         self.bytes += segment.file_bytes;
         self.segment_memory += segment.memory();
-        self.next_sequence = self.next_sequence.max(segment.identity.sequence + 1);
-        self.segments.push_back(segment);
+        self.recorded += segment.recorded;
     }
 
     /// Drops the oldest segment; returns whose file is to be removed.
@@ -219,6 +245,7 @@ impl State {
         self.counted.evicted_blocks += blocks;
         self.bytes -= segment.file_bytes;
         self.segment_memory -= segment.memory();
+        self.recorded -= segment.recorded;
         self.forget_purges();
         Some(segment.identity.sequence)
     }
@@ -262,6 +289,16 @@ impl State {
         !self.purges.kills(&head.key, mark) && self.index.insert_head(id, head)
     }
 
+    /// Holds a block that was found on the disk, in a segment that is not newer than those before, and notes it with that segment;
+    /// once, and not where its entry is not held, or has the block from a newer segment.
+    pub(super) fn hold_older_block(&mut self, id: EntryId, number: u32, place: Place) {
+        let record = RecordRef { entry: id, block: Some(number) };
+        let is_known = self.index.place(record).is_some();
+        if self.index.insert_block(id, number, place) && !is_known {
+            self.change(place.segment, |segment| segment.records.push(record));
+        }
+    }
+
     pub(super) fn stats(&self) -> DemandStats {
         DemandStats {
             bytes: self.bytes,
@@ -278,9 +315,10 @@ impl State {
     fn change<T>(&mut self, sequence: u64, change: impl FnOnce(&mut Segment) -> T) -> Option<T> {
         let at = self.position(sequence)?;
         let segment = &mut self.segments[at];
-        let before = segment.memory();
+        let before = (segment.memory(), segment.recorded);
         let changed = change(segment);
-        self.segment_memory = self.segment_memory - before + segment.memory();
+        self.segment_memory = self.segment_memory - before.0 + segment.memory();
+        self.recorded = self.recorded - before.1 + segment.recorded;
         Some(changed)
     }
 

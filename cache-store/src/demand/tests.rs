@@ -4,6 +4,7 @@ mod crowd;
 mod failing;
 mod keeping;
 mod model;
+mod opening;
 mod purging;
 mod shortage;
 mod storing;

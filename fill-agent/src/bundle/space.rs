@@ -225,11 +225,10 @@ enum Tried {
 
 async fn open_file(run: &Run, volume: &OpenVolume, layout: Layout) -> Result<Tried, NoSpace> {
     let (index, volume) = (volume.index, Arc::clone(&volume.volume));
-    let (keep_free_bytes, file_bytes) = (run.agent.config.fill.keep_free.bytes(), layout.file_bytes());
+    let (reserve, file_bytes) = (run.agent.volumes.reserve().clone(), layout.file_bytes());
     let opened = run.agent.volumes.calls().work(index, move || {
         let (incoming, opened) = IncomingBundle::open(&volume, layout)?;
-        let is_short = volume.space().is_ok_and(|space| space.free_bytes < keep_free_bytes);
-        if opened == Opened::New && is_short {
+        if opened == Opened::New && reserve.is_short(&volume) {
             incoming.discard();
             return Err(PublishError::Full { file_bytes });
         }

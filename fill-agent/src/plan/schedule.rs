@@ -43,10 +43,26 @@ pub(super) fn schedule(survey: &Survey<'_>, selection: &Selection<'_>) -> Plan {
             fetch.supersedes = Some(PlannedRetire::new(bundle, RetireReason::Superseded));
         }
     }
+    give_way(&mut plan, survey, selection, &mut gone);
     let displaced = survey.victims.iter().zip(&gone).filter(|(victim, gone)| **gone && victim.is_an_entry);
     plan.held -= displaced.count() as u64;
     plan.skipped.sort_unstable_by_key(|(entry, _)| *entry);
     plan
+}
+
+/// What pulled content is to have goes at once.
+fn give_way(plan: &mut Plan, survey: &Survey<'_>, selection: &Selection<'_>, gone: &mut [bool]) {
+    for (place, victim) in survey.victims.iter().enumerate() {
+        if selection.stay[place] == Stay::GivesWay {
+            gone[place] = true;
+            match victim.what {
+                Occupant::Held(bundle) => {
+                    plan.retires.push(PlannedRetire::new(bundle, RetireReason::GaveWay));
+                }
+                Occupant::Partial(file) => plan.discards.push(PlannedDiscard::new(file)),
+            }
+        }
+    }
 }
 
 fn ledgers(survey: &Survey<'_>, selection: &Selection<'_>) -> Vec<Ledger> {

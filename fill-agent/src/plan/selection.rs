@@ -1,5 +1,7 @@
 //! Which candidates are fetched, where to, and what gives way: a greedy pass, the best value per byte first.
 
+use control_client::fill_manifest::FillClass;
+
 use super::Skipped;
 use super::survey::{Candidate, Survey, Victim};
 use super::worth::Worth;
@@ -40,6 +42,8 @@ pub(super) enum Stay {
     Goes,
     /// Its candidate is fetched: an earlier generation leaves its room then, a file that was begun is gone on with.
     WithCandidate,
+    /// Its room is pulled content's.
+    GivesWay,
 }
 
 /// Room for a candidate.
@@ -93,6 +97,21 @@ impl<'a> Selection<'a> {
         for (volume, shelf) in self.survey.volumes.iter().enumerate() {
             for victim in shelf.victims.iter().rev() {
                 self.keep_if_possible(*victim, volume);
+            }
+        }
+    }
+
+    /// Has the least worth of what stays go for pulled content, as far as the room that is left over does not suffice.
+    pub(super) fn give_way(&mut self) {
+        let survey = self.survey;
+        for (shelf, available) in survey.volumes.iter().zip(&self.available) {
+            let mut lacking = shelf.owed - (*available).max(0);
+            for place in &shelf.victims {
+                let victim = &survey.victims[*place];
+                if lacking > 0 && self.stay[*place] == Stay::Stays && victim.class != FillClass::Pinned {
+                    self.stay[*place] = Stay::GivesWay;
+                    lacking -= i128::from(victim.bytes);
+                }
             }
         }
     }

@@ -47,6 +47,8 @@ pub(super) struct Shelf {
     pub(super) index: u8,
     /// Room above what is kept free, when everything is gone that goes anyway; negative where less is free.
     pub(super) available: i128,
+    /// Bytes that are to go for pulled content.
+    pub(super) owed: i128,
     /// What could give way, the first to go first.
     pub(super) victims: Vec<usize>,
 }

@@ -38,7 +38,7 @@ fn partial(path: &str, gibibytes: u64, done: u64) -> Partial {
 }
 
 fn room(free: u64) -> [VolumeRoom; 1] {
-    [VolumeRoom { index: 0, free_bytes: free * GIB, is_serving: true }]
+    [VolumeRoom { index: 0, free_bytes: free * GIB, owed_bytes: 0, is_serving: true }]
 }
 
 fn input<'a>(entries: &'a [FillEntry], held: &'a [Held], volumes: &'a [VolumeRoom]) -> PlanInput<'a> {
@@ -101,7 +101,8 @@ fn what_was_begun_of_nothing_that_is_wanted_goes_and_its_room_is_used() {
 #[test]
 fn one_large_bundle_does_not_keep_out_two_that_are_worth_more() {
     let entries = [entry("/dense", 6, 66), entry("/one", 5, 50), entry("/two", 5, 50)];
-    let volumes = [VolumeRoom { index: 0, free_bytes: 10 * GIB + GIB / 100, is_serving: true }];
+    let volumes =
+        [VolumeRoom { index: 0, free_bytes: 10 * GIB + GIB / 100, owed_bytes: 0, is_serving: true }];
     let plan = plan(&input(&entries, &[], &volumes));
     assert_eq!(fetched(&plan), ["/one", "/two"]);
     assert_eq!(left_out(&plan), [Skipped::NoRoom]);
@@ -111,8 +112,8 @@ fn one_large_bundle_does_not_keep_out_two_that_are_worth_more() {
 fn a_volume_that_does_not_serve_is_neither_used_nor_believed() {
     let entries = [entry("/a", 10, 20)];
     let volumes = [
-        VolumeRoom { index: 0, free_bytes: 900 * GIB, is_serving: false },
-        VolumeRoom { index: 1, free_bytes: 11 * GIB, is_serving: true },
+        VolumeRoom { index: 0, free_bytes: 900 * GIB, owed_bytes: 0, is_serving: false },
+        VolumeRoom { index: 1, free_bytes: 11 * GIB, owed_bytes: 0, is_serving: true },
     ];
     let held = [held("/a", 1, 10), held("/unlisted", 1, 10)];
     let plan = plan(&input(&entries, &held, &volumes));
@@ -169,7 +170,7 @@ fn a_path_that_is_listed_twice_counts_once() {
 #[test]
 fn one_bundle_on_two_volumes_is_retired_once_as_that_takes_both() {
     let entries = [entry("/new", 10, 900)];
-    let volumes = [1, 2].map(|index| VolumeRoom { index, free_bytes: 0, is_serving: true });
+    let volumes = [1, 2].map(|index| VolumeRoom { index, free_bytes: 0, owed_bytes: 0, is_serving: true });
     let held = [1, 2].map(|volume| Held { volume, ..held("/twice", 1, 11) });
     let plan = plan(&input(&entries, &held, &volumes));
     assert_eq!(plan.fetches[0].retire_first.len(), 1);
@@ -180,6 +181,37 @@ fn one_bundle_on_two_volumes_is_retired_once_as_that_takes_both() {
 fn without_volumes_there_is_no_room() {
     let entries = [entry("/a", 1, 1)];
     assert_eq!(left_out(&plan(&input(&entries, &[], &[]))), [Skipped::NoRoom]);
+}
+
+/// Found in review: where nothing is to stay free, bundles kept pulled content out for ever.
+#[test]
+fn for_pulled_content_the_least_worth_goes_at_once_and_what_is_pinned_never() {
+    let pinned = FillEntry { class: FillClass::Pinned, ..entry("/pinned", 10, 1) };
+    let entries = [pinned, entry("/better", 10, 80), entry("/worse", 10, 20)];
+    let held = ["/pinned", "/better", "/unlisted", "/worse"].map(|path| held(path, 1, 10));
+    let gave_way = |owed: u64| {
+        let volumes = [VolumeRoom { owed_bytes: owed * GIB, ..room(0)[0] }];
+        let plan = plan(&input(&entries, &held, &volumes));
+        assert!(plan.retires.iter().all(|retire| retire.why == RetireReason::GaveWay));
+        let paths = plan.retires.iter().map(|retire| retire.key.path.to_string());
+        (paths.collect::<Vec<_>>(), plan.held)
+    };
+    let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+    assert_eq!(gave_way(0), (list(&[]), 3));
+    assert_eq!(gave_way(1), (list(&["/unlisted"]), 3));
+    assert_eq!(gave_way(11), (list(&["/unlisted", "/worse"]), 2));
+    assert_eq!(gave_way(900), (list(&["/better", "/unlisted", "/worse"]), 1));
+}
+
+#[test]
+fn what_comes_takes_the_place_of_its_predecessor_while_others_give_way() {
+    let entries = [FillEntry { generation: Generation::new(2), ..entry("/updated", 9, 80) }];
+    let held = [held("/updated", 1, 10), held("/unlisted", 1, 10)];
+    let volumes = [VolumeRoom { owed_bytes: 5 * GIB, ..room(0)[0] }];
+    let plan = plan(&input(&entries, &held, &volumes));
+    assert_eq!(fetched(&plan), ["/updated"]);
+    assert_eq!(plan.fetches[0].retire_first, [PlannedRetire::new(&held[0], RetireReason::Superseded)]);
+    assert_eq!(plan.retires, [PlannedRetire::new(&held[1], RetireReason::GaveWay)]);
 }
 
 fn anything() -> impl Strategy<Value = u64> {
@@ -208,7 +240,7 @@ proptest! {
             Partial { key: key(&path(number), generation), volume, file_bytes, done_bytes }
         }).collect();
         let volumes: Vec<VolumeRoom> = free.into_iter().map(|(free_bytes, is_serving, index)| {
-            VolumeRoom { index, free_bytes, is_serving }
+            VolumeRoom { index, free_bytes, owed_bytes: 0, is_serving }
         }).collect();
         let (keep_free_bytes, night_bytes, night_bytes_left, churn_days, now, clock_is_synchronised) = limits;
         let plan = plan(&PlanInput {

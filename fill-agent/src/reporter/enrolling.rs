@@ -1,5 +1,6 @@
 //! Who this appliance is, told where that has changed since the last time, and now and then in any case.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use control_client::control_plane_client::ControlPlaneError;
@@ -40,9 +41,12 @@ impl Reporter {
         if !is_up(health) {
             return Ok(());
         }
-        let held = inventory.bundles.iter().fold(0_u64, |sum, bundle| sum.saturating_add(bundle.bytes));
-        let capacity = self.agent.volumes.room_bytes().await.saturating_add(held.into());
-        let capacity_bytes = u64::try_from(capacity.max(0)).unwrap_or(u64::MAX);
+        let mut held = BTreeMap::<u8, u64>::new();
+        for bundle in &inventory.bundles {
+            let on_volume = held.entry(bundle.volume).or_default();
+            *on_volume = on_volume.saturating_add(bundle.bytes);
+        }
+        let capacity_bytes = self.agent.volumes.capacity_bytes(&held).await;
         let now = Instant::now();
         if self.enrolled.is_about(capacity_bytes, now) {
             return Ok(());

@@ -43,7 +43,12 @@ pub(crate) struct Night {
 
 impl Night {
     pub(crate) fn new(scenario: Scenario) -> Self {
-        let volume = |(index, free): (u8, u64)| VolumeRoom { index, free_bytes: free, is_serving: true };
+        let volume = |(index, free): (u8, u64)| VolumeRoom {
+            index,
+            free_bytes: free,
+            owed_bytes: 0,
+            is_serving: true,
+        };
         let free = scenario.volumes.iter().map(|facts| facts.free.bytes());
         let held = scenario.held.iter().map(|facts| Held {
             key: facts.key(),

@@ -115,7 +115,7 @@ impl Appliance {
             held: (0..entries / 4).map(|number| number * 3 + 1).map(held).collect(),
             partial: Vec::new(),
             volumes: (0..volumes)
-                .map(|index| VolumeRoom { index, free_bytes: 20 * gib, is_serving: true })
+                .map(|index| VolumeRoom { index, free_bytes: 20 * gib, owed_bytes: 0, is_serving: true })
                 .collect(),
             keep_free_bytes: 10 * gib,
             night_bytes: 6656 * gib,
@@ -197,7 +197,8 @@ pub(crate) fn appliance(shape: Shape) -> impl Strategy<Value = Appliance> {
         let mut partial: Vec<Partial> = partial.collect();
         let mut seen = std::collections::HashSet::new();
         partial.retain(|file| seen.insert((file.key.clone(), file.volume)));
-        let room = |(index, (free_bytes, is_serving))| VolumeRoom { index, free_bytes, is_serving };
+        let room =
+            |(index, (free_bytes, is_serving))| VolumeRoom { index, free_bytes, owed_bytes: 0, is_serving };
         Appliance {
             volumes: (0..).zip(volumes).map(room).collect(),
             partial,

@@ -79,6 +79,7 @@ impl<'a> Disks<'a> {
                 prop_assert!(newer_is_held || newer_is_wanted);
             }
             RetireReason::Displaced => {}
+            RetireReason::GaveWay => prop_assert!(false, "nothing is pulled here"),
         }
         *self.free.get_mut(&retire.volume).unwrap() += held.file_bytes;
         Ok(())

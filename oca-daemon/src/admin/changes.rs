@@ -158,11 +158,16 @@ async fn purge_bundles(desk: &Desk, purge: Purge) -> Response<Body> {
     .await
 }
 
-/// Drops what was pulled, and says how many objects that were. It is sure then, a restart included.
-async fn purge_pulled(appliance: &Appliance, purge: &Purge) -> io::Result<u64> {
-    let Some(pulling) = appliance.pulling() else { return Ok(0) };
+/// Drops what was pulled, and says how many objects that were. It is sure then, a restart included, also where nothing is pulled any
+/// more, or not now.
+async fn purge_pulled(appliance: &Arc<Appliance>, purge: &Purge) -> io::Result<u64> {
     let selectors = PurgeSelector::of(&purge.path, purge.prefix);
-    Ok(pulling.handle.purge(selectors).await?.objects)
+    if let Some(pulling) = appliance.pulling() {
+        return Ok(pulling.handle.purge(selectors).await?.objects);
+    }
+    let appliance = Arc::clone(appliance);
+    let noted = tokio::task::spawn_blocking(move || appliance.dormant_purges.note(&selectors)).await;
+    noted.map_err(io::Error::other)?.map(|()| 0)
 }
 
 /// Runs `change` on a thread for what can block, if there is a place among `places`.

@@ -2,6 +2,7 @@
 //! A hint costs its request a look-up and no more; the tier does with it what it likes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use cache_store::OpenBundle;
 use control_client::units::ByteRange;
@@ -41,7 +42,9 @@ impl Connection {
         cmcd::next_objects(request.target, &request.fields.cmcd, |next| {
             let found = next.ok_or(HintFate::Malformed).and_then(|next| find(&next, bundle, object, service));
             let fate = match found {
-                Ok((bundle, range)) => hand_over(&bundle, range, residency, &mut reactor.samples),
+                Ok((bundle, range)) => {
+                    hand_over(&bundle, range, residency, reactor.now, &mut reactor.samples)
+                }
                 Err(fate) => fate,
             };
             service.stats.players.hinted(fate);
@@ -84,6 +87,7 @@ fn hand_over(
     bundle: &OpenBundle,
     range: ByteRange,
     residency: &Residency,
+    now: Instant,
     samples: &mut SampleSender,
 ) -> HintFate {
     let mut fate = HintFate::Resident;
@@ -93,7 +97,7 @@ fn hand_over(
         if residency.has(key) || residency.is_loading(key) {
             continue;
         }
-        if !samples.hint(Hint { key, bundle: Arc::clone(bundle.bundle()) }) {
+        if !samples.hint(Hint { key, bundle: Arc::clone(bundle.bundle()), since: now }) {
             return HintFate::Dropped;
         }
         fate = HintFate::HandedOver;

@@ -93,10 +93,17 @@ impl Connection {
     /// The client has ended its side, or the connection was reset, or both sides have ended it.
     pub fn on_peer_event(&mut self, completion: &Completion, reactor: &mut Reactor, service: &Service) {
         self.peer_watched = completion.more;
+        self.peer_is_broken |= completion.is_broken();
         // Whoever has only ended his side waits for the answer; that he asks for nothing more is told by the receive after it. In any
-        // other state a send or a receive tells what is broken.
-        if completion.is_broken() && matches!(self.state, State::AwaitingUpstream(_)) {
+        // other state a send or a receive tells what is broken, or the next wait for upstream does.
+        if !matches!(self.state, State::AwaitingUpstream(_)) {
+            return;
+        }
+        if self.peer_is_broken {
             self.on_broken(service, reactor);
+        } else if completion.result >= 0 {
+            // The kernel ends the watch where it has no room to tell of it.
+            self.watch_peer(reactor);
         }
     }
 
@@ -174,11 +181,16 @@ impl Connection {
 
     /// Waits for the head or the next piece; a message will come.
     pub(super) fn await_upstream(&mut self, ticket: u64, reactor: &mut Reactor, service: &Service) {
-        if self.state != State::AwaitingUpstream(ticket) {
-            self.state = State::AwaitingUpstream(ticket);
-            self.set_deadline(service.timeouts.pull, reactor, service);
-            self.watch_peer(reactor);
+        if self.state == State::AwaitingUpstream(ticket) {
+            return;
         }
+        self.state = State::AwaitingUpstream(ticket);
+        if self.peer_is_broken {
+            // It was told while it did something else, and is not told again.
+            return self.on_broken(service, reactor);
+        }
+        self.set_deadline(service.timeouts.pull, reactor, service);
+        self.watch_peer(reactor);
     }
 
     /// The pull service has not kept its own timeouts.

@@ -19,7 +19,7 @@ pub(super) fn start_tier(appliance: &Appliance, files_max: u64) -> Result<Vec<Sa
     let config = &appliance.config;
     let workers = &appliance.workers;
     let limits = HostLimits::read(config, workers.len(), files_max);
-    let budget = Budget::new(config.serve.ram_tier, &limits);
+    let budget = Budget::new(config.serve.ram_tier, config.serve.prefetch, &limits);
     tracing::info!(bytes = %ByteCount::new(budget.bytes), files = budget.files_max, "RAM tier");
     if let Some(cut) = budget.cut {
         tracing::warn!(bytes = %ByteCount::new(budget.bytes), "the RAM tier is smaller than it was to be: {cut}");

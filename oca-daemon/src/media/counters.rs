@@ -12,7 +12,7 @@ causes! {
         Resident = "resident": "It is in memory, or on its way there.",
         Absent = "absent": "No bundle here has it. What is pulled through is not fetched ahead.",
         Closed = "closed": "Its bundle is another one than that of the request, and not open.",
-        Malformed = "malformed": "It is no relative path with or without a range, or leads above the root.",
+        Malformed = "malformed": "It is no path of an object, relative or not, with or without a range, or leads above the root.",
         Elsewhere = "elsewhere": "It names a scheme or a host.",
         Limited = "limited": "The connection had named another one a moment before.",
         Dropped = "dropped": "The RAM tier is behind.",

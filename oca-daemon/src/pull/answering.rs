@@ -16,9 +16,9 @@ use std::time::{Instant, SystemTime};
 use http::{HeaderMap, HeaderName, Method};
 
 use super::caching::{Decision, RequestHead, StoredHead, decide, may_serve_stale_on_error, upstream_fields};
-use super::clients::ClientPart;
+use super::clients::Client;
 use super::failure::PullFailure;
-use super::held::{Held, look_up};
+use super::held::{Held, HeldBody, look_up};
 use super::pipe::{Gone, Writer};
 use super::service::Pull;
 use super::{CacheStatus, Forwarded, PullRequest};
@@ -33,8 +33,8 @@ struct Answer<'a> {
     came: Instant,
     /// A head has been passed on.
     is_begun: bool,
-    /// Of what upstreams are asked for this client at once; `None`: nothing is asked for this request.
-    client_part: Option<ClientPart<'a>>,
+    /// Who wants it, with its part in what upstreams are asked for at once.
+    client: Client,
 }
 
 /// Why an answer ends before its end.
@@ -72,7 +72,8 @@ pub(super) async fn answer(pull: Arc<Pull>, request: PullRequest, writer: Writer
     let key = if pull.config.ignores_queries() { request.path().into() } else { request.key() };
     let key: Arc<str> = key.into();
     let came = Instant::now();
-    let mut answer = Answer { pull: &pull, request, key, writer, came, is_begun: false, client_part: None };
+    let client = pull.clients.client(request.peer);
+    let mut answer = Answer { pull: &pull, request, key, writer, came, is_begun: false, client };
     let result = match answer.run().await {
         Err(Ending::Far(reason)) => answer.pass(reason).await,
         result => result,
@@ -100,8 +101,6 @@ impl Answer<'_> {
             let decision = decide(&self.head(), &heads, SystemTime::now(), &self.pull.policy);
             let revalidating = match decision {
                 Decision::Serve { index, .. } => {
-                    // Nothing is asked for it any more.
-                    self.client_part = None;
                     match self.send_held(&held[index], CacheStatus::default()).await {
                         Err(Ending::Changed) => continue,
                         result => return result,
@@ -141,6 +140,12 @@ impl Answer<'_> {
     fn stand_in<'h>(&self, held: &'h [Held]) -> Option<&'h Held> {
         let matching = held.iter().filter(|held| held.head.matches(&self.request.fields));
         let newest = matching.max_by_key(|held| held.head.response_time)?;
+        // What was purged since it was looked up is not sent; a disk says so itself.
+        if let HeldBody::Memory(body) = &newest.body
+            && !self.pull.memory.holds(&self.key, &newest.head, body)
+        {
+            return None;
+        }
         may_serve_stale_on_error(&newest.head, &self.key, SystemTime::now(), &self.pull.policy)
             .then_some(newest)
     }

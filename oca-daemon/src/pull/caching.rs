@@ -9,6 +9,8 @@
 //! 4. [`answering`] and [`answer_fields`] make of a stored head what one client is told: its conditions and its range are evaluated
 //!    here, not upstream.
 //!
+//! [`filling_fields`] are for missing parts of what is held; [`says_that_it_is_past`] is about an answer to them that has none.
+//!
 //! Below them: the [`Directives`] of Cache-Control and CDN-Cache-Control, `freshness`, [`Selecting`] for Vary.
 //!
 //! # What is decided here that the standard leaves open
@@ -28,6 +30,7 @@ mod answering;
 mod deciding;
 mod directives;
 mod fields;
+mod filling;
 mod freshness;
 mod invalidation;
 mod media;
@@ -49,6 +52,7 @@ pub use answering::{Answering, answer_fields, answering};
 pub use deciding::{Decision, decide, may_serve_stale_on_error};
 pub use directives::Directives;
 pub use fields::{end_to_end, is_common, lone_fields, upstream_fields};
+pub use filling::{filling_fields, says_that_it_is_past};
 pub use invalidation::invalidated;
 pub use policy::Policy;
 pub use selecting::{Selecting, varied_by};

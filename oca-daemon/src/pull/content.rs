@@ -14,13 +14,14 @@ use tokio::time::Instant;
 
 use super::blocks::{block_of, is_held, missing_from};
 use super::caching::StoredHead;
+use super::clients::Client;
 use super::demand_store::DiskEntry;
 use super::failure::PullFailure;
 use super::flight::{Flights, Landing, Passenger, Rest, Sight, Wish};
 use super::held::{Held, HeldBody};
 use super::leading::Mission;
 use super::service::Pull;
-use crate::limits::{FLIGHTS_BOARDED_MAX, RANGE_IGNORED_PATIENCE};
+use crate::limits::{FLIGHTS_BOARDED_MAX, RANGE_IGNORED_BYTES_MAX, RANGE_IGNORED_PATIENCE};
 use tries::Tries;
 
 /// Where the bytes of an object come from.
@@ -37,6 +38,8 @@ pub(super) struct Content {
     blocks: Arc<[Range<u32>]>,
     /// Until when its first bytes may be far away; `None`: some were given.
     patience: Option<Instant>,
+    /// How many were given.
+    given_bytes: u64,
     tries: Tries,
 }
 
@@ -47,7 +50,7 @@ pub(super) enum Lack {
     Changed,
     /// They were in the flight, and are gone.
     Missed,
-    /// They come late, after much else of the object; none was given.
+    /// They come late, after much else of the object, or are for one client alone; none was given.
     Far,
     /// They cannot be had.
     Failed(PullFailure),
@@ -84,6 +87,7 @@ impl Content {
             entry: None,
             blocks: Arc::default(),
             patience: Some(Instant::now() + RANGE_IGNORED_PATIENCE),
+            given_bytes: 0,
             tries: Tries::default(),
         }
     }
@@ -102,6 +106,7 @@ impl Content {
     pub(super) async fn next(
         &mut self,
         pull: &Arc<Pull>,
+        client: &mut Client,
         place: u64,
         end: Option<u64>,
     ) -> Result<Option<Bytes>, Lack> {
@@ -115,8 +120,7 @@ impl Content {
             if let Some(passenger) = &self.passenger {
                 match passenger.read(place, self.patience).await {
                     Ok(Sight::Bytes(bytes)) => {
-                        self.patience = None;
-                        return Ok(Some(cut(&bytes, place, end)));
+                        return Ok(Some(self.give(cut(&bytes, place, end))));
                     }
                     Ok(Sight::End) if end.is_none() => return Ok(None),
                     Ok(Sight::End) => {}
@@ -139,16 +143,21 @@ impl Content {
             }
             // Looked for on disk after the flights: what has just left these is there.
             if let Some(bytes) = self.read(pull, block, place, end).await? {
-                self.patience = None;
-                return Ok(Some(bytes));
+                return Ok(Some(self.give(bytes)));
             }
             if !self.is_divisible() {
                 return Err(self.lack());
             }
             self.blocks = without(&self.blocks, block);
-            self.fill(pull, place, end).await?;
+            self.fill(pull, client, place, end).await?;
         }
         Err(Lack::Failed(PullFailure::Unreadable))
+    }
+
+    fn give(&mut self, bytes: Bytes) -> Bytes {
+        self.patience = None;
+        self.given_bytes += bytes.len() as u64;
+        bytes
     }
 
     /// A flight has failed before it brought the byte at `place`: another request can ask for the rest, where that can be told to
@@ -159,6 +168,11 @@ impl Content {
         tracing::debug!(key = %self.key, place, failure = failure.word(), "upstream is asked for the rest");
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Why what is wanted is not waited for: a request of its own can bring it, as long as nothing was given.
+    fn far(&self) -> Lack {
+        if self.patience.is_some() { Lack::Far } else { Lack::Failed(PullFailure::Invalid) }
     }
 
     /// Why there is no more of what cannot be asked for in parts.
@@ -204,8 +218,15 @@ impl Content {
         }
     }
 
-    /// Boards a flight that brings the missing blocks, a new one if there is none.
-    async fn fill(&mut self, pull: &Arc<Pull>, place: u64, end: Option<u64>) -> Result<(), Lack> {
+    /// Boards a flight that brings the missing blocks, a new one if there is none. Where the client has all of its part, only waits for
+    /// that: they may have come meanwhile.
+    async fn fill(
+        &mut self,
+        pull: &Arc<Pull>,
+        client: &mut Client,
+        place: u64,
+        end: Option<u64>,
+    ) -> Result<(), Lack> {
         let Some(wish) = self.wish(place, end) else { return Err(self.lack()) };
         let mission = || Mission {
             key: Arc::clone(&self.key),
@@ -214,23 +235,32 @@ impl Content {
             filling: wish.filling.clone(),
             is_background: false,
         };
-        let passenger = pull.board(&self.key, &wish, mission);
-        self.travel(passenger, place).await
+        match pull.board(&self.key, &wish, client, mission) {
+            Some(passenger) => self.travel(passenger, place).await,
+            None => pull.wait_to_board(&self.key, &wish, client).await.map_err(Lack::Failed),
+        }
     }
 
     /// Waits for the flight to land, and reads from it from then on. What fails after bytes were given is tried again.
+    ///
+    /// Where upstream sends all of it instead, no more is passed over than that limit, or than was given: so who has read what is held
+    /// gets the rest, and nobody has upstream send much for a little.
     async fn travel(&mut self, passenger: Passenger, place: u64) -> Result<(), Lack> {
         self.passenger = None;
         match passenger.landing().await {
             Landing::Arrived(_) => {
+                let far = place.saturating_sub(passenger.flight().received_to());
+                if far > RANGE_IGNORED_BYTES_MAX.max(self.given_bytes) {
+                    return Err(self.far());
+                }
                 self.passenger = Some(passenger);
                 Ok(())
             }
+            Landing::Unshared if self.patience.is_some() => Err(Lack::Far),
+            Landing::Unshared => self.bear(place, PullFailure::Invalid).await,
             Landing::Failed(failure) if self.patience.is_none() => self.bear(place, failure).await,
             Landing::Failed(failure) => Err(Lack::Failed(failure)),
-            Landing::Changed | Landing::Confirmed(_) | Landing::Unshared | Landing::Held => {
-                Err(Lack::Changed)
-            }
+            Landing::Changed | Landing::Confirmed(_) | Landing::Held => Err(Lack::Changed),
         }
     }
 

@@ -2,8 +2,9 @@
 //! queue before them, so that a disk that hangs holds up only what lies on it, and that only for a while.
 //!
 //! Reading order: `placement` says which volume has a key, `log_key` how the key is written there; a `volume` has a log, threads and a
-//! queue; `purging` is for all volumes, and `missed_purges` for those that it did not reach.
+//! queue; `purging` is for all volumes, and `missed_purges` for those that it did not reach; `dormant` while nothing is pulled.
 
+mod dormant;
 mod fault;
 mod log_key;
 mod missed_purges;
@@ -25,6 +26,7 @@ use cache_store::{Store, Volume};
 use control_client::config::PullConfig;
 use tokio::sync::MutexGuard;
 
+pub use dormant::DormantPurges;
 pub(super) use fault::DiskFault;
 use log_key::log_key;
 use missed_purges::MissedPurges;
@@ -72,8 +74,7 @@ impl DemandStore {
         opener: &Opener,
     ) -> io::Result<Self> {
         let statuses = store.volumes();
-        let paths = statuses.iter().map(|status| status.path.as_path());
-        let missed = Arc::new(MissedPurges::load(config.missed_purges.clone(), paths));
+        let missed = Arc::new(MissedPurges::load(config.missed_purges.clone()));
         let start = |status: &cache_store::VolumeStatus| {
             DemandVolume::start(store, status.index, &status.path, opener, &missed)
         };

@@ -72,11 +72,6 @@ impl PullFailure {
         }
     }
 
-    /// Whether upstream, or the way there, is in trouble: the next who asks would be told the same.
-    pub(super) fn is_of_upstream(self) -> bool {
-        matches!(self, Self::Unreachable | Self::TimedOut | Self::Invalid)
-    }
-
     /// One word, for `detail` of Cache-Status (RFC 9211 §2.8) and the text of an error.
     pub fn word(self) -> &'static str {
         match self {

@@ -27,7 +27,7 @@ use super::caching::{Selecting, StoredHead, Unstorable};
 use super::demand_store::DiskEntry;
 use super::failure::PullFailure;
 use super::held::Held;
-use finishing::Progress;
+pub(super) use finishing::Progress;
 pub(super) use passenger::{Passenger, Sight};
 pub(super) use registry::{Boarded, Flights, Rest, Wish};
 use seats::Seats;
@@ -213,12 +213,15 @@ impl Flight {
         self.lock().seats.are_empty()
     }
 
-    /// Whether it is worth going on to `end`, as far as that is known, although nobody is on board any more.
-    pub(super) fn is_worth_finishing(&self, end: Option<u64>, finish_below: u64) -> bool {
-        let state = self.lock();
-        let (given_to, taken_bytes) = (state.seats.given_to(), state.seats.taken_bytes());
-        let progress = Progress { received_to: state.window.end(), given_to, taken_bytes };
-        progress.is_worth_finishing(end, finish_below)
+    /// Ends it, where nobody is on board and it is not worth going on. Whether it has. Who came between the look and the end would be told
+    /// of a failure that is none.
+    pub(super) fn end_if_deserted(&self, is_worth_finishing: impl FnOnce(Progress) -> bool) -> bool {
+        let mut state = self.lock();
+        let is_over = state.seats.are_empty() && !is_worth_finishing(state.progress());
+        if is_over {
+            state.end = Some(Err(PullFailure::Invalid));
+        }
+        is_over
     }
 
     /// Bytes of it that are in memory.
@@ -229,6 +232,13 @@ impl Flight {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here can panic with the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn progress(&self) -> Progress {
+        let (given_to, taken_bytes) = (self.seats.given_to(), self.seats.taken_bytes());
+        Progress { received_to: self.window.end(), given_to, taken_bytes }
     }
 }
 

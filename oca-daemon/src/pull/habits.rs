@@ -16,17 +16,21 @@ use crate::limits::{HABIT_LIFETIME, HABITS_MAX};
 
 /// Bounded in keys and time.
 pub(super) struct Habits {
-    unshared: Cache<Unshared, ()>,
+    /// Requests whose answers are for one client each.
+    unshared: Cache<Alike, ()>,
     /// By family.
     varying: Cache<String, Arc<[HeaderName]>>,
-    failed: Cache<Arc<str>, PullFailure>,
+    /// Requests that upstream cannot bear, or that it cannot answer as it should.
+    failed: Cache<Alike, PullFailure>,
+    /// Keys for which nobody at upstream is there.
+    unanswered: Cache<Arc<str>, PullFailure>,
     hashing: RandomState,
 }
 
-/// Requests whose answers are for one client each. Others for the same key are none of them: what one client says, or which part it
-/// wants, must not have all the rest ask for themselves.
+/// Requests of which what is seen of one is expected of the next. Others for the same key are none of them: what one client says, or
+/// which part it wants, must not have all the rest ask for themselves, or be told that there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Unshared {
+struct Alike {
     key: Arc<str>,
     variant: u64,
     is_part: bool,
@@ -35,25 +39,25 @@ struct Unshared {
 impl Habits {
     /// Failures are remembered for `error_ttl`.
     pub(super) fn new(error_ttl: Duration) -> Self {
+        // A lifetime of zero would be none at all.
+        let (failures_max, error_ttl) =
+            (if error_ttl.is_zero() { 0 } else { HABITS_MAX }, error_ttl.max(Duration::from_millis(1)));
         Self {
             unshared: Cache::builder().max_capacity(HABITS_MAX).time_to_live(HABIT_LIFETIME).build(),
             varying: Cache::builder().max_capacity(HABITS_MAX).time_to_live(HABIT_LIFETIME).build(),
-            // A lifetime of zero would be none at all.
-            failed: Cache::builder()
-                .max_capacity(if error_ttl.is_zero() { 0 } else { HABITS_MAX })
-                .time_to_live(error_ttl.max(Duration::from_millis(1)))
-                .build(),
+            failed: Cache::builder().max_capacity(failures_max).time_to_live(error_ttl).build(),
+            unanswered: Cache::builder().max_capacity(failures_max).time_to_live(error_ttl).build(),
             hashing: RandomState::new(),
         }
     }
 
     /// An answer to such a request was for one client only.
     pub(super) fn is_unshared(&self, key: &Arc<str>, variant: u64, part: Part) -> bool {
-        self.unshared.contains_key(&Unshared::of(key, variant, part))
+        self.unshared.contains_key(&Alike::of(key, variant, part))
     }
 
     pub(super) fn note_unshared(&self, key: &Arc<str>, variant: u64, part: Part) {
-        self.unshared.insert(Unshared::of(key, variant, part), ());
+        self.unshared.insert(Alike::of(key, variant, part), ());
     }
 
     /// What answers under the key and its neighbours vary by, as far as that is known.
@@ -82,17 +86,25 @@ impl Habits {
         hasher.finish()
     }
 
-    /// No upstream could answer, a moment ago.
-    pub(super) fn failure(&self, key: &str) -> Option<PullFailure> {
-        self.failed.get(key)
+    /// No upstream could answer such a request, a moment ago.
+    pub(super) fn failure(&self, key: &Arc<str>, variant: u64, part: Part) -> Option<PullFailure> {
+        self.unanswered.get(key).or_else(|| self.failed.get(&Alike::of(key, variant, part)))
     }
 
-    pub(super) fn note_failure(&self, key: &Arc<str>, failure: PullFailure) {
-        self.failed.insert(Arc::clone(key), failure);
+    /// Whether upstream is there is the same for all who ask. Anything else may be due to what this request says.
+    pub(super) fn note_failure(&self, key: &Arc<str>, variant: u64, part: Part, failure: PullFailure) {
+        match failure {
+            PullFailure::Unreachable | PullFailure::TimedOut => {
+                self.unanswered.insert(Arc::clone(key), failure);
+            }
+            PullFailure::Invalid => self.failed.insert(Alike::of(key, variant, part), failure),
+            // It is ours.
+            _ => {}
+        }
     }
 }
 
-impl Unshared {
+impl Alike {
     fn of(key: &Arc<str>, variant: u64, part: Part) -> Self {
         Self { key: Arc::clone(key), variant, is_part: part != Part::Whole }
     }
@@ -163,5 +175,30 @@ mod tests {
         assert!(!habits.is_unshared(&key, 1, Part::Whole));
         assert!(!habits.is_unshared(&key, 2, part));
         assert!(!habits.is_unshared(&"/b".into(), 1, part));
+    }
+
+    #[test]
+    fn what_upstream_cannot_bear_of_one_request_is_not_told_to_others_and_that_it_is_not_there_is() {
+        let (habits, key) = (Habits::new(Duration::from_secs(60)), Arc::<str>::from("/a"));
+        habits.note_failure(&key, 1, Part::Whole, PullFailure::Invalid);
+        assert_eq!(habits.failure(&key, 1, Part::Whole), Some(PullFailure::Invalid));
+        assert_eq!(habits.failure(&key, 2, Part::Whole), None);
+        assert_eq!(habits.failure(&key, 1, Part::Last(5)), None);
+        habits.note_failure(&key, 1, Part::Whole, PullFailure::Busy);
+        assert_eq!(habits.failure(&key, 1, Part::Whole), Some(PullFailure::Invalid), "that is of us");
+        for failure in [PullFailure::TimedOut, PullFailure::Unreachable] {
+            habits.note_failure(&key, 1, Part::Whole, failure);
+            assert_eq!(habits.failure(&key, 2, Part::Last(5)), Some(failure));
+            assert_eq!(habits.failure(&"/b".into(), 1, Part::Whole), None);
+        }
+    }
+
+    #[test]
+    fn failures_are_not_remembered_where_that_is_not_wanted() {
+        let (habits, key) = (Habits::new(Duration::ZERO), Arc::<str>::from("/a"));
+        habits.note_failure(&key, 1, Part::Whole, PullFailure::Unreachable);
+        habits.failed.run_pending_tasks();
+        habits.unanswered.run_pending_tasks();
+        assert_eq!(habits.failure(&key, 1, Part::Whole), None);
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::blocks::BLOCK_BYTES;
 use super::caching::{Decision, RequestHead, decide};
+use super::clients::ClientPart;
 use super::failure::PullFailure;
-use super::flight::{Flight, Landing, Rest, Sharing};
+use super::flight::{Flight, Landing, Progress, Rest, Sharing};
 use super::held::{Held, look_up};
 use super::service::{Led, Pull};
 use super::upstream::{Ask, Place, Reply};
@@ -36,8 +37,9 @@ pub(super) struct Mission {
     pub is_background: bool,
 }
 
-/// Leads a flight to its end.
-pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission) {
+/// Leads a flight to its end. It is `part` of what is asked for one client until it has landed, however soon that client leaves; then that
+/// is for whoever takes what it brings. What nobody takes is so to its end.
+pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission, part: Arc<ClientPart>) {
     let _led = Led::new(&pull, &flight, &mission.key);
     if mission.filling.is_none() && is_held_by_now(&pull, &mission).await {
         return flight.land(Landing::Held);
@@ -49,16 +51,28 @@ pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission)
         fields: fields_for(&pull, &flight, &mission),
         content: Bytes::new(),
     };
+    let place = match pull.upstreams.place(&ask).await {
+        Ok(place) => place,
+        Err(failure) => return flight.land(Landing::Failed(failure)),
+    };
+    if !mission.is_background && pull.flights.remove_deserted(&mission.key, &flight) {
+        return flight.land(Landing::Failed(PullFailure::Invalid));
+    }
     let request_time = SystemTime::now();
-    let (reply, place) = match pull.upstreams.ask(&ask).await {
-        Ok(answered) => answered,
+    let reply = match place.ask(&ask).await {
+        Ok(reply) => reply,
         Err(failure) => {
-            if failure.is_of_upstream() {
-                pull.habits.note_failure(&mission.key, failure);
+            // That a part of what is held cannot be had says nothing of the rest.
+            if mission.filling.is_none() {
+                pull.habits.note_failure(&mission.key, flight.variant, flight.part, failure);
             }
             return flight.land(Landing::Failed(failure));
         }
     };
+    if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        // Here, since who has asked may have left.
+        pull.absences.note(part.address());
+    }
     match arrive(&pull, &flight, &mission, &reply, request_time, asked).await {
         Arrived::WithoutBody(landing) => flight.land(landing),
         Arrived::WithBody { arrival, end, mut filing } => {
@@ -68,6 +82,7 @@ pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission)
             }
             let is_shared = arrival.sharing == Sharing::Everyone;
             flight.land(Landing::Arrived(arrival));
+            let _part = mission.is_background.then_some(part);
             let source = Source { reply, end, is_shared };
             let mut place = Some(place);
             let result = carry(&pull, &flight, &mission, source, &mut place, &mut filing).await;
@@ -103,7 +118,7 @@ async fn carry(
 ) -> Result<(), PullFailure> {
     let Source { mut reply, end, is_shared } = source;
     loop {
-        if flight.is_deserted() && !is_worth_finishing(pull, flight, mission, end, filing) {
+        if flight.end_if_deserted(|progress| is_worth_finishing(pull, progress, mission, end, filing)) {
             return Err(PullFailure::Invalid);
         }
         if is_shared {
@@ -150,7 +165,7 @@ async fn make_room(pull: &Pull, flight: &Flight, filing: &Filing, place: &mut Op
 /// Whether a body that nobody waits for, or waits for any more, is fetched further.
 fn is_worth_finishing(
     pull: &Pull,
-    flight: &Flight,
+    progress: Progress,
     mission: &Mission,
     end: Option<u64>,
     filing: &Filing,
@@ -158,14 +173,14 @@ fn is_worth_finishing(
     let finish_below = pull.config.finish_below.bytes();
     let is_worth_it = if mission.is_background {
         let left = match end {
-            Some(end) => end.saturating_sub(flight.received_to()),
+            Some(end) => end.saturating_sub(progress.received_to),
             // What has no length and is short so far is as likely short altogether.
-            None if flight.received_to() <= BLOCK_BYTES => 0,
+            None if progress.received_to <= BLOCK_BYTES => 0,
             None => u64::MAX,
         };
         left <= finish_below.max(BACKGROUND_BYTES)
     } else {
-        flight.is_worth_finishing(end, finish_below)
+        progress.is_worth_finishing(end, finish_below)
     };
     filing.is_storing() && is_worth_it
 }

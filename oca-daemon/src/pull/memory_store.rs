@@ -118,6 +118,7 @@ mod tests {
         let response = HeaderMap::from_iter([(http::header::VARY, "accept-language".parse().unwrap())]);
         let head = StoredHead {
             status: StatusCode::OK,
+            is_to_credentials: false,
             fields: HeaderMap::new(),
             selecting: Selecting::of(&request, &response).unwrap(),
             request_time: SystemTime::UNIX_EPOCH,

@@ -71,7 +71,7 @@ pub(crate) fn plain_path(path: &str) -> Cow<'_, [u8]> {
 }
 
 /// Every escape undone, once.
-fn unescaped(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn unescaped(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let [byte, after @ ..] = rest {
@@ -91,7 +91,7 @@ fn unescaped(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Without empty and dot components; it ends in a slash where the last of them was one.
-fn resolved(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn resolved(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(bytes.len());
     let mut ends_in_slash = false;
     for component in bytes.split(|byte| b"/\\".contains(byte)) {

@@ -4,6 +4,7 @@
 //! (`answering`), each flight is one (`leading`).
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use tokio::sync::MutexGuard;
 
 use super::absences::Absences;
 use super::caching::Policy;
-use super::clients::Clients;
+use super::clients::{Client, Clients};
 use super::demand_store::DemandStore;
+use super::failure::PullFailure;
 use super::flight::{Boarded, Flight, Flights, Passenger, Wish};
 use super::habits::Habits;
 use super::leading::{Mission, lead};
@@ -24,7 +26,9 @@ use super::memory_store::MemoryStore;
 use super::stats::PullStats;
 use super::upstream::{LoopGuard, UpstreamError, Upstreams};
 use super::{PurgeSelector, Purged, Question, Questions, answering};
-use crate::limits::{FLIGHT_WINDOW_BYTES_MAX, FLIGHT_WINDOW_BYTES_MIN, PULL_STATS_INTERVAL, PULL_THREADS};
+use crate::limits::{
+    BOARDING_INTERVAL, FLIGHT_WINDOW_BYTES_MAX, FLIGHT_WINDOW_BYTES_MIN, PULL_STATS_INTERVAL, PULL_THREADS,
+};
 
 /// What the tasks of the service share.
 pub(super) struct Pull {
@@ -34,7 +38,7 @@ pub(super) struct Pull {
     pub(super) loop_guard: LoopGuard,
     pub(super) habits: Habits,
     pub(super) absences: Absences,
-    pub(super) clients: Clients,
+    pub(super) clients: Arc<Clients>,
     pub(super) flights: Flights,
     pub(super) memory: MemoryStore,
     pub(super) demand: DemandStore,
@@ -83,7 +87,7 @@ impl PullService {
             loop_guard: LoopGuard::new(name),
             habits: Habits::new(config.error_ttl),
             absences: Absences::new(),
-            clients: Clients::new(config),
+            clients: Arc::new(Clients::new(config)),
             flights: Flights::default(),
             memory: MemoryStore::new(config.memory.bytes()),
             demand: demand.map_err(PullError::Thread)?,
@@ -155,18 +159,47 @@ async fn keep_stats(pull: Arc<Pull>) {
 }
 
 impl Pull {
-    /// A seat in a flight that fits the wish; one that is made for it is led by a task of its own.
+    /// A seat in a flight that fits the wish; one that is made for it is one of the client's part, and is led by a task of its own.
+    /// `None` where none fits and the client has all of its part ([`Self::wait_to_board`]).
     pub(super) fn board(
         self: &Arc<Self>,
         key: &Arc<str>,
         wish: &Wish,
+        client: &mut Client,
         mission: impl FnOnce() -> Mission,
-    ) -> Passenger {
-        let Boarded { passenger, new_flight } = self.flights.board(key, wish);
-        if let Some(flight) = new_flight {
-            tokio::spawn(lead(Arc::clone(self), flight, mission()));
+    ) -> Option<Passenger> {
+        let mut part = None;
+        let boarded = self.flights.board_if(key, wish, || {
+            part = client.part_now();
+            part.is_some()
+        });
+        let Boarded { passenger, new_flight } = boarded?;
+        if let Some((flight, part)) = new_flight.zip(part) {
+            tokio::spawn(lead(Arc::clone(self), flight, mission(), part));
         }
-        passenger
+        Some(passenger)
+    }
+
+    /// Waits until it is worth trying to board again: the client has less than its part, or another has a flight made that fits.
+    ///
+    /// # Errors
+    /// [`PullFailure::Busy`] where that takes too long.
+    pub(super) async fn wait_to_board(
+        &self,
+        key: &str,
+        wish: &Wish,
+        client: &mut Client,
+    ) -> Result<(), PullFailure> {
+        let mut part = pin!(client.take_part());
+        loop {
+            tokio::select! {
+                taken = &mut part => return taken,
+                () = tokio::time::sleep(BOARDING_INTERVAL) => {}
+            }
+            if self.flights.join(key, wish).is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Drops what is held, and what is on its way.

@@ -104,36 +104,24 @@ impl Upstreams {
         })
     }
 
-    /// Asks one after another until one answers: of those that can have what is asked for. A method that changes something is for
-    /// the first upstream alone.
+    /// Waits for a place to ask in.
     ///
     /// # Errors
-    /// Why the last one that was asked did not answer; [`PullFailure::NoObject`] where none can have it, [`PullFailure::Busy`] where too
-    /// many requests are under way.
-    pub(super) async fn ask(&self, ask: &Ask) -> Result<(Reply, Place<'_>), PullFailure> {
-        let reach = if ask.method.is_safe() { self.upstreams.len() } else { 1 };
-        let able: Vec<_> =
-            self.upstreams.iter().take(reach).filter(|upstream| upstream.can_have(ask)).collect();
-        if able.is_empty() {
+    /// [`PullFailure::NoObject`] where no upstream can have what is asked for, [`PullFailure::Busy`] where too many requests are under
+    /// way for too long.
+    pub(super) async fn place(&self, ask: &Ask) -> Result<Place<'_>, PullFailure> {
+        if self.able(ask).next().is_none() {
             return Err(PullFailure::NoObject);
         }
-        let place = tokio::time::timeout(self.place_timeout, self.places.acquire());
-        let permit = place.await.map_err(|_| PullFailure::Busy)?.map_err(|_| PullFailure::Stopping)?;
-        let place = Place { upstreams: self, is_waiting: false, _permit: permit };
-        let mut error: Result<Reply, PullFailure> = Err(PullFailure::Unreachable);
-        for (index, upstream) in able.iter().enumerate() {
-            match upstream.ask(ask, Instant::now()).await {
-                Ok(reply) => match reply.status.as_u16() {
-                    404 | 410 if index + 1 < able.len() => error = Err(PullFailure::Unreachable),
-                    500 | 502..=504 => error = Ok(reply),
-                    _ => return Ok((reply, place)),
-                },
-                // A struggling upstream's own words say more than that the next one cannot be reached.
-                Err(failure) if error.is_err() => error = Err(failure),
-                Err(_) => {}
-            }
-        }
-        error.map(|reply| (reply, place))
+        let permit = tokio::time::timeout(self.place_timeout, self.places.acquire());
+        let permit = permit.await.map_err(|_| PullFailure::Busy)?.map_err(|_| PullFailure::Stopping)?;
+        Ok(Place { upstreams: self, is_waiting: false, _permit: permit })
+    }
+
+    /// Those that can have what is asked for. A method that changes something is for the first upstream alone.
+    fn able(&self, ask: &Ask) -> impl Iterator<Item = &Upstream> {
+        let reach = if ask.method.is_safe() { self.upstreams.len() } else { 1 };
+        self.upstreams.iter().take(reach).filter(move |upstream| upstream.can_have(ask))
     }
 
     /// How many of `pull.fetches` are held.
@@ -143,6 +131,32 @@ impl Upstreams {
 }
 
 impl Place<'_> {
+    /// Asks one after another until one answers, of those that can have what is asked for.
+    ///
+    /// # Errors
+    /// [`PullFailure::Invalid`] where one of them could not be understood, which may be this one request's fault; else why the last one
+    /// that was asked did not answer.
+    pub(super) async fn ask(&self, ask: &Ask) -> Result<Reply, PullFailure> {
+        let able: Vec<_> = self.upstreams.able(ask).collect();
+        let mut error: Result<Reply, PullFailure> = Err(PullFailure::Unreachable);
+        let mut is_invalid = false;
+        for (index, upstream) in able.iter().enumerate() {
+            match upstream.ask(ask, Instant::now()).await {
+                Ok(reply) => match reply.status.as_u16() {
+                    404 | 410 if index + 1 < able.len() => error = Err(PullFailure::Unreachable),
+                    500 | 502..=504 => error = Ok(reply),
+                    _ => return Ok(reply),
+                },
+                Err(failure) => {
+                    is_invalid |= failure == PullFailure::Invalid;
+                    // A struggling upstream's own words say more than that the next one cannot be reached.
+                    error = error.or(Err(failure));
+                }
+            }
+        }
+        error.map_err(|failure| if is_invalid { PullFailure::Invalid } else { failure })
+    }
+
     /// What it is held for comes no faster than clients take it from now on: it is left to others, unless too many wait so already.
     pub(super) fn wait_for_clients(&mut self) {
         if !self.is_waiting

@@ -5,7 +5,7 @@ use control_client::config::{OnMiss, PullConfig, UnsafeMethods};
 
 use super::{Policy, client_error};
 use crate::outcome::Outcome;
-use crate::pull::plain_path;
+use crate::pull::{plain_path, resolved, unescaped};
 use crate::request::{Cause, Method, NormalTarget, Request, Scheme};
 use crate::response::{Body, Response, Status};
 
@@ -60,13 +60,26 @@ impl MissRules {
 
     /// What the rule of a path says, however an origin reads it; [`Cause::Target`] where rules would differ by that. Its plain path is
     /// what counts, as for a purge. Origins that go by the letter do not undo an escaped slash or leave out an empty component; some take
-    /// what follows a `;` for a parameter, and look for the rest.
+    /// what follows a `;` for a parameter, before or after they undo escapes, and look for the rest; and behind a proxy escapes are undone
+    /// twice.
     fn for_path(&self, path: &str) -> Result<Option<&Then>, Cause> {
         let then = self.longest(&plain_path(path));
-        let reads_as = |other: &[u8]| self.longest(other) == then;
         let is_certain = !can_be_read_otherwise(path)
-            || reads_as(path.as_bytes()) && reads_as(&plain_path(&without_parameters(path)));
+            || self.longest(path.as_bytes()) == then
+                && self.is_under(then, path.as_bytes(), UNESCAPED_MAX)
+                && self.is_under(then, path.replace("%3B", ";").as_bytes(), UNESCAPED_MAX);
         if is_certain { Ok(then) } else { Err(Cause::Target) }
+    }
+
+    /// Whether a path is under this rule with its parameters and without them, and with its escapes undone up to so many times.
+    fn is_under(&self, then: Option<&Then>, path: &[u8], unescaped_max: usize) -> bool {
+        let is_under = |path: &[u8]| {
+            self.longest(&resolved(path)) == then
+                && (unescaped_max == 0
+                    || !path.contains(&b'%')
+                    || self.is_under(then, &unescaped(path), unescaped_max - 1))
+        };
+        is_under(path) && (!path.contains(&b';') || is_under(&without_parameters(path)))
     }
 
     fn longest(&self, path: &[u8]) -> Option<&Then> {
@@ -74,18 +87,22 @@ impl MissRules {
     }
 }
 
+/// How often escapes are undone, by proxies and origins together.
+const UNESCAPED_MAX: usize = 2;
+
 /// Whether there are origins that take a path in its normal form for another one.
 fn can_be_read_otherwise(path: &str) -> bool {
-    ["//", "%2F", "%5C", ";", "%3B"].iter().any(|part| path.contains(part))
+    ["//", "%2F", "%5C", ";", "%3B", "%25"].iter().any(|part| path.contains(part))
 }
 
-/// The path without what follows the first `;` of each component (RFC 3986 §3.3), escaped or not.
-fn without_parameters(path: &str) -> String {
-    let name = |component: &str| {
-        let end = [component.find(';'), component.find("%3B")].into_iter().flatten().min();
-        component[..end.unwrap_or(component.len())].to_owned()
+/// The path without what follows the first `;` of each component (RFC 3986 §3.3).
+fn without_parameters(path: &[u8]) -> Vec<u8> {
+    let mut is_parameter = false;
+    let is_of_name = |byte: &u8| {
+        is_parameter = !b"/\\".contains(byte) && (is_parameter || *byte == b';');
+        !is_parameter
     };
-    path.split('/').map(name).collect::<Vec<_>>().join("/")
+    path.iter().copied().filter(is_of_name).collect()
 }
 
 /// Decides about a request that no bundle answers; `cause` is why, and what is answered where no rule says otherwise. `scheme` is what
@@ -243,12 +260,21 @@ mod tests {
             "/live;x=1/none;y/a",
             "/live/;/none/a",
             "//live/none/a;%2F..%2F..%2F..%2F",
+            "/x%2F..;%2Flive/none/a",
+            "/;%2Flive/none/a",
+            "/;%5Clive%5Cnone%5Ca",
+            "/x%2F..%3B%2Flive/none/a",
+            "/live/x;%3B%2F..%2Fnone/a",
+            "/live%252Fnone%252Fa",
+            "/x/%252E%252E/live/none/a",
+            "/x%252F..%253B%252Flive/none/a",
+            "/x/..;%252Flive/none/a",
         ] {
             let found = becomes(&format!("GET {target} HTTP/1.1"), Cause::Absent, &policy);
             assert!(matches!(found.as_str(), "400 " | "404 "), "{target}: {found}");
         }
         // Where all readings are under one rule, upstream gets what the client wrote.
-        for target in ["//a//b", "/a%2Fb", "/a;x=1/b", "/a/%28b%29+%2B"] {
+        for target in ["//a//b", "/a%2Fb", "/a;x=1/b", "/a/%28b%29+%2B", "/100%25/a%252Fb;c=%2F%3Bd"] {
             assert_eq!(becomes(&format!("GET {target} HTTP/1.1"), Cause::Absent, &policy), target);
         }
         let passes = self::policy(UnsafeMethods::Pass);

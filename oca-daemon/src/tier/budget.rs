@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use control_client::config::RamTier;
+use control_client::config::{Prefetch, RamTier};
 use control_client::units::ByteCount;
 
 use super::block::BLOCK_BYTES;
@@ -31,6 +31,8 @@ pub struct Budget {
     pub blocks_max: u64,
     /// Files, each a descriptor.
     pub files_max: u64,
+    /// Whether blocks come into memory that players have only named.
+    pub prefetches: bool,
     /// What was wanted, and why it is less.
     pub cut: Option<Cut>,
 }
@@ -60,12 +62,15 @@ pub enum CutBy {
 /// The part of the tier that the policy leaves: nobody misses it.
 const RESERVE_PART: u64 = 64;
 
+/// Blocks that are on their way out at once, at most: each for the length of a send.
+const LEAVING_BLOCKS_MAX: u64 = 64;
+
 /// Mappings that everything but the tier may take: libraries, stacks, arenas of the allocator, rings.
 const MAPS_OF_OUR_OWN: u64 = 4096;
 
 impl Budget {
     /// The budget of a host. Off, or where not a single block fits, all of it is zero.
-    pub fn new(wanted: RamTier, limits: &HostLimits) -> Self {
+    pub fn new(wanted: RamTier, prefetch: Prefetch, limits: &HostLimits) -> Self {
         let spare = limits.available_bytes.saturating_sub(limits.needed_bytes);
         let (wanted_bytes, fits) = match wanted {
             RamTier::Off => return Self::none(None),
@@ -89,11 +94,12 @@ impl Budget {
         if bytes == 0 {
             return Self::none(cut);
         }
-        Self { bytes, blocks_max: maps, files_max: limits.files_max, cut }
+        let prefetches = prefetch == Prefetch::Ram;
+        Self { bytes, blocks_max: maps, files_max: limits.files_max, prefetches, cut }
     }
 
     fn none(cut: Option<Cut>) -> Self {
-        Self { bytes: 0, blocks_max: 0, files_max: 0, cut }
+        Self { bytes: 0, blocks_max: 0, files_max: 0, prefetches: false, cut }
     }
 
     /// What the policy fills.
@@ -104,7 +110,11 @@ impl Budget {
     /// The rest: for blocks that have left the table while a worker is still sending from them, and, as far as those leave room, for
     /// blocks that players say they will ask for next.
     pub(super) fn reserve_bytes(&self) -> u64 {
-        if self.bytes / BLOCK_BYTES < 2 { 0 } else { (self.bytes / RESERVE_PART).max(BLOCK_BYTES) }
+        if self.bytes / BLOCK_BYTES < 2 {
+            return 0;
+        }
+        let blocks_max = if self.prefetches { u64::MAX / BLOCK_BYTES } else { LEAVING_BLOCKS_MAX };
+        (self.bytes / RESERVE_PART).clamp(BLOCK_BYTES, blocks_max * BLOCK_BYTES)
     }
 }
 
@@ -154,16 +164,23 @@ mod tests {
 
     #[test]
     fn by_default_half_of_what_is_to_spare_is_taken() {
-        let budget = Budget::new(RamTier::Auto, &host());
+        let budget = Budget::new(RamTier::Auto, Prefetch::Ram, &host());
         assert_eq!((budget.bytes, budget.files_max, budget.cut), (16 * GIB, 1024, None));
         assert!(budget.policy_bytes() < budget.bytes);
+    }
+
+    #[test]
+    fn a_part_is_left_for_what_players_name_and_where_nothing_is_brought_ahead_no_more_than_leaves_at_once() {
+        let limits = HostLimits { available_bytes: 257 * GIB, map_count_max: 1 << 20, ..host() };
+        let reserve = |prefetch| Budget::new(RamTier::Auto, prefetch, &limits).reserve_bytes();
+        assert_eq!((reserve(Prefetch::Ram), reserve(Prefetch::Off)), (2 * GIB, 64 * BLOCK_BYTES));
     }
 
     #[test]
     fn a_size_is_cut_to_the_tightest_limit_and_the_text_says_how_to_raise_it() {
         let size = RamTier::Size(ByteCount::new(200 * GIB));
         let cut = |limits: HostLimits| {
-            let budget = Budget::new(size, &limits);
+            let budget = Budget::new(size, Prefetch::Ram, &limits);
             (budget.bytes, budget.cut.map(|cut| cut.to_string()).unwrap_or_default())
         };
         let (bytes, text) = cut(host());
@@ -180,18 +197,18 @@ mod tests {
 
     #[test]
     fn where_nothing_fits_there_is_no_tier() {
-        assert_eq!(Budget::new(RamTier::Off, &host()).bytes, 0);
+        assert_eq!(Budget::new(RamTier::Off, Prefetch::Ram, &host()).bytes, 0);
         for limits in [
             HostLimits { memlock_bytes: Some(BLOCK_BYTES - 1), ..host() },
             HostLimits { available_bytes: 0, ..host() },
             HostLimits { files_max: 0, ..host() },
             HostLimits { map_count_max: 0, ..host() },
         ] {
-            let budget = Budget::new(RamTier::Auto, &limits);
+            let budget = Budget::new(RamTier::Auto, Prefetch::Ram, &limits);
             assert_eq!(budget.bytes, 0, "{limits:?}");
             assert!(budget.cut.is_some(), "nobody is told why there is none: {limits:?}");
         }
-        let text = |limits| Budget::new(RamTier::Auto, &limits).cut.map(|cut| cut.to_string());
+        let text = |limits| Budget::new(RamTier::Auto, Prefetch::Ram, &limits).cut.map(|cut| cut.to_string());
         assert!(text(HostLimits { files_max: 0, ..host() }).unwrap().contains("LimitNOFILE"));
         let small = HostLimits { available_bytes: GIB + BLOCK_BYTES, ..host() };
         assert!(text(small).unwrap().contains("serve.ram_tier"), "half of one block is none");

@@ -49,7 +49,7 @@ causes! {
         Unused = "unused": "It left memory before anybody asked for it.",
         Failed = "failed": "It could not be loaded; see oca_ram_tier_loads_total.",
         Held = "held": "It was in memory, or on its way there, already.",
-        Busy = "busy": "Its disk, memory or descriptors are wanted for what is asked for now.",
+        Busy = "busy": "Its disk, memory or descriptors are wanted for what is asked for now, or as much of its disk was brought ahead as may be.",
         Full = "full": "As many blocks as may be in memory before they are asked for.",
     }
 }

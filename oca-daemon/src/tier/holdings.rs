@@ -92,7 +92,7 @@ impl Holdings {
         self.loading.contains_key(&key)
     }
 
-    /// A block is on its way in.
+    /// A block is on its way in, whether anybody has asked for it or not.
     pub(super) fn begin_load(&mut self, key: BlockKey, bundle: &Arc<Bundle>, length_bytes: u64) {
         let held = self.bundles.entry(key.instance()).or_insert_with(|| HeldBundle {
             bundle: Arc::clone(bundle),

@@ -11,7 +11,9 @@ use super::counters::Refusal;
 use super::loader::Job;
 use super::pace::Pace;
 use super::resident_file::ResidentFile;
-use crate::limits::{TIER_ASKED_LOADS_MAX, TIER_WAIT_MAX};
+use crate::limits::{
+    TIER_ASKED_LOADS_MAX, TIER_HINTED_BYTES_PER_SECOND, TIER_HINTED_LOADS_MAX, TIER_WAIT_MAX,
+};
 
 pub(super) struct LoaderQueue {
     jobs: Sender<Job>,
@@ -21,13 +23,26 @@ pub(super) struct LoaderQueue {
     /// Since when the loader works on what it works on now: it does one thing after the other.
     working_since: Instant,
     paused_until: Option<Instant>,
+    /// When all that was loaded for hints has been paid for, at the rate at which that may be.
+    hinted_until: Instant,
     pace: Pace,
 }
 
+/// How far hints may be ahead of their rate: an object comes at once, and several.
+const HINTED_AHEAD: Duration = Duration::from_secs(1);
+
 impl LoaderQueue {
     pub(super) fn new(jobs: Sender<Job>, loads_max: usize) -> Self {
-        let working_since = Instant::now();
-        Self { jobs, loads: 0, loads_max, working_since, paused_until: None, pace: Pace::default() }
+        let now = Instant::now();
+        Self {
+            jobs,
+            loads: 0,
+            loads_max,
+            working_since: now,
+            paused_until: None,
+            hinted_until: now,
+            pace: Pace::default(),
+        }
     }
 
     /// Whether it may be asked for a block that a viewer waits for, and would read himself otherwise: the disk has no more to do by it.
@@ -54,6 +69,23 @@ impl LoaderQueue {
             return Err(Refusal::Yielding);
         }
         Ok(())
+    }
+
+    /// Whether it may be asked for a block that nobody has asked for, because a player has named it.
+    pub(super) fn may_load_hinted(&self, now: Instant) -> Result<(), Refusal> {
+        if self.loads >= TIER_HINTED_LOADS_MAX || self.is_stalled(now) {
+            return Err(Refusal::LoaderBusy);
+        }
+        if self.hinted_until > now + HINTED_AHEAD {
+            return Err(Refusal::Yielding);
+        }
+        self.may_load(now)
+    }
+
+    /// So many bytes are loaded because a player has named them.
+    pub(super) fn note_hinted(&mut self, bytes: u64, now: Instant) {
+        let nanos = bytes.saturating_mul(1_000_000_000) / TIER_HINTED_BYTES_PER_SECOND;
+        self.hinted_until = self.hinted_until.max(now) + Duration::from_nanos(nanos);
     }
 
     /// Whether what it works on takes longer than a viewer waits.
@@ -109,6 +141,7 @@ impl LoaderQueue {
 mod tests {
     use std::sync::mpsc;
 
+    use super::super::block::BLOCK_BYTES;
     use super::*;
 
     fn queue(loads: usize, working_since: Instant) -> LoaderQueue {
@@ -123,6 +156,34 @@ mod tests {
         assert!(queue(1, now).is_stalled(later));
         assert_eq!(queue(1, now).may_load_awaited(later), Err(Refusal::LoaderBusy));
         assert!(!queue(0, now).is_stalled(later), "it has nothing to do");
+    }
+
+    #[test]
+    fn what_players_name_waits_for_all_that_is_asked_for() {
+        let now = Instant::now();
+        assert!(queue(0, now).may_load_hinted(now).is_ok());
+        assert_eq!(queue(1, now).may_load_hinted(now), Err(Refusal::LoaderBusy));
+        assert!(queue(1, now).may_load(now).is_ok());
+    }
+
+    #[test]
+    fn what_players_name_takes_no_more_of_a_disk_than_its_rate() {
+        let now = Instant::now();
+        let mut queue = queue(0, now);
+        let mut load_all = |now: Instant| {
+            let mut bytes = 0;
+            while queue.may_load_hinted(now).is_ok() {
+                queue.note_hinted(BLOCK_BYTES, now);
+                bytes += BLOCK_BYTES;
+            }
+            bytes
+        };
+        let second = Duration::from_secs(1);
+        assert!(load_all(now) <= TIER_HINTED_BYTES_PER_SECOND + BLOCK_BYTES);
+        assert!(load_all(now + second / 2) <= TIER_HINTED_BYTES_PER_SECOND / 2 + BLOCK_BYTES);
+        // What was not used is not saved up.
+        let later = load_all(now + 60 * second);
+        assert!((TIER_HINTED_BYTES_PER_SECOND..=TIER_HINTED_BYTES_PER_SECOND + BLOCK_BYTES).contains(&later));
     }
 
     #[test]

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use cache_store::Bundle;
 
 use super::block::{BLOCK_BYTES, BlockKey};
 use super::steward::Event;
+use crate::limits::TIER_HINT_KEPT;
 use crate::mailbox::Mailbox;
 
 /// One request for bytes of one block.
@@ -37,6 +39,8 @@ pub struct Hint {
     pub key: BlockKey,
     /// Whose it is.
     pub bundle: Arc<Bundle>,
+    /// When the player said so.
+    pub since: Instant,
 }
 
 /// The worker's end.
@@ -68,6 +72,13 @@ impl Sample {
             position: (offset % BLOCK_BYTES / cache_store::ALIGNMENT) as u16,
             bundle: (!is_resident).then(|| Arc::clone(bundle)),
         }
+    }
+}
+
+impl Hint {
+    /// Whether it has waited for so long that the player has most likely asked already.
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) > TIER_HINT_KEPT
     }
 }
 

@@ -4,6 +4,7 @@
 //! (second chance; Corbató, "A paging experiment with the Multics system", 1969). No clock, no order to be kept: a mark for each
 //! request.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// The bundles in memory, by instance.
@@ -18,11 +19,10 @@ pub(super) struct SecondChance {
 const GONE_MIN: usize = 64;
 
 impl SecondChance {
-    /// A bundle has come, because it was asked for.
+    /// A bundle has come, if it is not there; nobody has asked for it yet.
     pub(super) fn add(&mut self, bundle: u64) {
-        if self.was_asked.insert(bundle, true).is_some() {
-            return;
-        }
+        let Entry::Vacant(vacant) = self.was_asked.entry(bundle) else { return };
+        vacant.insert(false);
         if self.round.len() >= 2 * self.was_asked.len() + GONE_MIN {
             let mut seen = HashSet::new();
             self.round.retain(|other| {
@@ -62,7 +62,10 @@ mod tests {
 
     fn of(bundles: impl IntoIterator<Item = u64>) -> SecondChance {
         let mut chance = SecondChance::default();
-        bundles.into_iter().for_each(|bundle| chance.add(bundle));
+        for bundle in bundles {
+            chance.add(bundle);
+            chance.touch(bundle);
+        }
         chance
     }
 
@@ -75,6 +78,14 @@ mod tests {
             gone.extend(chance.advance());
         }
         assert_eq!(gone, [0, 2, 3]);
+    }
+
+    #[test]
+    fn what_nobody_has_asked_for_goes_in_the_first_round() {
+        let mut chance = of([0]);
+        chance.add(1);
+        chance.add(0);
+        assert_eq!((chance.advance(), chance.advance()), (None, Some(1)));
     }
 
     #[test]

@@ -44,6 +44,8 @@ enum Wish {
     Awaited,
     /// The same, and there is leisure to load it though nobody asked for it before, where there is room.
     Welcome,
+    /// By nobody yet: a player has named it as its next.
+    Hinted,
 }
 
 pub(super) struct Steward {
@@ -198,7 +200,7 @@ impl Steward {
         if self.holdings.is_broken(key) {
             return Err(Refusal::Paused);
         }
-        if !self.holdings.has_bundle(key) && self.holdings.bundle_count() as u64 >= self.budget.files_max {
+        if !self.holdings.has_bundle(key) && self.has_all_files() {
             return Err(Refusal::Files);
         }
         if bundle.opened().is_none() {
@@ -208,7 +210,13 @@ impl Steward {
         match wish {
             Wish::Passing => loader.may_load(now),
             Wish::Awaited | Wish::Welcome => loader.may_load_awaited(now),
+            Wish::Hinted => loader.may_load_hinted(now),
         }
+    }
+
+    /// Whether as many bundles as may be have, or are about to have, an open file.
+    fn has_all_files(&self) -> bool {
+        self.holdings.bundle_count() as u64 >= self.budget.files_max
     }
 
     /// Has a block loaded.
@@ -233,7 +241,9 @@ impl Steward {
         if self.holdings.bytes().sum() > bytes_max {
             return Err(Refusal::Memory);
         }
-        self.load(key, open, length_bytes)
+        self.load(key, open, length_bytes)?;
+        self.holdings.touch(key);
+        Ok(())
     }
 
     /// The same, where there is room.

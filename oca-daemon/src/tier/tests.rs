@@ -16,13 +16,17 @@ use super::*;
 use site::{LENGTH, Site, contents, path};
 
 const MIB: u64 = 1 << 20;
-const TITLES: usize = 4;
+const BUDGET_BYTES: u64 = 4 * MIB;
+const TITLES: usize = 8;
 
 #[derive(Clone, Debug)]
 enum Step {
     Publish(usize),
     Retire(usize),
     Ask(usize),
+    /// Many ask at once.
+    Crowd(usize),
+    Hint(usize),
     Settle,
 }
 
@@ -31,7 +35,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => title.clone().prop_map(Step::Publish),
         2 => title.clone().prop_map(Step::Retire),
-        8 => title.prop_map(Step::Ask),
+        8 => title.clone().prop_map(Step::Ask),
+        3 => title.clone().prop_map(Step::Crowd),
+        4 => title.prop_map(Step::Hint),
         2 => Just(Step::Settle),
     ];
     proptest::collection::vec(step, 1..50)
@@ -40,11 +46,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
-    /// The budget holds three of the four titles, so that displacing, retiring and superseding all happen.
+    /// The budget holds six of the eight titles, and one that was brought ahead, so that displacing, retiring and superseding all happen.
     #[test]
     fn what_is_in_memory_is_what_the_index_serves_and_a_retired_bundle_is_gone_from_it(steps in steps()) {
-        let mut site = Site::new(1 << 20);
-        let mut generation = 0;
+        let mut site = Site::new(BUDGET_BYTES);
+        let (mut generation, mut crowded) = (0, None);
         let mut retired: Vec<(usize, Arc<Bundle>)> = Vec::new();
         for step in steps {
             match step {
@@ -61,6 +67,15 @@ proptest! {
                     }
                 }
                 Step::Ask(title) => site.ask(title),
+                Step::Crowd(title) => {
+                    crowded = Some(title);
+                    site.ask_at_once(title, 20);
+                }
+                Step::Hint(title) => {
+                    if site.lookup(title).is_some() {
+                        site.hint(title);
+                    }
+                }
                 Step::Settle => {
                     let before = site.tier.totals().samples;
                     site.wait_until("nothing is being loaded", |totals| {
@@ -77,7 +92,11 @@ proptest! {
                 prop_assert!(!site.check(bundle, *title), "a retired bundle came back");
             }
             let held = site.tier.totals();
-            prop_assert!(held.resident_bytes + held.loading_bytes + held.leaving_bytes <= MIB);
+            prop_assert!(held.resident_bytes + held.loading_bytes + held.leaving_bytes <= BUDGET_BYTES);
+        }
+        // Whatever has happened, nothing is taken for loaded that is not.
+        if let Some(title) = crowded && site.lookup(title).is_some() {
+            site.load(title);
         }
     }
 }

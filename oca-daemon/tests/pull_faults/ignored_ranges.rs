@@ -53,7 +53,7 @@ fn a_range_that_is_far_away_at_a_slow_upstream_is_answered_with_the_whole_before
 }
 
 #[test]
-fn what_broke_off_far_from_its_beginning_is_fetched_anew_where_its_rest_cannot_be_asked_for() {
+fn what_broke_off_far_from_its_beginning_is_gone_on_with_where_its_rest_cannot_be_asked_for() {
     let body = bytes(3, 70 * MIB);
     let (sent, number) = (body.clone(), std::sync::atomic::AtomicUsize::new(0));
     let fields = "ETag: \"a\"\r\nCache-Control: max-age=600\r\n";
@@ -63,7 +63,7 @@ fn what_broke_off_far_from_its_beginning_is_fetched_anew_where_its_rest_cannot_b
             _ => send(stream, "200 OK", fields, &sent),
         });
     let edge = Edge::of(&[origin.url()]);
-    let cut = edge.get("/a.mp4");
-    assert!(cut.failure.is_some() && cut.body == body[..68 * MIB]);
+    // Who was given as much as is passed over waits for it.
+    assert!(edge.get("/a.mp4").whole() == body);
     assert!(edge.get("/a.mp4").whole() == body);
 }

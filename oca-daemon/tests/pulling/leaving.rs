@@ -178,3 +178,33 @@ fn one_that_has_ended_its_side_and_leaves_then_is_told_of() {
     eventually("its writer has learned it", || GONE.load(SeqCst) == 1);
     worker.counts(Outcome::AbortedClientGone, 1);
 }
+
+static FORGOTTEN: AtomicU64 = AtomicU64::new(0);
+
+async fn answer_the_first(request: PullRequest, mut writer: Writer) {
+    if request.path() == "/first" {
+        let _ = writer.head(head(200, Some(0))).await;
+        return writer.end();
+    }
+    writer.gone().await;
+    FORGOTTEN.fetch_add(1, SeqCst);
+}
+
+/// Of a connection that was watched before, that is told only once.
+#[test]
+fn one_that_leaves_while_a_bundle_is_opened_for_it_is_not_waited_for_when_upstream_is_asked_then() {
+    let worker = ScriptedWorker::start(EVERYTHING, answer_the_first);
+    eventually("it is adopted", || worker.is_adopted("/held"));
+    let mut client = Client::connect(worker.http);
+    assert_eq!(client.ask("GET", "/first", "").unwrap().status, 200);
+    let holders = worker.hold_openings();
+    client.send(b"GET /held/none.m4s HTTP/1.1\r\nHost: a\r\n\r\n");
+    sleep(Duration::from_millis(200));
+    set_socket_linger(client.socket(), Some(Duration::ZERO)).unwrap();
+    drop(client);
+    sleep(Duration::from_millis(200));
+    assert_eq!(worker.asked(), 1, "the bundle is being opened");
+    drop(holders);
+    eventually("its writer has learned it", || FORGOTTEN.load(SeqCst) == 1);
+    worker.counts(Outcome::AbortedClientGone, 1);
+}

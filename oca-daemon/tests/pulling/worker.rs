@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -36,6 +37,9 @@ pub(crate) const HELD: &str = "/held/1.m4s";
 /// Its bytes.
 pub(crate) const HELD_BYTES: &[u8] = b"of a bundle";
 
+/// Two more bundles, one for each thread that opens bundles.
+const MORE: [&str; 2] = ["/more", "/more-yet"];
+
 /// A worker, and how often its script was asked.
 pub(crate) struct ScriptedWorker {
     pub(crate) http: SocketAddr,
@@ -57,7 +61,9 @@ impl ScriptedWorker {
     {
         let folder = tempfile::tempdir().unwrap();
         let volume = folder.path().join("volume");
-        publish(&[(HELD, HELD_BYTES)], &folder.path().join("objects"), &volume);
+        let more = MORE.map(|directory| format!("{directory}/1.m4s"));
+        let objects = [HELD, &more[0], &more[1]].map(|path| (path, HELD_BYTES));
+        publish(&objects, &folder.path().join("objects"), &volume);
         let text = format!(
             "[serve]\nheader_timeout = \"5 s\"\nsend_stall_timeout = \"20 s\"\n[pull]\nupstreams = [{{ name = \"scripted\", url = \"http://unused\" }}]\n{pull}"
         );
@@ -128,6 +134,23 @@ impl ScriptedWorker {
     /// How often the script was asked.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Holds up the opening of bundles until what is returned is dropped.
+    pub(crate) fn hold_openings(&self) -> Vec<mpsc::Sender<()>> {
+        let hold = |directory| {
+            eventually("it is adopted", || self.store.lookup(directory).is_some());
+            let (holder, held) = mpsc::channel();
+            let bundle = self.store.lookup(directory).unwrap();
+            self.store.open_bundle(&bundle, Box::new(move |_| _ = held.recv())).unwrap();
+            holder
+        };
+        MORE.map(hold).into()
+    }
+
+    /// Whether the bundle is served.
+    pub(crate) fn is_adopted(&self, directory: &str) -> bool {
+        self.store.lookup(directory).is_some()
     }
 
     /// How many requests ended so.

@@ -102,10 +102,15 @@ impl Edge {
     /// Waits until everything that came is stored: clients have it earlier.
     pub fn settle(&self) {
         let began = Instant::now();
-        while self.service.as_ref().unwrap().fetches_under_way() > 0 {
+        while self.fetches_under_way() > 0 {
             assert!(began.elapsed() < PATIENCE, "a fetch does not end");
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// What upstream is asked for now, or what waits for that.
+    pub fn fetches_under_way(&self) -> u64 {
+        self.service.as_ref().unwrap().fetches_under_way()
     }
 
     /// The daemon ends and starts again.
@@ -193,27 +198,37 @@ fn open_store(path: &Path) -> Arc<Store> {
 impl Coming {
     /// Takes what there is; whether that was the end.
     pub fn take(&mut self) -> bool {
-        while let Some(piece) = self.reader.take() {
-            match piece {
-                Piece::Head(head) => self.answer.head = Some(*head),
-                Piece::Chunk(bytes) => self.answer.body.extend_from_slice(&bytes),
-                Piece::End => return true,
-                Piece::Failed(failure) => {
-                    self.answer.failure = Some(failure);
-                    return true;
-                }
+        while let Some(is_end) = self.take_piece() {
+            if is_end {
+                return true;
             }
         }
         false
     }
 
-    /// Takes until so many bytes of the body have come.
+    /// Takes a piece, if there is one; whether it was the end.
+    fn take_piece(&mut self) -> Option<bool> {
+        match self.reader.take()? {
+            Piece::Head(head) => self.answer.head = Some(*head),
+            Piece::Chunk(bytes) => self.answer.body.extend_from_slice(&bytes),
+            Piece::End => return Some(true),
+            Piece::Failed(failure) => {
+                self.answer.failure = Some(failure);
+                return Some(true);
+            }
+        }
+        Some(false)
+    }
+
+    /// Takes until so many bytes of the body have come, and not much more.
     pub fn take_until(&mut self, count: usize) {
         let began = Instant::now();
         while self.answer.body.len() < count {
-            assert!(!self.take(), "it has ended early: {:?}", self.answer.failure);
+            match self.take_piece() {
+                Some(is_end) => assert!(!is_end, "it has ended early: {:?}", self.answer.failure),
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
             assert!(began.elapsed() < PATIENCE, "{} of {count} bytes came", self.answer.body.len());
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -6,9 +6,11 @@
 
 mod breaks;
 mod bucket;
+mod clients;
 mod edge;
 mod for_whom;
 mod holding;
+mod joining;
 mod order;
 mod origin;
 mod passing;

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::Duration;
 
+use oca_daemon::pull::PurgeSelector;
+
+use crate::Gate;
 use crate::edge::Edge;
 use crate::origin::{Origin, send};
 
@@ -51,4 +54,36 @@ fn what_is_stale_is_sent_while_it_is_revalidated_once() {
     edge.settle();
     assert_eq!(edge.get("/a").whole(), b"1");
     assert_eq!(origin.count(), 2);
+}
+
+/// Found in review: what had been looked up before a purge was sent after it, because upstream failed.
+#[test]
+fn what_was_purged_meanwhile_does_not_stand_in_for_an_upstream_that_fails() {
+    let (is_broken, gate) = (Arc::new(AtomicBool::new(false)), Gate::default());
+    let (breaks, held_up) = (Arc::clone(&is_broken), gate.clone());
+    let origin = Origin::start(move |asked, stream| {
+        if breaks.load(SeqCst) {
+            held_up.wait();
+            return asked.target.contains("error") && send(stream, "502 Bad Gateway", "", b"");
+        }
+        send(stream, "200 OK", "Cache-Control: max-age=0\r\nETag: \"a\"\r\n", b"good")
+    });
+    let edge = Edge::of(&[origin.url()]);
+    for path in ["/error", "/silence"] {
+        assert_eq!(edge.get(path).whole(), b"good");
+    }
+    is_broken.store(true, SeqCst);
+    let before = origin.count();
+    let coming = ["/error", "/silence"].map(|path| edge.begin(path));
+    while origin.count() < before + 2 {
+        sleep(Duration::from_millis(1));
+    }
+    for path in ["/error", "/silence"] {
+        assert_eq!(edge.purge(PurgeSelector::Exact(path.to_owned())), 1);
+    }
+    gate.open();
+    for coming in coming {
+        assert_ne!(coming.finish().body, b"good", "what was purged is sent");
+    }
+    assert_eq!(edge.stats.stale_served.get(), 0);
 }

@@ -16,7 +16,7 @@ use crate::timing::Bursts;
 const BLOCKS: u32 = 8;
 
 /// What the tier may have.
-const BUDGET: Budget = Budget { bytes: 64 << 20, blocks_max: 32, files_max: 32, cut: None };
+const BUDGET: Budget = Budget { bytes: 64 << 20, blocks_max: 32, files_max: 32, prefetches: true, cut: None };
 
 /// How long the tier may take for them, and how often it is told.
 const PATIENCE: Duration = Duration::from_secs(10);

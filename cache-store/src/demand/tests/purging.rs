@@ -164,6 +164,26 @@ fn a_purge_that_was_never_acknowledged_is_cut_off_and_drops_nothing() {
     }
 }
 
+/// Found in review: the length of the file had reached the disk, the bytes of the last purge had not.
+#[test]
+fn zeroes_at_the_end_of_the_list_of_purges_are_cut_off_and_drop_nothing() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    add(&log, "/a", b"text");
+    add(&log, "/b", b"text");
+    log.purge(Selector::Exact(b"/a")).unwrap();
+    drop(log);
+    let acknowledged = fs::read(site.purges()).unwrap();
+    fs::write(site.purges(), [&acknowledged[..], &[0; 500]].concat()).unwrap();
+    let (log, recovery) = site.open();
+    assert!(!recovery.purges_lost);
+    assert!(view(&log, "/a").is_none() && view(&log, "/b").is_some());
+    log.purge(Selector::Exact(b"/c")).unwrap();
+    drop(log);
+    let (log, recovery) = site.open();
+    assert!(!recovery.purges_lost && view(&log, "/b").is_some());
+}
+
 #[test]
 fn a_list_of_purges_that_cannot_be_read_drops_everything_and_the_log_goes_on() {
     for is_too_long in [false, true] {

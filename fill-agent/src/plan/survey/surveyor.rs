@@ -33,7 +33,8 @@ impl<'a> Surveyor<'a> {
         for room in input.volumes.iter().filter(|room| room.is_serving) {
             shelves.entry(room.index).or_insert_with(|| {
                 let available = i128::from(room.free_bytes) - i128::from(input.keep_free_bytes);
-                volumes.push(Shelf { index: room.index, available, victims: Vec::new() });
+                let owed = i128::from(room.owed_bytes);
+                volumes.push(Shelf { index: room.index, available, owed, victims: Vec::new() });
                 volumes.len() - 1
             });
         }

@@ -34,7 +34,7 @@ impl Answer<'_> {
         reason: Forwarded,
         attempt: usize,
     ) -> Result<Next, Ending> {
-        if self.pull.absences.are_too_many(self.request.peer) {
+        if self.pull.absences.are_too_many(self.client.address()) {
             return Err(Ending::Failed(PullFailure::Busy));
         }
         let (saying, part) = (self.saying(held), self.part());
@@ -43,18 +43,31 @@ impl Answer<'_> {
         if !is_for_many {
             return Ok(Next::PassAlone);
         }
-        if let Some(failure) = self.pull.habits.failure(&self.key) {
+        if let Some(failure) = self.pull.habits.failure(&self.key, saying.variant, part) {
             self.pull.stats.negative_hits.add(1);
             return self.send_stale_or(failure, held, None).await;
         }
-        if self.take_client_part().await? {
+        let wish = self.wish(part, saying.variant, attempt);
+        let mission = || Mission {
+            key: Arc::clone(&self.key),
+            fields: saying.fields,
+            revalidating,
+            filling: None,
+            is_background: false,
+        };
+        let Some(passenger) = self.pull.board(&self.key, &wish, &mut self.client, mission) else {
+            tokio::select! {
+                waited = self.pull.wait_to_board(&self.key, &wish, &mut self.client) => {
+                    waited.map_err(Ending::Failed)?;
+                }
+                () = self.writer.gone() => return Err(Ending::Gone),
+            }
             // What was held may have been purged meanwhile, or brought by another.
             return Ok(Next::LookAgain);
-        }
-        let passenger = self.board(saying, part, revalidating, attempt);
+        };
         if !passenger.is_first {
             // Whoever joins another has nothing asked for.
-            self.client_part = None;
+            self.client.give_back();
         }
         let landing = tokio::select! {
             landing = passenger.landing() => landing,
@@ -91,9 +104,6 @@ impl Answer<'_> {
             ArrivalHead::Storable(head) => head.status,
             ArrivalHead::Passing { status, .. } => *status,
         };
-        if passenger.is_first && matches!(status.as_u16(), 404 | 410) {
-            self.pull.absences.note(self.request.peer);
-        }
         let is_trouble = matches!(status.as_u16(), 500 | 502..=504);
         if is_trouble && let Some(stale) = self.stand_in(held) {
             let stale = stale.clone();
@@ -143,38 +153,24 @@ impl Answer<'_> {
             && (passenger.is_first || passenger.flight().began >= self.came || is_fresh())
     }
 
-    /// A seat in a flight that brings what is wanted.
-    fn board(
-        &self,
-        saying: Saying,
-        part: Part,
-        revalidating: Option<(HeaderMap, Held)>,
-        attempt: usize,
-    ) -> Passenger {
-        let wish = Wish {
+    /// A flight that brings what is wanted.
+    fn wish(&self, part: Part, variant: u64, attempt: usize) -> Wish {
+        Wish {
             part,
             place: part.start().unwrap_or(0),
-            variant: saying.variant,
+            variant,
             filling: None,
             // What has landed already was not for this request.
             not_before: (attempt > 0).then_some(self.came),
-        };
-        let mission = || Mission {
-            key: Arc::clone(&self.key),
-            fields: saying.fields,
-            revalidating,
-            filling: None,
-            is_background: false,
-        };
-        self.pull.board(&self.key, &wish, mission)
+        }
     }
 
-    /// Has upstream asked about what is held, for the next who want it.
+    /// Has upstream asked about what is held, for the next who want it; not where the client has all of its part.
     pub(super) fn revalidate_meanwhile(&self, conditions: HeaderMap, index: usize, held: &[Held]) {
-        if self.pull.habits.failure(&self.key).is_some() {
+        let Saying { fields, variant } = self.saying(held);
+        if self.pull.habits.failure(&self.key, variant, Part::Whole).is_some() {
             return;
         }
-        let Saying { fields, variant } = self.saying(held);
         let wish = Wish { part: Part::Whole, place: 0, variant, filling: None, not_before: None };
         let mission = || Mission {
             key: Arc::clone(&self.key),
@@ -183,7 +179,9 @@ impl Answer<'_> {
             filling: None,
             is_background: true,
         };
-        drop(self.pull.board(&self.key, &wish, mission));
+        // This answer may need one of the client's part for itself.
+        let mut client = self.pull.clients.client(self.request.peer);
+        drop(self.pull.board(&self.key, &wish, &mut client, mission));
     }
 
     /// What upstream is asked with, by what answers were seen to vary by and by what selects those that are held.

@@ -25,18 +25,25 @@ impl Answer<'_> {
 
     /// Passes the request on with its own conditions and range, and sends what comes as it comes.
     pub(super) async fn pass(&mut self, why: Forwarded) -> Result<(), Ending> {
-        self.take_client_part().await?;
+        tokio::select! {
+            taken = self.client.take_part() => taken.map_err(Ending::Failed)?,
+            () = self.writer.gone() => return Err(Ending::Gone),
+        }
         let request_time = SystemTime::now();
         let ask = self.ask_alone();
         let pull = self.pull;
-        let (mut reply, place) = tokio::select! {
-            answered = pull.upstreams.ask(&ask) => answered.map_err(Ending::Failed)?,
+        let answered = async {
+            // Given back with the head: the body comes as slowly as the client takes it, and no more of it is in memory than its pipe
+            // holds.
+            let place = pull.upstreams.place(&ask).await?;
+            place.ask(&ask).await
+        };
+        let mut reply = tokio::select! {
+            reply = answered => reply.map_err(Ending::Failed)?,
             () = self.writer.gone() => return Err(Ending::Gone),
         };
-        // The body comes as slowly as the client takes it, and no more of it is in memory than its pipe holds.
-        drop(place);
         if matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-            self.pull.absences.note(self.request.peer);
+            self.pull.absences.note(self.client.address());
         }
         self.invalidate(&reply, request_time).await;
         let (source, is_head) = (self.source(), self.request.is_head());
@@ -57,24 +64,6 @@ impl Answer<'_> {
             self.send_all(&mut reply).await?;
         }
         Ok(())
-    }
-
-    /// Takes one of the client's part in what upstreams are asked for at once, unless it has been taken. Whether it was waited for.
-    pub(super) async fn take_client_part(&mut self) -> Result<bool, Ending> {
-        if self.client_part.is_some() {
-            return Ok(false);
-        }
-        let (clients, peer) = (&self.pull.clients, self.request.peer);
-        self.client_part = clients.part_now(peer);
-        if self.client_part.is_some() {
-            return Ok(false);
-        }
-        let part = tokio::select! {
-            part = clients.part(peer) => part.map_err(Ending::Failed)?,
-            () = self.writer.gone() => return Err(Ending::Gone),
-        };
-        self.client_part = Some(part);
-        Ok(true)
     }
 
     async fn send_all(&mut self, reply: &mut Reply) -> Result<(), Ending> {

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::{Answer, Ending, Next};
 use crate::limits::RANGE_IGNORED_BYTES_MAX;
 use crate::outcome::Outcome;
-use crate::pull::caching::{Answering, StoredHead, answer_fields, answering};
+use crate::pull::caching::{Answering, StoredHead, answer_fields, answering, filling_fields};
 use crate::pull::content::{Content, Lack};
 use crate::pull::failure::PullFailure;
 use crate::pull::flight::{Arrival, Passenger};
@@ -44,6 +44,9 @@ impl Answer<'_> {
             Extent::Empty | Extent::ToItsEnd => None,
         };
         let is_here = missing.is_none();
+        if is_here {
+            self.client.give_back();
+        }
         if !is_here && cache_status.forwarded.is_none() {
             cache_status.forwarded = Some(Forwarded::Partial);
         }
@@ -79,7 +82,7 @@ impl Answer<'_> {
     ) -> Result<Next, Ending> {
         let mut answering = answering(&self.head(), head);
         if let Answering::Range(range) = answering
-            && range.start.saturating_sub(arrival.start) > RANGE_IGNORED_BYTES_MAX
+            && range.start.saturating_sub(passenger.flight().received_to()) > RANGE_IGNORED_BYTES_MAX
         {
             // Upstream sends all of it, and the range is too far away to wait for.
             answering = Answering::Whole;
@@ -107,6 +110,9 @@ impl Answer<'_> {
                 ..CacheStatus::default()
             },
         };
+        if extent == Extent::Empty || !answer_head.has_body(self.request.is_head()) {
+            passenger.take_head(arrival.start);
+        }
         let content = Content::flown(&self.key, passenger, Some(Arc::clone(head)), self.fields_for(head));
         self.send(answer_head, extent, content).await.map(|()| Next::Answered)
     }
@@ -146,7 +152,7 @@ impl Answer<'_> {
         let mut head = Some(head);
         while end.is_none_or(|end| place < end) {
             let next = tokio::select! {
-                next = content.next(self.pull, place, end) => next,
+                next = content.next(self.pull, &mut self.client, place, end) => next,
                 () = self.writer.gone() => return Err(Ending::Gone),
             };
             let next = next.map_err(|lack| match lack {
@@ -170,10 +176,9 @@ impl Answer<'_> {
         if end.is_some_and(|end| place < end) { Err(Ending::Failed(PullFailure::Invalid)) } else { Ok(()) }
     }
 
-    /// What upstream is asked with for more of it: what selects it has to be said again.
+    /// What upstream is asked with for more of it.
     fn fields_for(&self, head: &StoredHead) -> HeaderMap {
-        let varying: Vec<HeaderName> = head.selecting.names().cloned().collect();
-        self.upstream_fields(&varying)
+        filling_fields(&self.request.fields, head, &self.pull.policy)
     }
 
     fn ttl_seconds(&self, head: &StoredHead, now: SystemTime) -> i64 {

@@ -44,13 +44,13 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 ];
 
 /// What a representation is chosen by (RFC 9110 §12.5).
-const NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
+pub(super) const NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE];
 
 /// Who has passed a request on (RFC 9110 §7.6.3, RFC 8586).
 const PASSED_ON: [HeaderName; 2] = [VIA, HeaderName::from_static("cdn-loop")];
 
 /// Who asks.
-const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
+pub(super) const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
 /// What is between a client and this cache, or between this cache and upstream.
 const OF_ONE_HOP: [HeaderName; 3] = [HOST, EXPECT, CONTENT_LENGTH];
@@ -77,6 +77,11 @@ pub fn lone_fields(client: &HeaderMap, varying: &[HeaderName], policy: &Policy) 
     let mut fields = upstream_fields(client, varying, policy);
     fields.extend(filtered(&end_to_end(client), |name| CONDITIONS_AND_RANGE.contains(name)));
     fields
+}
+
+/// Whether a request says who asks.
+pub(super) fn says_who_asks(fields: &HeaderMap) -> bool {
+    CREDENTIALS.iter().any(|name| fields.contains_key(name))
 }
 
 /// Whether upstream is told by this cache, if it is, and not by clients, whoever asks for that.

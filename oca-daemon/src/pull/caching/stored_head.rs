@@ -18,6 +18,8 @@ pub use encoding::Undecodable;
 pub struct StoredHead {
     /// Its status; 200 where only parts are held.
     pub status: StatusCode,
+    /// Whether the request that it answered said who asked (Authorization, Cookie).
+    pub is_to_credentials: bool,
     /// Its end-to-end fields, without Content-Length.
     pub fields: HeaderMap,
     /// Which requests it answers.

@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, SET_COO
 use http::{HeaderMap, Method, StatusCode};
 
 use super::directives::{Directives, Reach};
-use super::fields::{end_to_end, filtered};
+use super::fields::{end_to_end, filtered, says_who_asks};
 use super::selecting::Selecting;
 use super::stored_head::StoredHead;
 use super::{Policy, RequestHead, ResponseHead, freshness};
@@ -79,8 +79,7 @@ pub fn may_store(request: &RequestHead<'_>, response: &ResponseHead<'_>, policy:
 /// Whether a head that a 304 to `request` has freshened may be kept for others. What is confirmed to one who says who asks is an answer
 /// to that one, and kept only where a whole answer would be.
 pub fn may_keep(request: &RequestHead<'_>, head: &StoredHead) -> bool {
-    let says_who_asks = request.fields.contains_key(AUTHORIZATION) || request.fields.contains_key(COOKIE);
-    !says_who_asks
+    !says_who_asks(request.fields)
         || check_permission(request, head.status, &head.fields, &Directives::of(&head.fields)).is_ok()
 }
 
@@ -95,6 +94,7 @@ fn stored_head(
     let (status, total_length) = whole(response)?;
     let head = StoredHead {
         status,
+        is_to_credentials: says_who_asks(request.fields),
         fields: storable_fields(response, &directives),
         selecting,
         request_time: response.request_time,

@@ -48,6 +48,7 @@ pub(super) fn date(offset_seconds: i64) -> String {
 pub(super) fn stored(status: u16, lines: &[(&str, &str)]) -> StoredHead {
     StoredHead {
         status: StatusCode::from_u16(status).unwrap(),
+        is_to_credentials: false,
         fields: fields(lines),
         selecting: Selecting::default(),
         request_time: after(0),

@@ -61,6 +61,7 @@ pub fn update_after_304(
     });
     StoredHead {
         status: stored.status,
+        is_to_credentials: stored.is_to_credentials,
         fields,
         selecting,
         request_time: response.request_time,

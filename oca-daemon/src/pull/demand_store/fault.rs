@@ -7,8 +7,6 @@ use cache_store::demand::AppendError;
 pub(in crate::pull) enum DiskFault {
     /// No volume can be used, or the one that is meant cannot.
     Unavailable,
-    /// It is not known yet what it holds.
-    Opening,
     /// Its queue is full, or it did not answer in time, now or a moment ago.
     Stalled,
     /// It said no.
@@ -26,7 +24,6 @@ impl fmt::Display for DiskFault {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable => formatter.write_str("it is not open"),
-            Self::Opening => formatter.write_str("it is still being opened"),
             Self::Stalled => formatter.write_str("it does not answer in time"),
             Self::Refused(error) => error.fmt(formatter),
         }

@@ -1,114 +1,157 @@
-//! What volumes have missed: purges that could not be made on them, because they were away, slow or sick. They are written down in a
-//! file of the daemon's own, outlive restarts, and are made before anybody can look at what such a volume holds.
+//! What volumes have missed: purges that could not be made on them, because they were away, slow or sick, or because nothing was
+//! pulled. They are written down in a file of the daemon's own, outlive restarts, and are made before anybody can look at what such a
+//! volume holds.
 //!
-//! A volume is known by its path, as its operator wrote it: it may never have said what its identity is. What is missed beyond a bound
-//! becomes "everything", and so does a file that cannot be understood: it is not known then what was purged, and content that can be
-//! pulled again is worth less than a purge that does not hold.
+//! A volume is known by its identity, wherever its disk is mounted, and from when it is first served, whether or not it is in the
+//! configuration. One that is not known has missed everything: so it is with one that comes from elsewhere or was away for very long,
+//! and with all of them where there is no file, or none that can be understood. Content that can be pulled again is worth less than a
+//! purge that does not hold.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod document;
+mod record;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use cache_store::VolumeId;
 
-use crate::limits::{MISSED_PURGES_BYTES_MAX, MISSED_PURGES_FILE_BYTES_MAX};
+use crate::limits::{KNOWN_VOLUMES_MAX, VOLUME_FORGOTTEN_AFTER};
 use crate::pull::PurgeSelector;
+use document::Volumes;
+pub(super) use record::PurgeNumber;
+use record::Record;
 
-/// The register of missed purges.
+/// The register of the volumes that are known, and of the purges that they have missed. Only [`Self::save`] and [`Self::make_up`] wait
+/// for a disk.
 #[derive(Debug)]
-pub(super) struct MissedPurges {
+pub(in crate::pull) struct MissedPurges {
     file: Option<PathBuf>,
     register: Mutex<Register>,
+    /// The revision of the register that the file has. Held while it is written, and taken before the register.
+    written: Mutex<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Register {
-    by_volume: BTreeMap<String, Vec<PurgeSelector>>,
-    /// The file says the same.
-    is_written: bool,
+    volumes: Volumes,
+    newest: PurgeNumber,
+    /// Counts changes.
+    revision: u64,
+    /// The last change without which the file would let something come back.
+    binding: u64,
 }
-
-/// The file: JSON.
-#[derive(Deserialize, Serialize)]
-struct Document {
-    version: u32,
-    volumes: BTreeMap<String, Vec<PurgeSelector>>,
-}
-
-const VERSION: u32 = 1;
 
 impl MissedPurges {
-    /// What the file says that these volumes have missed. Without a file it is kept in memory only, and no purge that a volume has
-    /// missed is safe.
-    pub(super) fn load<'a>(file: Option<PathBuf>, volumes: impl Iterator<Item = &'a Path>) -> Self {
-        let by_volume = file.as_deref().map_or_else(|| Ok(BTreeMap::new()), read);
-        let by_volume = by_volume.unwrap_or_else(|error| {
-            tracing::error!(
-                file = %file.as_deref().unwrap_or(Path::new("")).display(), %error,
-                "it is not known which purges volumes have missed: what was pulled before is dropped. pull.missed_purges must be a \
-                 file that the daemon may read and write"
-            );
-            volumes.map(|volume| (name(volume), vec![PurgeSelector::everything()])).collect()
-        });
-        Self { file, register: Mutex::new(Register { by_volume, is_written: true }) }
+    /// What the file says. Where there is no file, or it cannot be understood, no volume is known.
+    pub(in crate::pull) fn load(file: Option<PathBuf>) -> Self {
+        let mut register = Register::default();
+        match file.as_deref().map(document::read) {
+            Some(Ok(volumes)) => register.volumes = volumes,
+            Some(Err(error)) => {
+                tracing::error!(
+                    file = %file.as_deref().unwrap_or(Path::new("")).display(), %error,
+                    "it is not known which purges volumes have missed: what was pulled before is dropped. pull.missed_purges must \
+                     be a file that the daemon may read and write"
+                );
+                // It may be read next time, and knows nothing of what is purged from now on.
+                register.change(true);
+            }
+            None => {}
+        }
+        Self { file, register: Mutex::new(register), written: Mutex::new(0) }
     }
 
-    /// These volumes have missed these purges. Durable when it returns. Waits for the file's disk.
-    pub(super) fn add(&self, volumes: &[PathBuf], selectors: &[PurgeSelector]) -> io::Result<()> {
+    /// A purge is begun: volumes that are not served miss it, and those that are served from now on do not.
+    pub(in crate::pull) fn begin(&self, selectors: &[PurgeSelector]) -> PurgeNumber {
         let mut register = self.lock();
-        for volume in volumes {
-            let missed = register.by_volume.entry(name(volume)).or_default();
-            let has_grown = add(missed, selectors);
-            register.is_written &= !has_grown;
+        register.newest.0 += 1;
+        let number = register.newest;
+        let mut has_grown = false;
+        for volume in register.volumes.values_mut().filter(|volume| !volume.is_served) {
+            has_grown |= volume.add(selectors, number);
         }
-        self.write(&mut register)
+        if has_grown {
+            register.change(true);
+        }
+        number
+    }
+
+    /// A volume that is served has missed a purge all the same.
+    pub(super) fn add(&self, volume: VolumeId, selectors: &[PurgeSelector], number: PurgeNumber) {
+        let mut register = self.lock();
+        if register.volumes.get_mut(&volume.to_string()).is_some_and(|known| known.add(selectors, number)) {
+            register.change(true);
+        }
+    }
+
+    /// A volume has made a purge: it has not missed it any more, nor one of the same before.
+    pub(super) fn confirm(&self, volume: VolumeId, selectors: &[PurgeSelector], number: PurgeNumber) {
+        let mut register = self.lock();
+        let known = register.volumes.get_mut(&volume.to_string());
+        if known.is_some_and(|known| known.confirm(selectors, number)) {
+            register.change(false);
+        }
     }
 
     /// Purges a volume's log of what it has missed, and has it `serve` when there is no more of that.
     pub(super) fn make_up<L>(
         &self,
-        volume: &Path,
+        volume: VolumeId,
+        path: &Path,
         log: L,
         purge: impl Fn(&L, &PurgeSelector) -> io::Result<usize>,
         serve: impl FnOnce(L),
     ) -> io::Result<()> {
-        let volume = name(volume);
         let mut made = Vec::new();
         loop {
             let mut register = self.lock();
-            let missed = register.by_volume.get(&volume).cloned().unwrap_or_default();
+            let missed = register.missed_by(volume);
             if missed == made {
                 serve(log);
-                register.is_written &= register.by_volume.remove(&volume).is_none();
-                if let Err(error) = self.write(&mut register) {
-                    tracing::warn!(%error, "a purge that was missed is made again at the next start");
-                }
-                return Ok(());
+                register.serve(volume, path);
+                break;
             }
             // Purging waits for the volume's disk: others do not wait for that.
             drop(register);
             for selector in missed.iter().filter(|selector| !made.contains(selector)) {
                 let entries = purge(&log, selector)?;
-                tracing::info!(volume, ?selector, entries, "a purge that was missed is made");
+                tracing::info!(volume = %path.display(), ?selector, entries, "a purge that was missed is made");
             }
             made = missed;
         }
+        if let Err(error) = self.save() {
+            tracing::error!(%error, "purges are errors until they can be written down");
+        }
+        Ok(())
     }
 
-    fn write(&self, register: &mut Register) -> io::Result<()> {
-        if register.is_written {
-            return Ok(());
-        }
-        let Some(file) = &self.file else {
-            return Err(io::Error::other("pull.missed_purges names no file to write that down in"));
+    /// Has the file say what the register does. Waits for the file's disk.
+    ///
+    /// # Errors
+    /// Where what the file says would let something come back that was purged before this was called.
+    pub(in crate::pull) fn save(&self) -> io::Result<()> {
+        // Without a file no volume is known when the process starts again.
+        let Some(file) = &self.file else { return Ok(()) };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let (volumes, revision, binding) = {
+            let register = self.lock();
+            if register.revision == *written {
+                return Ok(());
+            }
+            (register.volumes.clone(), register.revision, register.binding)
         };
-        let document = Document { version: VERSION, volumes: register.by_volume.clone() };
-        replace(file, &serde_json::to_vec(&document)?)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))?;
-        register.is_written = true;
+        match document::write(file, volumes) {
+            Ok(()) => *written = revision,
+            Err(error) if binding > *written => return Err(error),
+            Err(error) => {
+                tracing::warn!(
+                    %error,
+                    "at the next start purges are made again, or what was pulled is dropped: pull.missed_purges cannot be written"
+                );
+            }
+        }
         Ok(())
     }
 
@@ -117,141 +160,41 @@ impl MissedPurges {
     }
 }
 
-/// Adds what is new; whether anything is.
-fn add(missed: &mut Vec<PurgeSelector>, selectors: &[PurgeSelector]) -> bool {
-    let everything = PurgeSelector::everything();
-    let before = missed.len();
-    for selector in selectors {
-        if !missed.contains(selector) && !missed.contains(&everything) {
-            missed.push(selector.clone());
+impl Register {
+    fn missed_by(&self, volume: VolumeId) -> Vec<PurgeSelector> {
+        // One that is served is another with the same identity, of which this one is a copy.
+        let known = self.volumes.get(&volume.to_string()).filter(|known| !known.is_served);
+        known.map_or_else(|| vec![PurgeSelector::everything()], Record::missed)
+    }
+
+    fn serve(&mut self, volume: VolumeId, path: &Path) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.volumes.insert(volume.to_string(), Record::served(path.display().to_string(), now));
+        let has_forgotten = forget(&mut self.volumes, now);
+        // A volume that the file knows, and this process does not, is told of no purge.
+        self.change(has_forgotten);
+    }
+
+    fn change(&mut self, is_binding: bool) {
+        self.revision += 1;
+        if is_binding {
+            self.binding = self.revision;
         }
     }
-    let bytes: usize = missed.iter().map(|selector| selector.text().len()).sum();
-    if bytes > MISSED_PURGES_BYTES_MAX {
-        *missed = vec![everything];
-        return true;
+}
+
+/// Forgets volumes that have not been here for very long, and the oldest of too many. Whether there were any.
+fn forget(volumes: &mut Volumes, now: u64) -> bool {
+    let before = volumes.len();
+    let is_old = |known: &Record| now.saturating_sub(known.seen) > VOLUME_FORGOTTEN_AFTER.as_secs();
+    volumes.retain(|_, known| known.is_served || !is_old(known));
+    while volumes.len() > KNOWN_VOLUMES_MAX {
+        let away = volumes.iter().filter(|(_, known)| !known.is_served);
+        let Some(oldest) = away.min_by_key(|(_, known)| known.seen).map(|(id, _)| id.clone()) else { break };
+        volumes.remove(&oldest);
     }
-    missed.len() > before
-}
-
-/// As it is written in the file.
-fn name(volume: &Path) -> String {
-    volume.display().to_string()
-}
-
-fn read(file: &Path) -> io::Result<BTreeMap<String, Vec<PurgeSelector>>> {
-    let opened = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        other => other?,
-    };
-    let mut bytes = Vec::new();
-    opened.take(MISSED_PURGES_FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-    let document: Document = serde_json::from_slice(&bytes)?;
-    if document.version != VERSION {
-        return Err(io::Error::other(format!("version {} is not known", document.version)));
-    }
-    Ok(document.volumes)
-}
-
-/// Written beside it, synced, renamed, and the folder synced.
-fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = file.with_extension("new");
-    let mut new = OpenOptions::new().create(true).write(true).truncate(true).mode(0o640).open(&beside)?;
-    new.write_all(bytes)?;
-    new.sync_all()?;
-    fs::rename(&beside, file)?;
-    File::open(file.parent().ok_or(io::ErrorKind::InvalidInput)?)?.sync_all()
+    volumes.len() < before
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    const VOLUME: &str = "/srv/oca/volume0";
-
-    fn load(folder: &tempfile::TempDir) -> MissedPurges {
-        MissedPurges::load(Some(folder.path().join("missed")), [Path::new(VOLUME)].into_iter())
-    }
-
-    fn path(path: &str) -> PurgeSelector {
-        PurgeSelector::Path(path.to_owned())
-    }
-
-    /// What is made up for when the volume is opened.
-    fn made_up(missed: &MissedPurges) -> Vec<PurgeSelector> {
-        let made = RefCell::new(Vec::new());
-        let purge = |(): &(), selector: &PurgeSelector| {
-            made.borrow_mut().push(selector.clone());
-            Ok(0)
-        };
-        missed.make_up(Path::new(VOLUME), (), purge, |()| ()).unwrap();
-        made.into_inner()
-    }
-
-    #[test]
-    fn what_was_missed_outlives_a_restart_and_is_made_once() {
-        let folder = tempfile::tempdir().unwrap();
-        load(&folder).add(&[VOLUME.into(), "/other".into()], &[path("/a"), path("/b")]).unwrap();
-        assert_eq!(made_up(&load(&folder)), [path("/a"), path("/b")]);
-        assert!(made_up(&load(&folder)).is_empty());
-    }
-
-    #[test]
-    fn a_purge_that_cannot_be_made_up_for_leaves_the_volume_unserved_and_is_missed_still() {
-        let folder = tempfile::tempdir().unwrap();
-        let missed = load(&folder);
-        missed.add(&[VOLUME.into()], &[path("/a")]).unwrap();
-        let made = missed.make_up(
-            Path::new(VOLUME),
-            (),
-            |(), _| Err(io::Error::other("sick")),
-            |()| panic!("it must not serve"),
-        );
-        assert_eq!(made.unwrap_err().to_string(), "sick");
-        assert_eq!(made_up(&load(&folder)), [path("/a")]);
-    }
-
-    #[test]
-    fn what_is_missed_while_others_are_made_up_for_is_made_before_it_serves() {
-        let folder = tempfile::tempdir().unwrap();
-        let missed = load(&folder);
-        missed.add(&[VOLUME.into()], &[path("/a")]).unwrap();
-        let made = RefCell::new(Vec::new());
-        let purge = |(): &(), selector: &PurgeSelector| {
-            if made.borrow().is_empty() {
-                missed.add(&[VOLUME.into()], &[path("/late")]).unwrap();
-            }
-            made.borrow_mut().push(selector.clone());
-            Ok(0)
-        };
-        let serve = |()| assert_eq!(made.borrow().len(), 2);
-        missed.make_up(Path::new(VOLUME), (), purge, serve).unwrap();
-        assert_eq!(*made.borrow(), [path("/a"), path("/late")]);
-    }
-
-    #[test]
-    fn beyond_the_bound_and_where_the_file_is_damaged_everything_was_missed() {
-        let folder = tempfile::tempdir().unwrap();
-        let missed = load(&folder);
-        for number in 0..MISSED_PURGES_BYTES_MAX / 1000 + 1 {
-            missed.add(&[VOLUME.into()], &[path(&format!("/{number:01000}"))]).unwrap();
-        }
-        assert_eq!(made_up(&missed), [PurgeSelector::everything()]);
-        for damaged in ["", "{", "{\"version\":2,\"volumes\":{}}"] {
-            fs::write(folder.path().join("missed"), damaged).unwrap();
-            assert_eq!(made_up(&load(&folder)), [PurgeSelector::everything()], "{damaged}");
-        }
-    }
-
-    #[test]
-    fn a_purge_that_cannot_be_written_down_is_an_error_each_time() {
-        let missed = MissedPurges::load(Some("/nowhere/missed".into()), [Path::new(VOLUME)].into_iter());
-        for _ in 0..2 {
-            missed.add(&[VOLUME.into()], &[path("/a")]).unwrap_err();
-        }
-        MissedPurges::load(None, std::iter::empty()).add(&[VOLUME.into()], &[path("/a")]).unwrap_err();
-        assert_eq!(made_up(&missed), [path("/a")], "while the process lives it is remembered all the same");
-    }
-}
+mod tests;

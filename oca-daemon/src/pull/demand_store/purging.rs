@@ -1,93 +1,118 @@
 //! Purging, on all volumes at once.
 //!
 //! What a volume has not made for good it has missed ([`MissedPurges`]): it is made before the volume's content is served again.
-//! So a purge is done when each volume that is in use has made it, and what the others have missed is written down.
+//! So a purge is done when each volume that is served has made it, and what the others have missed is written down.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cache_store::VolumeId;
 use cache_store::demand::{AppendError, DemandLog};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
 
 use super::fault::DiskFault;
+use super::missed_purges::{MissedPurges, PurgeNumber};
 use super::placement::Standing;
 use super::volume::DemandVolume;
 use super::{DemandStore, log_key};
-use crate::limits::VOLUME_AWAITED_EVERY;
 use crate::pull::PurgeSelector;
+
+/// A purge that was begun.
+#[derive(Clone)]
+struct Begun {
+    selectors: Arc<[PurgeSelector]>,
+    number: PurgeNumber,
+    missed: Arc<MissedPurges>,
+}
 
 impl DemandStore {
     /// Purges every volume of all that is selected, whatever one of them says. Durable when it returns how many entries there were,
-    /// those excepted that volumes hold that are not in use.
+    /// those excepted that volumes hold that are not served.
     ///
     /// # Errors
-    /// The first fault of a volume that is in use. What it holds may be served until it is asked again, or the daemon starts again.
+    /// The first fault of a volume that is served, which may go on until it is asked again, or the daemon starts again; or that what
+    /// volumes have missed cannot be written down.
     pub(in crate::pull) async fn purge(&self, selectors: Vec<PurgeSelector>) -> io::Result<u64> {
-        let selectors: Arc<[PurgeSelector]> = selectors.into();
+        let number = self.missed.begin(&selectors);
+        let begun = Begun { selectors: selectors.into(), number, missed: Arc::clone(&self.missed) };
         // Tasks of their own: a purge that was begun is made, even if whoever asked for it has left.
-        let begun: Vec<_> = self
+        let purges: Vec<_> = self
             .volumes
             .iter()
-            .map(|volume| {
-                tokio::spawn(purge_volume(Arc::clone(volume), Arc::clone(&selectors), self.disk_timeout))
-            })
+            .map(|volume| tokio::spawn(begun.clone().purge(Arc::clone(volume), self.disk_timeout)))
             .collect();
         let mut count = 0;
-        let mut missed_by = Vec::new();
         let mut first_fault = None;
-        for (volume, purged) in self.volumes.iter().zip(begun) {
+        for (volume, purged) in self.volumes.iter().zip(purges) {
             match purged.await.unwrap_or(Err(DiskFault::Unavailable)) {
                 Ok(entries) => count += entries,
                 Err(fault) => {
-                    missed_by.push(volume.path().to_owned());
-                    if volume.standing() != Standing::Away && first_fault.is_none() {
-                        first_fault = Some(format!("{}: {fault}", volume.path().display()));
-                    }
+                    first_fault.get_or_insert_with(|| format!("{}: {fault}", volume.path().display()));
                 }
             }
         }
-        let is_written = self.note_missed(missed_by, selectors).await;
+        let saved = spawn_blocking(move || begun.missed.save()).await.map_err(io::Error::other)?;
+        let saved = saved.map_err(|error| {
+            io::Error::other(format!("volumes have missed it, which could not be written down: {error}"))
+        });
         match first_fault {
             Some(fault) => Err(io::Error::other(fault)),
-            None => is_written.map(|()| count),
+            None => saved.map(|()| count),
         }
-    }
-
-    /// Writes down what volumes have missed.
-    async fn note_missed(&self, volumes: Vec<PathBuf>, selectors: Arc<[PurgeSelector]>) -> io::Result<()> {
-        if volumes.is_empty() {
-            return Ok(());
-        }
-        tracing::warn!(
-            ?volumes,
-            "volumes have missed a purge; it is made before their content is served again"
-        );
-        let missed = Arc::clone(&self.missed);
-        let noted = tokio::task::spawn_blocking(move || missed.add(&volumes, &selectors)).await;
-        noted.map_err(io::Error::other)?.map_err(|error| {
-            io::Error::other(format!("a volume has missed it, which could not be written down: {error}"))
-        })
     }
 }
 
-async fn purge_volume(
-    volume: Arc<DemandVolume>,
-    selectors: Arc<[PurgeSelector]>,
-    timeout: Duration,
-) -> Result<u64, DiskFault> {
-    let deadline = Instant::now() + timeout;
-    loop {
-        match volume.standing() {
-            Standing::Open => break,
-            Standing::Away => return Err(DiskFault::Unavailable),
-            Standing::Opening if Instant::now() >= deadline => return Err(DiskFault::Opening),
-            Standing::Opening => tokio::time::sleep(VOLUME_AWAITED_EVERY).await,
+impl Begun {
+    /// Purges a volume. One that is not served, or not any more, misses the purge, and that is as good.
+    async fn purge(self, volume: Arc<DemandVolume>, timeout: Duration) -> Result<u64, DiskFault> {
+        // Looked at after the purge was begun, which is written down for those that were not served then.
+        let Some(id) = volume.served() else { return Ok(0) };
+        if volume.standing() == Standing::Away {
+            self.missed.add(id, &self.selectors, self.number);
+            return Ok(0);
+        }
+        let purged = self.order(&volume, id, timeout).await;
+        if volume.standing() == Standing::Away { Ok(purged.unwrap_or(0)) } else { purged }
+    }
+
+    async fn order(&self, volume: &DemandVolume, id: VolumeId, timeout: Duration) -> Result<u64, DiskFault> {
+        let selectors = Arc::clone(&self.selectors);
+        let mut answer = match volume.order(move |log| purge_all(log, &selectors)) {
+            Ok(answer) => answer,
+            Err(fault) => return Err(self.miss(id, fault)),
+        };
+        match volume.wait(timeout, &mut answer).await {
+            Ok(Ok(entries)) => {
+                self.missed.confirm(id, &self.selectors, self.number);
+                Ok(entries)
+            }
+            Ok(Err(error)) => Err(self.miss(id, DiskFault::Refused(AppendError::Io(error)))),
+            Err(fault) => {
+                let fault = self.miss(id, fault);
+                tokio::spawn(self.clone().confirm_late(id, answer));
+                Err(fault)
+            }
         }
     }
-    let purge = move |log: &DemandLog| purge_all(log, &selectors);
-    volume.order(timeout, purge).await?.map_err(|error| DiskFault::Refused(AppendError::Io(error)))
+
+    fn miss(&self, id: VolumeId, fault: DiskFault) -> DiskFault {
+        self.missed.add(id, &self.selectors, self.number);
+        fault
+    }
+
+    /// Takes it back when a volume makes the purge after all.
+    async fn confirm_late(self, id: VolumeId, answer: oneshot::Receiver<io::Result<u64>>) {
+        let Ok(Ok(_)) = answer.await else { return };
+        let confirm = move || {
+            self.missed.confirm(id, &self.selectors, self.number);
+            self.missed.save()
+        };
+        if let Ok(Err(error)) = spawn_blocking(confirm).await {
+            tracing::warn!(%error, "a purge that was late is made again at the next start");
+        }
+    }
 }
 
 /// All that is selected, whatever fails; the first error.

@@ -10,6 +10,7 @@ use control_client::units::ByteCount;
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
+use super::volume::Opening;
 use super::*;
 use crate::limits::{DEMAND_ENTRY_LOCKS, DEMAND_THREADS};
 use crate::pull::PurgeSelector;
@@ -70,27 +71,43 @@ impl Site {
 
     /// The same, where the second volume's log is not open before the gate is.
     fn start_gated(&self, gate: Gate) -> Running {
-        self.start_with(gate, Some(self.0.path().join("missed-purges")))
+        self.start_with(gate, Some(self.file()))
+    }
+
+    /// Over these volumes.
+    fn start_of(&self, volumes: &[PathBuf]) -> Running {
+        self.start_over(volumes, Some(self.file()), open_small)
+    }
+
+    /// Where it is written down what volumes have missed.
+    fn file(&self) -> PathBuf {
+        self.0.path().join("missed-purges")
     }
 
     fn start_with(&self, gate: Gate, missed_purges: Option<PathBuf>) -> Running {
         let gated = self.volume(1);
-        self.start_opening(missed_purges, move |volume| {
+        self.start_opening(missed_purges, move |volume: &Volume| {
             if volume.path() == gated {
                 gate.wait();
             }
-            open_log(volume, 1, 4 << 20)
+            open_small(volume)
         })
     }
 
-    fn start_opening(
+    fn start_opening(&self, missed_purges: Option<PathBuf>, opener: impl Opening + 'static) -> Running {
+        self.start_over(&[self.volume(0), self.volume(1)], missed_purges, opener)
+    }
+
+    /// The same over other volumes than the two.
+    fn start_over(
         &self,
+        volumes: &[PathBuf],
         missed_purges: Option<PathBuf>,
-        opener: impl Fn(&Volume) -> io::Result<DemandLog> + Send + Sync + 'static,
+        opener: impl Opening + 'static,
     ) -> Running {
-        let of = |place| VolumeOptions { path: self.volume(place), mount_required: false };
+        let of = |path: &PathBuf| VolumeOptions { path: path.clone(), mount_required: false };
         let options = StoreOptions {
-            volumes: vec![of(0), of(1)],
+            volumes: volumes.iter().map(of).collect(),
             footer_cache: ByteCount::mib(1),
             open_bundles: 4,
             open_queue: 4,
@@ -131,6 +148,13 @@ impl Running {
         self.demand.append_head(asked, key, Vec::new(), b"head".to_vec(), Some(0)).await
     }
 
+    /// Keeps it in a volume's log, the way there left out.
+    fn keep_on(&self, place: usize, key: &str) {
+        let (log, key) = (self.demand.volumes[place].log().unwrap(), log_key(key));
+        let entry = NewEntry { key: &key, secondary: b"", metadata: b"head", total_bytes: Some(0) };
+        log.append_head(&entry, log.mark()).unwrap();
+    }
+
     /// Whether a volume's log has it, the way there left out.
     fn is_held(&self, place: usize, key: &str) -> bool {
         !self.demand.volumes[place].log().unwrap().entries(&log_key(key)).unwrap().is_empty()
@@ -141,7 +165,7 @@ impl Running {
         let gate = Gate::default();
         for _ in 0..DEMAND_THREADS {
             let (volume, gate) = (Arc::clone(&self.demand.volumes[place]), gate.clone());
-            tokio::spawn(async move { volume.order(PATIENCE, move |_| gate.wait()).await });
+            drop(volume.order(move |_| gate.wait()).unwrap());
         }
         while gate.has_come() < DEMAND_THREADS {
             sleep(Duration::from_millis(1)).await;
@@ -152,9 +176,13 @@ impl Running {
     /// Waits until a volume has done all that it was told before.
     async fn catch_up(&self, place: usize) {
         for _ in 0..DEMAND_THREADS {
-            self.demand.volumes[place].order(PATIENCE, |_| ()).await.unwrap();
+            self.demand.volumes[place].order(|_| ()).unwrap().await.unwrap();
         }
     }
+}
+
+fn open_small(volume: &Volume) -> io::Result<DemandLog> {
+    open_log(volume, 1, 4 << 20)
 }
 
 fn path(key: &str) -> Vec<PurgeSelector> {
@@ -191,8 +219,7 @@ async fn a_volume_that_is_opened_after_a_purge_does_not_bring_back_what_was_purg
 
     let gate = Gate::default();
     let running = site.start_gated(gate.clone());
-    let error = running.demand.purge(path(&purged)).await.unwrap_err().to_string();
-    assert!(error.contains("volume1") && error.contains("still being opened"), "{error}");
+    running.demand.purge(path(&purged)).await.expect("it is made before what that volume holds is served");
     gate.open();
     let running = running.settled().await;
     assert_eq!(running.demand.entries(&kept).await.len(), 1);
@@ -225,16 +252,122 @@ async fn a_volume_that_was_away_does_not_bring_back_what_was_purged_meanwhile() 
     running.stop();
 }
 
+/// Found in review: such a volume was not written down, as only those of the configuration were, by their paths.
+#[tokio::test]
+async fn a_volume_that_was_out_of_the_configuration_does_not_bring_back_what_was_purged_meanwhile() {
+    let site = Site::new();
+    let running = site.start().settled().await;
+    let (purged, kept) = (running.key(1, 0), running.key(1, 1));
+    for key in [&purged, &kept] {
+        running.keep(key).await.unwrap();
+    }
+    running.stop();
+
+    let running = site.start_of(&[site.volume(0)]).settled().await;
+    running.demand.purge(path(&purged)).await.unwrap();
+    running.stop();
+
+    // Its disk is mounted elsewhere now.
+    let elsewhere = site.0.path().join("elsewhere");
+    std::fs::rename(site.volume(1), &elsewhere).unwrap();
+    let running = site.start_of(&[site.volume(0), elsewhere]).settled().await;
+    assert!(running.is_held(1, &kept) && !running.is_held(1, &purged));
+    running.stop();
+}
+
+/// Found in review: the disk that was put in its place had made up for what the other had missed.
+#[tokio::test]
+async fn a_disk_that_comes_back_to_its_path_after_another_does_not_bring_back_what_was_purged_meanwhile() {
+    let (site, other) = (Site::new(), Site::new());
+    let mut key = String::new();
+    for site in [&other, &site] {
+        let running = site.start().settled().await;
+        key = running.key(1, 0);
+        running.keep_on(1, &key);
+        running.stop();
+    }
+    let away = site.0.path().join("away");
+    std::fs::rename(site.volume(1), &away).unwrap();
+    std::fs::rename(other.volume(1), site.volume(1)).unwrap();
+    let running = site.start().settled().await;
+    assert!(!running.is_held(1, &key), "it is not known here what was purged of what comes from elsewhere");
+    running.demand.purge(path(&key)).await.unwrap();
+    running.stop();
+
+    std::fs::remove_dir_all(site.volume(1)).unwrap();
+    std::fs::rename(&away, site.volume(1)).unwrap();
+    let running = site.start().settled().await;
+    assert!(!running.is_held(1, &key));
+    running.stop();
+}
+
+#[tokio::test]
+async fn what_is_purged_while_nothing_is_pulled_does_not_come_back() {
+    let site = Site::new();
+    let running = site.start().settled().await;
+    let (purged, kept) = (running.key(0, 0), running.key(0, 1));
+    for key in [&purged, &kept] {
+        running.keep(key).await.unwrap();
+    }
+    running.stop();
+    let config = PullConfig { missed_purges: Some(site.file()), ..PullConfig::default() };
+    DormantPurges::new(&config).note(&path(&purged)).unwrap();
+    let running = site.start().settled().await;
+    assert!(running.is_held(0, &kept) && !running.is_held(0, &purged));
+    running.stop();
+}
+
 #[tokio::test]
 async fn a_purge_that_a_volume_has_missed_and_that_cannot_be_written_down_is_an_error() {
     let site = Site::new();
+    site.start().settled().await.stop();
     std::fs::remove_dir_all(site.volume(1)).unwrap();
-    for nowhere in [None, Some("/nowhere/missed-purges".into())] {
-        let gate = Gate::default();
-        let running = site.start_with(gate, nowhere).settled().await;
-        running.demand.purge(path("/films/1")).await.unwrap_err();
+    // In the way of what is written beside it.
+    std::fs::create_dir(site.file().with_extension("new")).unwrap();
+    let running = site.start().settled().await;
+    running.demand.purge(path("/films/1")).await.unwrap_err();
+    running.stop();
+}
+
+#[tokio::test]
+async fn without_a_file_of_missed_purges_nothing_outlives_a_restart() {
+    let site = Site::new();
+    for _ in 0..2 {
+        let running = site.start_opening(None, open_small).settled().await;
+        let key = running.key(0, 0);
+        assert!(!running.is_held(0, &key));
+        running.keep(&key).await.unwrap();
+        running.demand.purge(path("/films/none")).await.unwrap();
+        assert!(running.is_held(0, &key));
         running.stop();
     }
+}
+
+/// Found in review: what a slow volume had missed was made again at the next start, whatever it had confirmed since.
+#[tokio::test]
+async fn a_purge_that_a_slow_volume_makes_late_is_not_made_again() {
+    let site = Site::new();
+    let running = site.start().settled().await;
+    let key = running.key(0, 0);
+    running.keep(&key).await.unwrap();
+    let is_noted = || std::fs::read_to_string(site.file()).unwrap().contains(&key);
+    let gate = running.hang(0).await;
+    running.demand.purge(path(&key)).await.unwrap_err();
+    assert!(is_noted());
+    gate.open();
+    running.catch_up(0).await;
+    timeout(PATIENCE, async {
+        while is_noted() {
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await
+    .expect("it is taken back");
+    running.keep_on(0, &key);
+    running.stop();
+    let running = site.start().settled().await;
+    assert!(running.is_held(0, &key));
+    running.stop();
 }
 
 #[tokio::test]
@@ -380,13 +513,47 @@ async fn a_log_that_cannot_be_opened_for_want_of_descriptors_is_opened_later() {
     running.keep(&key).await.unwrap();
     running.stop();
     let (first, is_short) = (site.volume(0), AtomicBool::new(true));
-    let running = site.start_opening(None, move |volume| {
+    let running = site.start_opening(Some(site.file()), move |volume: &Volume| {
         if volume.path() == first && is_short.swap(false, Ordering::Relaxed) {
             return Err(rustix::io::Errno::MFILE.into());
         }
-        open_log(volume, 1, 4 << 20)
+        open_small(volume)
     });
     let running = running.settled().await;
     assert_eq!(running.demand.entries(&key).await.len(), 1);
+    running.stop();
+}
+
+/// Opens logs, and is short of descriptors at the first purge.
+struct ShortOfDescriptors(AtomicBool);
+
+impl Opening for ShortOfDescriptors {
+    fn open(&self, volume: &Volume) -> io::Result<DemandLog> {
+        open_small(volume)
+    }
+
+    fn purge(&self, log: &DemandLog, selector: &PurgeSelector) -> io::Result<usize> {
+        if self.0.swap(false, Ordering::Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        log_key::purge(log, selector)
+    }
+}
+
+/// Found in review: the same where the descriptors were wanting for what the volume had missed.
+#[tokio::test]
+async fn what_was_missed_and_cannot_be_made_for_want_of_descriptors_is_made_later() {
+    let site = Site::new();
+    let running = site.start().settled().await;
+    let (purged, kept) = (running.key(0, 0), running.key(0, 1));
+    for key in [&purged, &kept] {
+        running.keep(key).await.unwrap();
+    }
+    running.stop();
+    let config = PullConfig { missed_purges: Some(site.file()), ..PullConfig::default() };
+    DormantPurges::new(&config).note(&path(&purged)).unwrap();
+    let opener = ShortOfDescriptors(AtomicBool::new(true));
+    let running = site.start_opening(Some(site.file()), opener).settled().await;
+    assert!(running.is_held(0, &kept) && !running.is_held(0, &purged));
     running.stop();
 }

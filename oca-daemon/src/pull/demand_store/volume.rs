@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use cache_store::demand::{DemandLog, DemandStats, is_shortage};
-use cache_store::{Store, Volume, VolumeIndex};
+use cache_store::{Store, Volume, VolumeId, VolumeIndex};
 use tokio::sync::oneshot;
 
 use super::fault::DiskFault;
@@ -21,9 +21,26 @@ use crate::limits::{
     DEMAND_ENTRY_LOCKS, DEMAND_OPENED_AGAIN_AFTER, DEMAND_QUEUE, DEMAND_STALL_PAUSE, DEMAND_THREADS,
     VOLUME_AWAITED_EVERY,
 };
+use crate::pull::PurgeSelector;
 
-/// Opens a volume's log.
-pub(super) type Opener = Arc<dyn Fn(&Volume) -> io::Result<DemandLog> + Send + Sync>;
+/// Opens a volume's log, and makes what was missed.
+pub(super) trait Opening: Send + Sync {
+    /// Opens it.
+    fn open(&self, volume: &Volume) -> io::Result<DemandLog>;
+
+    /// Purges it before it is served.
+    fn purge(&self, log: &DemandLog, selector: &PurgeSelector) -> io::Result<usize> {
+        log_key::purge(log, selector)
+    }
+}
+
+impl<F: Fn(&Volume) -> io::Result<DemandLog> + Send + Sync> Opening for F {
+    fn open(&self, volume: &Volume) -> io::Result<DemandLog> {
+        self(volume)
+    }
+}
+
+pub(super) type Opener = Arc<dyn Opening>;
 
 type Job = Box<dyn FnOnce(&DemandLog) + Send>;
 
@@ -34,6 +51,8 @@ pub(super) struct DemandVolume {
     index: VolumeIndex,
     store: Arc<Store>,
     jobs: Mutex<Option<SyncSender<Job>>>,
+    /// Known before the log is.
+    id: OnceLock<VolumeId>,
     log: OnceLock<DemandLog>,
     /// Opening the log was tried.
     is_settled: AtomicBool,
@@ -68,6 +87,7 @@ impl DemandVolume {
             index,
             store: Arc::clone(store),
             jobs: Mutex::new(Some(sender)),
+            id: OnceLock::new(),
             log: OnceLock::new(),
             is_settled: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -126,6 +146,11 @@ impl DemandVolume {
         self.log.get()
     }
 
+    /// Which volume it is; `None` where its log is not served.
+    pub(super) fn served(&self) -> Option<VolumeId> {
+        self.log.get().and_then(|_| self.id.get().copied())
+    }
+
     /// What its log holds; `None` where it is not open.
     pub(super) fn stats(&self) -> Option<DemandStats> {
         self.log.get().map(DemandLog::stats)
@@ -154,31 +179,30 @@ impl DemandVolume {
                 let _ = sender.send(work(log));
             }
         };
-        self.submit(timeout, Box::new(job), answer).await
+        self.submit(Box::new(job))?;
+        self.wait(timeout, &mut { answer }).await
     }
 
     /// The same, for what has to be done whether or not anybody waits for it.
-    pub(super) async fn order<R: Send + 'static>(
+    pub(super) fn order<R: Send + 'static>(
         &self,
-        timeout: Duration,
         work: impl FnOnce(&DemandLog) -> R + Send + 'static,
-    ) -> Result<R, DiskFault> {
+    ) -> Result<oneshot::Receiver<R>, DiskFault> {
         let (sender, answer) = oneshot::channel();
         let job = move |log: &DemandLog| {
             // Whoever waited may have given up.
             let _ = sender.send(work(log));
         };
-        self.submit(timeout, Box::new(job), answer).await
+        self.submit(Box::new(job))?;
+        Ok(answer)
     }
 
-    async fn submit<R>(
+    /// Waits for what was ordered.
+    pub(super) async fn wait<R>(
         &self,
         timeout: Duration,
-        job: Job,
-        answer: oneshot::Receiver<R>,
+        answer: &mut oneshot::Receiver<R>,
     ) -> Result<R, DiskFault> {
-        let queued = lock(&self.jobs).as_ref().map(|jobs| jobs.try_send(job));
-        queued.ok_or(DiskFault::Unavailable)?.map_err(|_| DiskFault::Stalled)?;
         match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer.map_err(|_| DiskFault::Unavailable),
             Err(_) => {
@@ -186,6 +210,11 @@ impl DemandVolume {
                 Err(DiskFault::Stalled)
             }
         }
+    }
+
+    fn submit(&self, job: Job) -> Result<(), DiskFault> {
+        let queued = lock(&self.jobs).as_ref().map(|jobs| jobs.try_send(job));
+        queued.ok_or(DiskFault::Unavailable)?.map_err(|_| DiskFault::Stalled)
     }
 
     fn note_stall(&self, waited: Duration) {
@@ -231,11 +260,9 @@ impl DemandVolume {
                 None => thread::sleep(VOLUME_AWAITED_EVERY),
             }
         };
-        let serve = |log| drop(self.log.set(log));
-        let opened = self
-            .try_open(opener, &volume)
-            .and_then(|log| missed.make_up(&self.path, log, log_key::purge, serve));
-        if let Err(error) = opened {
+        // The first and only time: a volume is opened once.
+        let _ = self.id.set(volume.id());
+        if let Err(error) = self.serve(opener, &volume, missed) {
             tracing::error!(
                 volume = %self.path.display(), %error,
                 "its demand content cannot be opened: what is pulled for it is sent and not stored"
@@ -244,15 +271,20 @@ impl DemandVolume {
         }
     }
 
-    /// Opens its log, as soon as this process has the descriptors and the memory for it.
-    fn try_open(&self, opener: &Opener, volume: &Volume) -> io::Result<DemandLog> {
+    /// Opens its log and makes what it has missed, as soon as this process has the descriptors and the memory for it.
+    fn serve(&self, opener: &Opener, volume: &Volume, missed: &MissedPurges) -> io::Result<()> {
+        let try_once = || {
+            let log = opener.open(volume)?;
+            let purge = |log: &DemandLog, selector: &PurgeSelector| opener.purge(log, selector);
+            missed.make_up(volume.id(), &self.path, log, purge, |log| drop(self.log.set(log)))
+        };
         loop {
-            match opener(volume) {
+            match try_once() {
                 Err(error) if is_shortage(&error) && lock(&self.jobs).is_some() => {
                     tracing::warn!(volume = %self.path.display(), %error, "its demand content is opened later");
                     thread::sleep(DEMAND_OPENED_AGAIN_AFTER);
                 }
-                opened => return opened,
+                served => return served,
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::pull::blocks::BLOCK_BYTES;
 
 /// How far a flight has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(in crate::pull) struct Progress {
     /// The byte after the last one that came.
     pub received_to: u64,
     /// The byte after the last one that anybody was given.
@@ -19,7 +19,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Whether it is worth going on: to the end of the last block of which anybody was given bytes, which can be held then; and to the
     /// end of the body where no more than `finish_below` is left of it, and no more than was taken.
-    pub(super) fn is_worth_finishing(self, end: Option<u64>, finish_below: u64) -> bool {
+    pub(in crate::pull) fn is_worth_finishing(self, end: Option<u64>, finish_below: u64) -> bool {
         let block_end = self.given_to.checked_next_multiple_of(BLOCK_BYTES).unwrap_or(u64::MAX);
         let left = end.map_or(u64::MAX, |end| end.saturating_sub(self.received_to));
         self.received_to < block_end || left <= finish_below.min(self.taken_bytes)

@@ -1,12 +1,12 @@
 //! A passenger: one answer that is made of what a flight brings.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
 use super::window::View;
-use super::{Flight, Landing};
+use super::{Flight, Landing, State};
 use crate::pull::blocks::BLOCK_BYTES;
 use crate::pull::demand_store::DiskEntry;
 use crate::pull::failure::PullFailure;
@@ -33,9 +33,17 @@ pub(in crate::pull) enum Sight {
 }
 
 impl Passenger {
-    /// Takes a seat.
-    pub(super) fn board(flight: &Arc<Flight>, place: u64, is_first: bool) -> Self {
-        let seat = flight.lock().seats.take(place);
+    /// Takes a seat in the flight, of which `state` is.
+    pub(super) fn board(
+        flight: &Arc<Flight>,
+        mut state: MutexGuard<'_, State>,
+        place: u64,
+        is_first: bool,
+    ) -> Self {
+        let seat = state.seats.take(place);
+        drop(state);
+        // Its leader may wait for somebody who is further on than all the others.
+        flight.moved.notify_one();
         Self { flight: Arc::clone(flight), seat, is_first }
     }
 
@@ -53,6 +61,14 @@ impl Passenger {
             }
             came.await;
         }
+    }
+
+    /// It is answered from the head alone, and has had what it wants: reckoned as the first byte, so that what it asked for is there for
+    /// the next as far as a block goes.
+    pub(in crate::pull) fn take_head(&self, start: u64) {
+        let mut state = self.flight.lock();
+        state.seats.read_at(self.seat, start);
+        state.seats.give(self.seat, start.saturating_add(1));
     }
 
     /// Where its blocks are stored, if they are.

@@ -13,8 +13,10 @@ use crate::pull::demand_store::DiskEntry;
 /// The flights under way that can be boarded, by primary key.
 #[derive(Default)]
 pub(in crate::pull) struct Flights {
-    by_key: Mutex<HashMap<Arc<str>, Vec<Arc<Flight>>>>,
+    by_key: Mutex<ByKey>,
 }
+
+type ByKey = HashMap<Arc<str>, Vec<Arc<Flight>>>;
 
 /// What a request wants of a flight.
 #[derive(Clone, Debug)]
@@ -51,33 +53,50 @@ pub(in crate::pull) struct Boarded {
 impl Flights {
     /// A seat in a flight that fits, if there is one.
     pub(in crate::pull) fn join(&self, key: &str, wish: &Wish) -> Option<Passenger> {
-        let by_key = self.lock();
-        let flight = by_key.get(key)?.iter().find(|flight| flight.fits(wish))?;
-        Some(Passenger::board(flight, wish.place, false))
+        self.lock().get(key)?.iter().find_map(|flight| flight.board(wish))
+    }
+
+    /// A seat in a flight that fits, or in a new one where one may be made; that is asked only where none fits.
+    pub(in crate::pull) fn board_if(
+        &self,
+        key: &Arc<str>,
+        wish: &Wish,
+        may_make: impl FnOnce() -> bool,
+    ) -> Option<Boarded> {
+        let mut by_key = self.lock();
+        let flights = by_key.get(key).map_or(&[][..], Vec::as_slice);
+        if let Some(passenger) = flights.iter().find_map(|flight| flight.board(wish)) {
+            return Some(Boarded { passenger, new_flight: None });
+        }
+        if !may_make() {
+            return None;
+        }
+        let flight = Flight::new(wish);
+        by_key.entry(Arc::clone(key)).or_default().push(Arc::clone(&flight));
+        let passenger = Passenger::board(&flight, flight.lock(), wish.place, true);
+        Some(Boarded { passenger, new_flight: Some(flight) })
     }
 
     /// A seat in a flight that fits, or in a new one.
+    #[cfg(test)]
     pub(in crate::pull) fn board(&self, key: &Arc<str>, wish: &Wish) -> Boarded {
-        let mut by_key = self.lock();
-        let flights = by_key.entry(Arc::clone(key)).or_default();
-        if let Some(flight) = flights.iter().find(|flight| flight.fits(wish)) {
-            let passenger = Passenger::board(flight, wish.place, false);
-            return Boarded { passenger, new_flight: None };
-        }
-        let flight = Flight::new(wish);
-        flights.push(Arc::clone(&flight));
-        Boarded { passenger: Passenger::board(&flight, wish.place, true), new_flight: Some(flight) }
+        self.board_if(key, wish, || true).expect("one may be made")
     }
 
     /// Nobody boards it any more.
     pub(in crate::pull) fn remove(&self, key: &str, flight: &Arc<Flight>) {
+        remove(&mut self.lock(), key, flight);
+    }
+
+    /// Where nobody is on board, nobody boards it any more either. Whether that is so.
+    pub(in crate::pull) fn remove_deserted(&self, key: &str, flight: &Arc<Flight>) -> bool {
+        // Who boards it does so under this lock.
         let mut by_key = self.lock();
-        if let Some(flights) = by_key.get_mut(key) {
-            flights.retain(|other| !Arc::ptr_eq(other, flight));
-            if flights.is_empty() {
-                by_key.remove(key);
-            }
+        let is_deserted = flight.is_deserted();
+        if is_deserted {
+            remove(&mut by_key, key, flight);
         }
+        is_deserted
     }
 
     /// What the flights of those keys bring is not stored any more, and nobody boards them.
@@ -95,10 +114,13 @@ impl Flights {
         }
     }
 
-    /// Whether a flight brings blocks of that entry.
+    /// Whether a flight that is under way brings blocks of that entry.
     pub(in crate::pull) fn bring(&self, key: &str, entry: DiskEntry) -> bool {
         let flights = self.lock().get(key).cloned().unwrap_or_default();
-        flights.iter().any(|flight| flight.lock().entry == Some(entry))
+        flights.iter().any(|flight| {
+            let state = flight.lock();
+            state.entry == Some(entry) && state.end.is_none()
+        })
     }
 
     /// Bytes that they have in memory.
@@ -107,20 +129,25 @@ impl Flights {
         flights.iter().map(|flight| flight.window_bytes()).sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<Flight>>>> {
+    fn lock(&self) -> MutexGuard<'_, ByKey> {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Flight {
+    /// A seat, where it brings what is wished for. It cannot end for want of passengers between the look and the taking.
+    fn board(self: &Arc<Self>, wish: &Wish) -> Option<Passenger> {
+        let state = self.lock();
+        self.fits(&state, wish).then(|| Passenger::board(self, state, wish.place, false))
+    }
+
     /// Whether it brings what is wished for, soon or now.
-    fn fits(&self, wish: &Wish) -> bool {
+    fn fits(&self, state: &State, wish: &Wish) -> bool {
         if wish.not_before.is_some_and(|moment| self.began < moment) {
             return false;
         }
-        let state = self.lock();
         let is_same = match &wish.filling {
-            Some(rest) => self.brings(&state, rest),
+            Some(rest) => self.brings(state, rest),
             None => self.filling.is_none() && self.variant == wish.variant,
         };
         if !is_same || state.end.is_some() {
@@ -158,6 +185,15 @@ impl Flight {
         let head = self.filling.as_ref().map(|rest| &rest.head).or(landed);
         (rest.entry.is_some() && state.entry == rest.entry)
             || head.is_some_and(|head| Arc::ptr_eq(head, &rest.head))
+    }
+}
+
+fn remove(by_key: &mut ByKey, key: &str, flight: &Arc<Flight>) {
+    if let Some(flights) = by_key.get_mut(key) {
+        flights.retain(|other| !Arc::ptr_eq(other, flight));
+        if flights.is_empty() {
+            by_key.remove(key);
+        }
     }
 }
 

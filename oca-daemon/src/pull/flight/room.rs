@@ -14,9 +14,9 @@ impl Flight {
     }
 
     /// Waits until no more than `window_bytes` wait for passengers. Whoever holds up others for longer than `patience` loses its
-    /// seat's bytes.
+    /// seat's bytes; for how long it held up nobody is no matter.
     pub(in crate::pull) async fn trim_read(&self, window_bytes: u64, patience: Duration) {
-        let deadline = tokio::time::Instant::now() + patience;
+        let mut deadline = None;
         loop {
             let moved = self.moved.notified();
             let is_alone = {
@@ -31,8 +31,12 @@ impl Flight {
                 state.seats.places().count() == 1
             };
             if is_alone {
+                deadline = None;
                 moved.await;
-            } else if tokio::time::timeout_at(deadline, moved).await.is_err() {
+                continue;
+            }
+            let deadline = *deadline.get_or_insert_with(|| tokio::time::Instant::now() + patience);
+            if tokio::time::timeout_at(deadline, moved).await.is_err() {
                 let mut state = self.lock();
                 let place = state.window.end().saturating_sub(window_bytes);
                 state.window.trim(place);

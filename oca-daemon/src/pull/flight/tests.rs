@@ -24,8 +24,14 @@ fn arrival(sharing: Sharing) -> Landing {
     Landing::Arrived(Arc::new(Arrival { head, sharing, start: 0 }))
 }
 
+/// What takes longer waits for ever.
 fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends") })
+}
+
+async fn waits(future: impl Future<Output = ()>) -> bool {
+    tokio::time::timeout(PATIENCE, future).await.is_err()
 }
 
 #[test]
@@ -150,6 +156,74 @@ fn a_flight_runs_ahead_of_everybody_by_a_little_and_then_by_what_was_taken() {
 }
 
 #[test]
+fn who_comes_on_board_wakes_a_leader_who_waits_for_others() {
+    run(async {
+        let (flights, key) = flights();
+        let Boarded { passenger: _slow, new_flight } = flights.board(&key, &wish(0));
+        let flight = new_flight.unwrap();
+        flight.land(arrival(Sharing::Everyone));
+        flight.push(vec![0; FLIGHT_LEAD_BYTES_MIN as usize + 1].into());
+        let mut going_on = std::pin::pin!(flight.wait_for_fastest());
+        assert!(waits(&mut going_on).await);
+        let further = flights.join(KEY, &wish(FLIGHT_LEAD_BYTES_MIN + 1)).unwrap();
+        // It does not move: it is where it wants to be.
+        assert!(waits(async { drop(further.read(FLIGHT_LEAD_BYTES_MIN + 1, None).await) }).await);
+        going_on.await;
+    });
+}
+
+#[test]
+fn who_was_waited_for_alone_has_patience_shown_to_it_from_when_another_comes() {
+    run(async {
+        let (flights, key) = flights();
+        let slow = flights.board(&key, &wish(0));
+        let flight = slow.new_flight.unwrap();
+        flight.land(arrival(Sharing::Everyone));
+        for _ in 0..3 {
+            flight.push(Bytes::from_static(b"abc"));
+        }
+        let mut room = std::pin::pin!(flight.trim_read(6, PATIENCE * 5));
+        assert!(tokio::time::timeout(PATIENCE * 10, &mut room).await.is_err());
+        let second = flights.join(KEY, &wish(0)).unwrap();
+        assert!(waits(&mut room).await);
+        assert_eq!(second.read(0, None).await, Ok(Sight::Bytes(Bytes::from_static(b"abc"))));
+        room.await;
+        assert_eq!(slow.passenger.read(0, None).await, Ok(Sight::Behind));
+    });
+}
+
+#[test]
+fn a_flight_that_stops_for_want_of_passengers_is_boarded_by_nobody_any_more() {
+    let (flights, key) = flights();
+    let Boarded { passenger, new_flight } = flights.board(&key, &wish(0));
+    let flight = new_flight.unwrap();
+    flight.land(arrival(Sharing::Everyone));
+    assert!(!flight.end_if_deserted(|_| false), "somebody is on board");
+    drop(passenger);
+    assert!(!flight.end_if_deserted(|_| true));
+    let again = flights.join(KEY, &wish(0));
+    assert!(again.is_some() && !flight.end_if_deserted(|_| false));
+    drop(again);
+    assert!(flight.end_if_deserted(|_| false));
+    assert!(flights.join(KEY, &wish(0)).is_none());
+}
+
+#[test]
+fn who_is_answered_from_the_head_has_the_first_block_finished() {
+    let (flights, key) = flights();
+    let Boarded { passenger, new_flight } = flights.board(&key, &wish(0));
+    let flight = new_flight.unwrap();
+    flight.land(arrival(Sharing::Everyone));
+    passenger.take_head(0);
+    drop(passenger);
+    let is_over = || flight.end_if_deserted(|progress| progress.is_worth_finishing(None, 0));
+    flight.push(vec![0; (1 << 20) - 1].into());
+    assert!(!is_over());
+    flight.push(Bytes::from_static(b"a"));
+    assert!(is_over());
+}
+
+#[test]
 fn where_all_of_it_is_sent_instead_of_a_part_its_beginning_is_kept_until_it_is_known_what_is_read() {
     run(async {
         let (flights, key) = flights();
@@ -189,6 +263,7 @@ fn those_who_had_seats_in_a_flight_that_is_not_stored_board_the_one_that_brings_
     let [one, other] = [0, 1].map(|_| {
         Arc::new(StoredHead {
             status: StatusCode::OK,
+            is_to_credentials: false,
             fields: HeaderMap::new(),
             selecting: crate::pull::caching::Selecting::of(&HeaderMap::new(), &HeaderMap::new()).unwrap(),
             request_time: std::time::SystemTime::UNIX_EPOCH,

@@ -8,11 +8,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::Mission;
 use super::filing::Filing;
-use crate::limits::RANGE_IGNORED_BYTES_MAX;
 use crate::pull::blocks::{ContentRange, Part};
 use crate::pull::caching::{
     RequestHead, ResponseHead, Selecting, Storing, Unstorable, end_to_end, may_keep, may_store,
-    update_after_304,
+    says_that_it_is_past, update_after_304,
 };
 use crate::pull::demand_store::Asked;
 use crate::pull::failure::PullFailure;
@@ -106,7 +105,8 @@ fn is_habit(why: Unstorable, status: StatusCode) -> bool {
     is_said && status.is_success()
 }
 
-/// Missing parts of a representation: they are of the same one, or of no use.
+/// Missing parts of a representation: they are of the same one, or of no use. Where all of it is sent whatever is asked for, each
+/// passenger sees whether what it wants comes soon enough.
 fn fill(
     pull: &Pull,
     flight: &Flight,
@@ -118,38 +118,40 @@ fn fill(
 ) -> Arrived {
     let Rest { head, entry } = rest;
     let total = match reply.status {
-        StatusCode::OK => length(&reply.fields),
+        // What comes in chunks does not say how long it is.
+        StatusCode::OK => length(&reply.fields).or(head.total_length),
         StatusCode::PARTIAL_CONTENT => content_range(reply).map(|range| range.total),
-        StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::RANGE_NOT_SATISFIABLE => None,
-        _ => return without_body(PullFailure::Invalid),
+        _ => None,
     };
-    let is_same = total.is_some() && total == head.total_length && head.same_representation(&reply.fields);
-    let wanted = flight.part.start().unwrap_or(0);
-    match extent(flight.part, reply) {
-        Some((start, end)) if is_same && wanted - start <= RANGE_IGNORED_BYTES_MAX => {
-            let filing = match entry {
-                Some(entry) => Filing::into(Arc::clone(head), start, *entry, asked),
-                // Nothing of it is stored: what is stored from now on has the head that has come now.
-                None => match may_store(request, response, &pull.policy) {
-                    Storing::Store(head) => Filing::new(Arc::new(head), start, asked),
-                    Storing::Pass(_) => Filing::none(),
-                },
-            };
-            with_body(ArrivalHead::Storable(Arc::clone(head)), Sharing::Everyone, start, end, filing)
-        }
-        None if is_same => without_body(PullFailure::Invalid),
-        // It is another one, or all of it is sent whatever is asked for: then what is missing cannot be fetched alone.
-        _ => {
-            tracing::debug!(
-                key = request.target,
-                "the rest of it cannot be had; what was held of it is dropped"
-            );
-            if let Some(entry) = entry {
-                pull.demand.forget(*entry);
-            }
-            Arrived::WithoutBody(Landing::Changed)
-        }
+    if total.is_none() || total != head.total_length || !head.same_representation(&reply.fields) {
+        return Arrived::WithoutBody(unlike(pull, rest, reply, request));
     }
+    let Some((start, end)) = extent(flight.part, reply) else { return without_body(PullFailure::Invalid) };
+    let filing = match entry {
+        Some(entry) => Filing::into(Arc::clone(head), start, *entry, asked),
+        // Nothing of it is stored: what is stored from now on has the head that has come now.
+        None => match may_store(request, response, &pull.policy) {
+            Storing::Store(head) => Filing::new(Arc::new(head), start, asked),
+            Storing::Pass(_) => Filing::none(),
+        },
+    };
+    with_body(ArrivalHead::Storable(Arc::clone(head)), Sharing::Everyone, start, end.or(total), filing)
+}
+
+/// What an answer means that has nothing of what is held.
+fn unlike(pull: &Pull, rest: &Rest, reply: &Reply, request: &RequestHead<'_>) -> Landing {
+    if reply.status.is_server_error() {
+        return Landing::Failed(PullFailure::Invalid);
+    }
+    if !says_that_it_is_past(&rest.head, reply.status, &reply.fields, request.fields) {
+        // Upstream may have something to say to each of those who wait.
+        return Landing::Unshared;
+    }
+    tracing::debug!(key = request.target, "the rest of it cannot be had; what was held of it is dropped");
+    if let Some(entry) = rest.entry {
+        pull.demand.forget(entry);
+    }
+    Landing::Changed
 }
 
 /// What is held is still right, and is so for longer. Not what has been purged since it was looked up: that is looked up again.

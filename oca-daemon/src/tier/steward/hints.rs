@@ -21,21 +21,27 @@ impl Steward {
         }
     }
 
-    /// The next hint of a worker, unless it waits for its volume's loader. One that waits for a disk that hangs holds up no others.
+    /// The next hint of a worker, unless it waits for its volume's loader. One for a disk that hangs, or that has waited for long, holds up
+    /// no others.
     fn next_hint(&mut self, worker: usize) -> Option<Hint> {
-        let hinted = &mut self.samples[worker].hinted;
-        let loader = &self.loaders[hinted.peek().ok()?.bundle.volume().as_usize()];
-        let waits = loader.loads() >= TIER_HINTED_LOADS_MAX && !loader.is_stalled(Instant::now());
+        let (hinted, now) = (&mut self.samples[worker].hinted, Instant::now());
+        let hint = hinted.peek().ok()?;
+        let loader = &self.loaders[hint.bundle.volume().as_usize()];
+        let waits = loader.loads() >= TIER_HINTED_LOADS_MAX && !loader.is_stalled(now) && !hint.is_stale(now);
         if waits { None } else { hinted.pop().ok() }
     }
 
-    fn take_hint(&mut self, Hint { key, bundle }: &Hint) -> Result<(), PrefetchEnd> {
-        let (key, now) = (*key, Instant::now());
+    fn take_hint(&mut self, hint: &Hint) -> Result<(), PrefetchEnd> {
+        let (Hint { key, bundle, .. }, now) = (hint, Instant::now());
+        let key = *key;
+        if hint.is_stale(now) {
+            return Err(PrefetchEnd::Busy);
+        }
         if self.prefetched.holds(key) || self.admission.holds(key) || self.holdings.is_loading(key) {
             return Err(PrefetchEnd::Held);
         }
         let is_served = !bundle.is_leaving() && self.store.is_in_use(bundle.volume());
-        if !is_served || self.may_load(key, bundle, Wish::Passing).is_err() {
+        if !is_served || self.may_load(key, bundle, Wish::Hinted).is_err() {
             return Err(PrefetchEnd::Busy);
         }
         let length_bytes = key.range(bundle.record().data_bytes).len();
@@ -44,6 +50,7 @@ impl Steward {
         }
         let open = bundle.opened().ok_or(PrefetchEnd::Busy)?;
         self.load(key, open, length_bytes).map_err(|_| PrefetchEnd::Busy)?;
+        self.loaders[bundle.volume().as_usize()].note_hinted(length_bytes, now);
         self.prefetched.add(key, length_bytes, now);
         Ok(())
     }
@@ -58,8 +65,9 @@ impl Steward {
             // It goes when its time is over, unless it is asked for again until then.
             Verdict::Noted | Verdict::Outweighed => {}
             Verdict::Admitted | Verdict::Held => {
-                self.prefetched.remove(key);
+                // While it is still among these: the policy may have declined it a moment ago, and put it out so.
                 self.put_out_displaced();
+                self.prefetched.remove(key);
             }
         }
         true

@@ -68,11 +68,21 @@ impl Steward {
         }
     }
 
-    /// Where descriptors are short, each that is refused one has the hand go on to the next bundle.
+    /// Where descriptors are short, those of what was brought ahead go first; then each that is refused one has the hand go on to the next
+    /// bundle.
     pub(super) fn make_room_for(&mut self, refusal: Refusal) {
         // What has been put out for this one already may not be counted yet.
         self.sweep();
-        if refusal == Refusal::Files && self.holdings.bundle_count() as u64 >= self.budget.files_max {
+        if refusal != Refusal::Files {
+            return;
+        }
+        while self.has_all_files()
+            && let Some(key) = self.prefetched.next_oldest()
+        {
+            self.put_out(key, Departure::BroughtAhead);
+            self.sweep();
+        }
+        if self.has_all_files() {
             for key in self.holdings.next_unasked().unwrap_or_default() {
                 self.admission.forget(key);
                 self.put_out(key, Departure::Files);
@@ -80,12 +90,16 @@ impl Steward {
         }
     }
 
-    /// Gives memory back: of the bundles that are asked for least.
+    /// Gives memory back: what was brought ahead, then of the bundles that are asked for least.
     pub(super) fn give_back(&mut self, bytes: u64, cause: Departure) {
         if bytes == 0 {
             return;
         }
         let left_bytes = self.holdings.bytes().resident.saturating_sub(bytes);
+        self.put_out_prefetched(bytes);
+        if self.holdings.bytes().resident <= left_bytes {
+            return;
+        }
         // Twice round: the first time the hand takes marks away.
         for _ in 0..2 * self.holdings.bundle_count() {
             for key in self.holdings.next_unasked().unwrap_or_default() {

@@ -89,13 +89,29 @@ fn where_memory_is_short_it_is_given_back_and_no_more_is_taken() {
     let mut site = Site::with(16 * MIB, 16, MemoryWatch::of_group(group.path()));
     site.publish_and_load(0);
     site.publish_and_load(1);
+    site.publish(2, 1);
+    assert!(site.hint(2));
+    site.wait_until("it is in memory", |totals| totals.blocks == 3);
     write("memory.current", "99999999999\n");
     site.wait_until("it is given back", |totals| totals.resident_bytes + totals.leaving_bytes == 0);
-    assert_eq!(departures(&site, Departure::Memory), 2);
+    assert_eq!((departures(&site, Departure::Memory), departures(&site, Departure::BroughtAhead)), (2, 1));
     site.ask(0);
     site.ask(0);
     site.wait_until("no more is taken", |totals| totals.refusals[Refusal::Memory as usize] > 0);
     assert_eq!(site.tier.totals().blocks, 0);
+}
+
+#[test]
+fn where_descriptors_are_short_what_a_player_has_only_named_makes_room_first() {
+    let mut site = Site::with(16 * MIB, 2, MemoryWatch::new());
+    site.publish(1, 1);
+    assert!(site.hint(1));
+    site.wait_until("it is in memory", |totals| totals.blocks == 1);
+    let asked = site.publish_and_load(0);
+    site.publish(2, 1);
+    site.load(2);
+    assert!(site.check(&asked, 0));
+    assert_eq!((departures(&site, Departure::Files), departures(&site, Departure::BroughtAhead)), (0, 1));
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Site {
             volume_errors: 8,
         })
         .unwrap();
-        let budget = Budget { bytes: budget_bytes, blocks_max: 1000, files_max, cut: None };
+        let budget = Budget { bytes: budget_bytes, blocks_max: 1000, files_max, prefetches: true, cut: None };
         let workers = [Arc::new(WorkerStats::new(1))];
         let (tier, mut senders) = Tier::start(&store, 1, &workers, budget, memory).unwrap();
         Self { store, tier, samples: senders.remove(0), volume, _folder: folder }
@@ -77,11 +77,18 @@ impl Site {
 
     /// Asks as a worker does.
     pub(super) fn ask(&mut self, title: usize) {
+        self.ask_at_once(title, 1);
+    }
+
+    /// So many ask before the tier turns to it.
+    pub(super) fn ask_at_once(&mut self, title: usize, times: usize) {
         let Some(bundle) = self.lookup(title) else { return };
         let open = self.open(&bundle);
         let offset = open.object("1.m4s").unwrap().range.start;
         let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
-        assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+        for _ in 0..times {
+            assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+        }
     }
 
     /// Says, as a worker does, that a player will ask for it; `false`: the tier is behind.
@@ -92,7 +99,11 @@ impl Site {
     }
 
     pub(super) fn hint_of(&mut self, bundle: &Arc<Bundle>) -> bool {
-        self.samples.hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle) })
+        self.hint_since(bundle, Instant::now())
+    }
+
+    pub(super) fn hint_since(&mut self, bundle: &Arc<Bundle>, since: Instant) -> bool {
+        self.samples.hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle), since })
     }
 
     pub(super) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {

@@ -1,7 +1,7 @@
 //! A stored head as bytes, in big-endian numbers:
 //!
-//! `version u8 | status u16 | request time u64 | response time u64 | total length u64 | selecting fields u16, each: name, u8 whether
-//! there, value | fields u16, each: name, value`
+//! `version u8 | status u16 | u8 whether to credentials | request time u64 | response time u64 | total length u64 | selecting fields
+//! u16, each: name, u8 whether there, value | fields u16, each: name, value`
 //!
 //! Times are milliseconds since 1970; a length of all ones is one that is not known; a name or value is a u16 and as many bytes. The
 //! record that holds it has the checksum.
@@ -14,10 +14,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use super::{Selecting, StoredHead};
 use crate::limits::STORED_HEAD_BYTES_MAX;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const UNKNOWN_LENGTH: u64 = u64::MAX;
 /// Everything before the lists.
-const FIXED_BYTES: usize = 1 + 2 + 8 + 8 + 8;
+const FIXED_BYTES: usize = 1 + 2 + 1 + 8 + 8 + 8;
 
 /// The bytes are no stored head, or one of another version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl StoredHead {
         let mut bytes = Vec::with_capacity(self.encoded_bytes());
         bytes.push(VERSION);
         bytes.extend(self.status.as_u16().to_be_bytes());
+        bytes.push(self.is_to_credentials.into());
         bytes.extend(milliseconds(self.request_time).to_be_bytes());
         bytes.extend(milliseconds(self.response_time).to_be_bytes());
         bytes.extend(self.total_length.unwrap_or(UNKNOWN_LENGTH).to_be_bytes());
@@ -67,6 +68,7 @@ impl StoredHead {
         }
         let head = Self {
             status: StatusCode::from_u16(u16::from_be_bytes(rest.array()?)).map_err(|_| Undecodable)?,
+            is_to_credentials: rest.array()? != [0],
             request_time: rest.moment()?,
             response_time: rest.moment()?,
             total_length: Some(u64::from_be_bytes(rest.array()?)).filter(|&length| length != UNKNOWN_LENGTH),
@@ -180,6 +182,7 @@ mod tests {
         let request = fields(&[("accept-language", "de, EN")]);
         head.selecting = Selecting::of(&request, &fields(&[("vary", "Accept-Language, X-Absent")])).unwrap();
         head.total_length = Some(1 << 40);
+        head.is_to_credentials = true;
         head
     }
 
