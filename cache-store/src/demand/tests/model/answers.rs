@@ -100,11 +100,10 @@ impl Model {
     fn update_head(&mut self, slot: Slot, (answer, asked): (u32, PurgeMark)) {
         let Some((_, revision, id)) = self.newest.get(&slot).copied() else { return };
         let metadata = format!("{} {} {answer} {}", slot.0, slot.1, revision + 1);
+        // One that makes its own entry leave is written, refused, and found by the next process if this one is killed.
+        self.heads.insert((slot, answer, revision + 1));
         match self.log().update_head(id, metadata.as_bytes(), Some(answer.into()), asked) {
-            Ok(()) => {
-                self.heads.insert((slot, answer, revision + 1));
-                self.newest.insert(slot, (answer, revision + 1, id));
-            }
+            Ok(()) => drop(self.newest.insert(slot, (answer, revision + 1, id))),
             Err(AppendError::Gone) => {}
             Err(error) => panic!("{error}"),
         }
