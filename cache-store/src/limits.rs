@@ -51,13 +51,14 @@ pub const QUARANTINE_REPORTS_MAX: usize = 16;
 pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// Bytes of buffer that an opener keeps between two openings; a larger footer gets a buffer of its own.
-pub const OPENER_BUFFER_BYTES: usize = 1 << 20;
+pub const OPENER_BUFFER_BYTES: usize = 256 << 10;
 
 /// Bytes read at the end of a bundle of which nothing is known yet: holds most footers whole.
 pub const TAIL_GUESS_BYTES: u64 = 128 << 10;
 
-/// Opener threads of a volume: one may wait for a slow read while the other goes on.
-pub const OPENERS_PER_VOLUME: usize = 2;
+/// Opener threads of a volume. Beside a disk's full load a read takes 50 ms, and after a restart each bundle is opened anew: so many
+/// openings at a time are little beside the reads of segments, and bring a title's first viewer his first byte within a few reads.
+pub const OPENERS_PER_VOLUME: usize = 8;
 
 /// Callers that may wait for openings of one volume: four times the connections of a large appliance. More
 /// means that callers gave up on a volume that hangs, and left their waits behind.

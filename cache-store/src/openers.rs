@@ -1,4 +1,4 @@
-//! The openers of a volume: two threads that open bundles, read and verify their footers, and close files.
+//! The openers of a volume: threads that open bundles, read and verify their footers, and close files.
 //! What can block on the disk happens here, so that neither a worker nor another volume waits for it.
 //!
 //! Openings are coalesced: however many callers wait for a bundle, it is opened once. Waiting openings and

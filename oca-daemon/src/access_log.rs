@@ -28,6 +28,7 @@ use control_client::units::ByteRange;
 use self::writer::{Signals, Writer};
 use crate::media::Cmcd;
 use crate::outcome::Outcome;
+use crate::scheduling::give_way;
 use crate::stats::TlsVersion;
 
 /// Bytes of a request target that a record keeps. Our own paths are shorter; what is longer is marked as cut.
@@ -200,7 +201,10 @@ impl AccessLog {
             .map_err(|error| AccessLogError::Open { path: path.to_owned(), error })?;
         let thread = thread::Builder::new()
             .name("oca-access-log".into())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                give_way();
+                writer.run();
+            })
             .map_err(AccessLogError::Thread)?;
         let senders = producers
             .into_iter()

@@ -122,6 +122,11 @@ impl ResponseBody {
         }
     }
 
+    /// Whether what is to be sent next was read into buffers.
+    pub fn is_read_next(&self) -> bool {
+        matches!(self.pieces.front(), Some(Piece::Ready { .. }))
+    }
+
     /// Whether the response may begin: the first bytes of the file, if it has any, are there, and were verified.
     pub fn can_start(&self) -> bool {
         match self.pieces.iter().find(|piece| !piece.is_at_hand()) {

@@ -121,6 +121,8 @@ pub struct Connection {
     blocked_since: Option<Instant>,
     /// Where it stands for read buffers.
     place: Place,
+    /// It may hold read buffers, and is among those who are looked through for them.
+    is_reader: bool,
     /// Chunks per piece: grows while the client keeps up, shrinks when it does not.
     piece_chunks: usize,
     /// Bytes of bodies sent in this turn.
@@ -181,6 +183,7 @@ impl Connection {
             timer: None,
             blocked_since: None,
             place: Place::None,
+            is_reader: false,
             piece_chunks: sending::PIECE_CHUNKS_FIRST,
             turn_bytes: 0,
             unsent_bytes: service.notsent_lowat_bytes,

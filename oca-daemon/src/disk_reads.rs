@@ -100,6 +100,11 @@ impl DiskReads {
         self.buffers_in_flight[volume]
     }
 
+    #[cfg(test)]
+    pub(crate) fn pretend_in_flight(&mut self, volume: usize, buffers: usize) {
+        self.buffers_in_flight[volume] = buffers;
+    }
+
     /// Whether the chunk is being read.
     pub fn has(&self, chunk: ChunkKey) -> bool {
         self.chunks.contains_key(&chunk)

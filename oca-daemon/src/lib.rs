@@ -19,7 +19,7 @@
 //! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and
 //! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], the [`read_queue`] with its lines for buffers, and the [`block_waiters`].
 //! [`token`] names what a completion is about; [`acceptor`] and [`listener`] bring connections in, as many as [`connection_bound`] allows;
-//! [`mailbox`] brings messages from other threads; [`service`] is what never changes. [`tls`] holds the
+//! [`mailbox`] brings messages from other threads; [`scheduling`] says who goes first on a core; [`service`] is what never changes. [`tls`] holds the
 //! certificates. [`limits`] holds every bound, with its reason.
 //!
 //! # What stands around it
@@ -59,6 +59,7 @@ pub mod receive_buffers;
 pub mod request;
 pub mod response;
 pub mod ring;
+pub mod scheduling;
 pub mod serve;
 pub mod service;
 pub mod signals;

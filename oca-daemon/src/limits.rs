@@ -115,7 +115,10 @@ pub const REFUSALS_PART: u64 = 16;
 pub const PIECE_CHUNKS_MAX: usize = 8;
 
 /// Pieces of one response that are read ahead or being sent: one goes out while the next comes in.
-pub const PIECES_AHEAD_MAX: usize = 2;
+pub const PIECES_AHEAD_USUAL: usize = 2;
+
+/// The same of a client that keeps up, while half of the pool is free: 2 MiB, so that a dozen clients keep a disk busy.
+pub const PIECES_AHEAD_MAX: usize = 4;
 
 /// Slices of one send: a head, and all chunks of the pieces ahead.
 pub const SEND_SLICES_MAX: usize = 1 + PIECE_CHUNKS_MAX * PIECES_AHEAD_MAX;
@@ -214,6 +217,9 @@ pub const TIER_LOADS_MAX: usize = 64;
 /// Loads of one volume beyond which viewers are not let to wait for another one: some 20 ms of a good disk. They read for themselves.
 pub const TIER_ASKED_LOADS_MAX: usize = 16;
 
+/// How long they may take together, by what loads took of late. The same, of a disk that has other things to do.
+pub const TIER_ASKED_LOADS_TIME: Duration = Duration::from_millis(25);
+
 /// Loads of one volume beyond which no block is loaded that nobody asked for before: a storm of those is read by the workers, of
 /// which there are more than loaders.
 pub const TIER_FIRST_LOADS_MAX: usize = 2;
@@ -232,8 +238,9 @@ pub const TIER_HINT_KEPT: Duration = Duration::from_secs(1);
 const _: () =
     assert!(TIER_HINTED_LOADS_MAX < TIER_FIRST_LOADS_MAX, "hints would take the leisure of viewers");
 
-/// How long a viewer waits for a block that is on its way into memory, before it reads it itself: a hundred loads.
-pub const TIER_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long a viewer waits for a block that is on its way into memory, before it reads it itself: some fifty loads of a
+/// good disk, or a few of one that is busy.
+pub const TIER_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Connections of one worker that wait for blocks. Beyond: they read for themselves.
 pub const TIER_WAITERS_MAX: usize = 1 << 16;
@@ -302,6 +309,14 @@ pub const UPSTREAM_IDLE_CONNECTIONS: usize = 64;
 /// How long they are kept: shorter than servers commonly do, so that they seldom close one as it is used.
 pub const UPSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Bytes a second below which a body that many may wait for comes too slowly to be waited for: half of the lowest rate at which audio is
+/// streamed (HE-AAC at 16 kbit/s), so that a live segment is borne that is sent while it is made.
+pub const TRICKLE_BYTES_PER_SECOND: u64 = 1024;
+
+/// Over how much waiting that is judged, in times of `pull.stall_timeout`: 30 s at its default, longer than live segments last, of which
+/// those of subtitles have fewer bytes.
+pub const TRICKLE_STALLS: u32 = 3;
+
 /// How long a signed URL of a bucket is valid: for a request that is sent at once, and clocks that differ a little.
 pub const S3_SIGNATURE_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -357,10 +372,7 @@ pub const VOLUME_AWAITED_EVERY: Duration = Duration::from_millis(100);
 /// Variants (`Vary`) of one object in memory. Beyond, the oldest go: an origin that varies by a player's name would fill it.
 pub const MEMORY_VARIANTS_MAX: usize = 16;
 
-/// Bytes of a body up to which it is kept in memory and on no disk: playlists, subtitles, errors.
-pub const SMALL_BODY_BYTES: u64 = 64 * 1024;
-
-/// Freshness below which a body is kept in memory and on no disk: it is replaced before anybody could miss it.
+/// Freshness below which a body of no more than a block is kept in memory and on no disk: it is replaced before anybody could miss it.
 pub const SHORT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// How far ahead of what a flight has brought a request waits for it. Beyond: it asks for its own range.
@@ -371,6 +383,13 @@ pub const FLIGHT_WINDOW_BYTES_MIN: u64 = (1 << 20) + (256 << 10);
 
 /// More than that helps nobody: who is further behind reads from the disk.
 pub const FLIGHT_WINDOW_BYTES_MAX: u64 = 16 << 20;
+
+/// Bytes up to which a flight that has brought all is over although clients have yet to read them: no more than a pipe's chunk.
+pub const FLIGHT_REST_BYTES: u64 = PIPE_CHUNK_BYTES_MAX as u64;
+
+/// Bytes of a body on disk up to which there is a copy of it in memory: sound, subtitles, pictures to seek by, what segments begin with.
+/// Each time that they are asked for they would cost a disk as many reads as a megabyte does.
+pub const SMALL_BODY_BYTES: u64 = 64 * 1024;
 
 /// How long one slow client may hold up others who want the same, where it cannot be stored for them.
 pub const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);

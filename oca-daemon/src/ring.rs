@@ -107,6 +107,7 @@ impl Ring {
         let uring: IoUring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .setup_submit_all()
             .setup_cqsize(RING_COMPLETIONS)
             .build(RING_ENTRIES)
@@ -217,12 +218,18 @@ impl Ring {
         self.push(entry, Token::Cancel);
     }
 
-    /// Submits what is queued and waits until a completion is there or `timeout` has passed, then moves the
+    /// Submits what is queued and waits until a completion is there or `timeout` has passed (zero: does not wait), then moves the
     /// completions into `batch` (cleared first).
     pub fn wait(&mut self, timeout: Duration, batch: &mut Vec<Completion>) -> io::Result<()> {
-        let timespec = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
-        let arguments = SubmitArgs::new().timespec(&timespec);
-        match self.uring.submitter().submit_with_args(1, &arguments) {
+        let submitter = self.uring.submitter();
+        let submitted = if timeout.is_zero() {
+            // Completes what can be, as the flag of the ring tells it to.
+            submitter.submit()
+        } else {
+            let timespec = Timespec::new().sec(timeout.as_secs()).nsec(timeout.subsec_nanos());
+            submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timespec))
+        };
+        match submitted {
             Ok(_) => {}
             // ETIME: nothing happened in time. EINTR: a signal. EBUSY, EAGAIN: completions must be taken first.
             Err(error)

@@ -38,7 +38,7 @@ mod second_chance;
 mod steward;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -58,6 +58,7 @@ pub use samples::{Hint, Sample, SampleSender};
 
 use crate::health::MemoryWatch;
 use crate::limits::{TIER_HINTS_PER_WORKER, TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER};
+use crate::scheduling::give_way;
 use crate::stats::WorkerStats;
 use loader::Loader;
 use loader_queue::LoaderQueue;
@@ -104,7 +105,10 @@ impl Tier {
         for volume in 0..volume_count {
             let (jobs, from_jobs) = mpsc::channel();
             let loader = Loader::new(Arc::clone(store), events.clone());
-            thread::Builder::new().name(format!("loader-{volume}")).spawn(move || loader.run(&from_jobs))?;
+            thread::Builder::new().name(format!("loader-{volume}")).spawn(move || {
+                give_way();
+                loader.run(&from_jobs);
+            })?;
             loaders.push(LoaderQueue::new(jobs, loads_max));
         }
         let pair = |_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, TIER_HINTS_PER_WORKER, events.clone());
@@ -120,6 +124,7 @@ impl Tier {
         );
         let (end, ended) = mpsc::channel();
         thread::Builder::new().name("tier".into()).spawn(move || {
+            give_way();
             steward.run(&from_events);
             let _ = end.send(());
         })?;

@@ -1,11 +1,13 @@
 //! A worker: one thread on one core, with its own ring, its own listeners and its own connections. It waits
 //! for completions and applies each to the connection that it is about; only one thing happens at a time, and
-//! nothing waits but the ring. The files beside this one: `accepting`, `reading`, `messages`.
+//! nothing waits but the ring. What is quickly done comes first: pieces from the disk, which take a hundred times as long as a request
+//! for what is in memory, take turns with what has come meanwhile. The files beside this one: `accepting`, `reading`, `messages`.
 
 mod accepting;
 mod messages;
 mod reading;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use cache_store::CHUNK_BYTES;
 use control_client::config::AtCapacity;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use slab::Slab;
 
 use crate::acceptor::Acceptor;
@@ -24,6 +25,7 @@ use crate::listener::Listener;
 use crate::mailbox::Letters;
 use crate::reactor::Reactor;
 use crate::ring::{Completion, RingError};
+use crate::scheduling::settle_worker;
 use crate::service::Service;
 use crate::stats::monotonic_millis;
 use crate::tier::SampleSender;
@@ -39,6 +41,8 @@ struct Worker {
     acceptors: Vec<Acceptor>,
     connections: Slab<Connection>,
     generation: u32,
+    /// Completions that bring long work, the first to come first: reads that are back, and room for what was read.
+    bulk: VecDeque<Completion>,
     /// Accepting is paused, and the counters say so.
     is_held_up: bool,
     stop_deadline: Option<Instant>,
@@ -88,7 +92,7 @@ pub fn spawn(settings: WorkerSettings) -> Result<JoinHandle<()>, RingError> {
 
 impl Worker {
     fn new(settings: WorkerSettings) -> Result<Self, RingError> {
-        pin(settings.service.worker);
+        settle_worker(settings.service.worker);
         let WorkerSettings { read_buffer_bytes, volume_count, log, samples, .. } = settings;
         let reactor = Reactor::new(read_buffer_bytes, volume_count, log, samples)?;
         settings.service.stats.buffers_total(reactor.reads.buffers.count() as u64 * CHUNK_BYTES);
@@ -108,6 +112,7 @@ impl Worker {
             acceptors,
             connections: Slab::new(),
             generation: 0,
+            bulk: VecDeque::new(),
             is_held_up: false,
             stop_deadline: None,
         })
@@ -128,8 +133,13 @@ impl Worker {
             self.reactor.read_clock();
             self.service.stats.heartbeat(monotonic_millis());
             for completion in batch.drain(..) {
-                self.apply(completion);
+                if self.is_bulk(&completion) {
+                    self.bulk.push_back(completion);
+                } else {
+                    self.apply(completion);
+                }
             }
+            self.apply_bulk();
             self.reactor.timers.turn(self.reactor.now, &mut due);
             for (id, tick) in due.drain(..) {
                 self.with_connection(id, |connection, reactor, service| {
@@ -146,6 +156,31 @@ impl Worker {
         // process ends.
         if self.reactor.reads.has_reads_in_flight() {
             std::mem::forget((self.reactor, self.wake_counter));
+        }
+    }
+
+    /// Whether it brings hundreds of KiB to be verified or copied.
+    fn is_bulk(&self, completion: &Completion) -> bool {
+        match completion.token {
+            Token::Read(_) => true,
+            Token::Writable(id) => self.connection(id).is_some_and(Connection::sends_what_was_read),
+            _ => false,
+        }
+    }
+
+    /// Does one piece of long work, and more for as long as the short work of this turn took: so a request for what is in memory waits for
+    /// one piece, where there are few of them, and half of the time is for the disk's, where they are many.
+    fn apply_bulk(&mut self) {
+        if self.bulk.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let share = began.saturating_duration_since(self.reactor.now);
+        while let Some(completion) = self.bulk.pop_front() {
+            self.apply(completion);
+            if began.elapsed() >= share {
+                break;
+            }
         }
     }
 
@@ -196,7 +231,14 @@ impl Worker {
         true
     }
 
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.get(id.slot as usize).filter(|connection| connection.id() == id)
+    }
+
     fn next_wait(&self) -> Duration {
+        if !self.bulk.is_empty() {
+            return Duration::ZERO;
+        }
         let mut wait = if self.connections.is_empty() {
             IDLE_WAIT
         } else {
@@ -217,15 +259,3 @@ impl Worker {
 
 /// A listener that waits for room looks again after this long.
 const FULL_WAIT: Duration = Duration::from_millis(20);
-
-/// Binds the thread to one core, so that its connections' memory stays in that core's caches. Where there are
-/// more workers than cores, or the kernel refuses, the scheduler decides.
-fn pin(worker: u16) {
-    let Ok(allowed) = sched_getaffinity(None) else { return };
-    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
-    if let Some(&core) = cores.get(usize::from(worker)) {
-        let mut only = CpuSet::new();
-        only.set(core);
-        let _ = sched_setaffinity(None, &only);
-    }
-}

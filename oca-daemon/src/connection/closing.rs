@@ -33,7 +33,7 @@ impl Connection {
         let is_close = exchange.persistence.is_close();
         let is_refusal = (400..600).contains(&exchange.record.status);
         let outcome = exchange.outcome();
-        self.count(*exchange, outcome, reactor, service);
+        self.count(exchange, outcome, reactor, service);
         if !is_close {
             return Step::Again;
         }
@@ -100,7 +100,7 @@ impl Connection {
     pub(super) fn end_exchange(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.body.rewind(&mut reactor.reads.buffers);
-            self.count(*exchange, outcome, reactor, service);
+            self.count(exchange, outcome, reactor, service);
         }
     }
 
@@ -231,7 +231,13 @@ impl Connection {
     }
 
     /// Counts and logs an exchange that ended with `outcome`.
-    fn count(&mut self, exchange: Exchange, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
+    fn count(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        outcome: Outcome,
+        reactor: &mut Reactor,
+        service: &Service,
+    ) {
         let duration = exchange.began.elapsed();
         let Record { body_bytes, first_byte, .. } = exchange.record;
         service.stats.ended(outcome, body_bytes, first_byte, duration);
@@ -243,8 +249,12 @@ impl Connection {
             service.stats.players.said(cmcd);
         }
         if reactor.log.is_on() {
-            let status = if exchange.has_answered() { exchange.record.status } else { 0 };
-            reactor.log.push(Record { status, outcome, duration, ..exchange.record });
+            if !exchange.has_answered() {
+                exchange.record.status = 0;
+            }
+            exchange.record.outcome = outcome;
+            exchange.record.duration = duration;
+            reactor.log.push(exchange.record);
         }
     }
 }

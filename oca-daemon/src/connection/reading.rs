@@ -8,10 +8,11 @@ use cache_store::VolumeIndex;
 use control_client::units::ByteRange;
 
 use super::awaiting::Whereabouts;
+use super::sending::SLOW;
 use super::{Connection, State};
 use crate::body::{PieceBuffers, PieceRead};
 use crate::disk_reads::ReadError;
-use crate::limits::PIECES_AHEAD_MAX;
+use crate::limits::{PIECE_CHUNKS_MAX, PIECES_AHEAD_MAX, PIECES_AHEAD_USUAL};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::read_queue::{Found, Place};
@@ -23,9 +24,7 @@ impl Connection {
     /// Starts reads while the body has more and may hold more; without a buffer, takes its place in line.
     pub(super) fn read_ahead(&mut self, reactor: &mut Reactor, service: &Service) {
         let Some(exchange) = &mut self.exchange else { return };
-        // A slow client reads from one buffer at a time.
-        let pieces_max = if self.piece_chunks == 1 { 1 } else { PIECES_AHEAD_MAX };
-        while exchange.body.pieces_ahead() < pieces_max {
+        while exchange.body.pieces_ahead() < pieces_max(self.piece_chunks, reactor.reads.is_ample()) {
             let Some(range) = exchange.body.next_range() else { return };
             let block_end = (range.start / BLOCK_BYTES + 1) * BLOCK_BYTES;
             // No further than the block: the next one may be in memory.
@@ -42,6 +41,10 @@ impl Connection {
                 Whereabouts::Absent => {}
             }
             let Some(bundle) = &exchange.bundle else { return };
+            if !self.is_reader {
+                self.is_reader = true;
+                reactor.reads.note_reader(self.id);
+            }
             let wanted = PieceRead::of(range, reactor.reads.ticket(), self.piece_chunks);
             let mut piece = match reactor.reads.look_up(self.id, wanted, bundle) {
                 Found::Absent(piece) => piece,
@@ -60,11 +63,12 @@ impl Connection {
                 }
             };
             let volume = bundle.bundle().volume();
-            piece.chunk_count = reactor.reads.room(volume, self.place, piece.chunk_count);
+            let wanted_chunks = piece.chunk_count;
+            piece.chunk_count = reactor.reads.room(volume, self.place, wanted_chunks);
             if piece.chunk_count == 0 {
                 if self.place != Place::InLine(volume) {
                     self.place = Place::InLine(volume);
-                    reactor.reads.stand_in_line(self.id, volume);
+                    reactor.reads.stand_in_line(self.id, volume, wanted_chunks);
                     service.stats.buffer_waited();
                 }
                 return;
@@ -84,8 +88,13 @@ impl Connection {
             return;
         }
         self.place = Place::Called(volume);
-        if self.blocked_since.is_none() {
-            self.advance(reactor, service);
+        match self.blocked_since {
+            None => self.advance(reactor, service),
+            // What is read meanwhile is there when the socket has room.
+            Some(since) if reactor.now.saturating_duration_since(since) < SLOW => {
+                self.read_ahead(reactor, service)
+            }
+            Some(_) => {}
         }
         // Not taken up: whoever is next may have it.
         if self.place == Place::Called(volume) {
@@ -159,7 +168,7 @@ impl Connection {
     }
 
     /// Gives back the buffers of a client that has taken nothing for `idle` or longer; they are read again
-    /// when it does.
+    /// when it does. One that still has some is noted again.
     pub fn surrender_buffers(&mut self, idle: Duration, reactor: &mut Reactor) {
         let is_idle =
             self.blocked_since.is_some_and(|since| reactor.now.saturating_duration_since(since) >= idle);
@@ -167,5 +176,19 @@ impl Connection {
             exchange.body.rewind(&mut reactor.reads.buffers);
             self.piece_chunks = 1;
         }
+        self.is_reader = self.exchange.as_ref().is_some_and(|exchange| exchange.body.pieces_ahead() > 0);
+        if self.is_reader {
+            reactor.reads.note_reader(self.id);
+        }
+    }
+}
+
+/// How many pieces of a response may be read ahead or wait to be sent. A slow client has one buffer at a time; a fast one, where buffers are
+/// ample, as many as keep a disk busy for a few clients.
+const fn pieces_max(piece_chunks: usize, is_ample: bool) -> usize {
+    match (piece_chunks, is_ample) {
+        (1, _) => 1,
+        (PIECE_CHUNKS_MAX, true) => PIECES_AHEAD_MAX,
+        _ => PIECES_AHEAD_USUAL,
     }
 }

@@ -25,7 +25,7 @@ const PROMPT: Duration = Duration::from_millis(50);
 /// One whose socket has room again within this time takes 50 Mbit/s and more.
 const AT_ONCE: Duration = Duration::from_millis(10);
 /// A client whose socket is full for this long is slow, and gets smaller pieces, so that it holds few buffers.
-const SLOW: Duration = Duration::from_millis(200);
+pub(super) const SLOW: Duration = Duration::from_millis(200);
 
 impl Connection {
     /// Sends what is ready, and asks for what comes next.
@@ -92,6 +92,11 @@ impl Connection {
                 Step::Wait
             }
         }
+    }
+
+    /// Whether what is to be sent next was read from a disk.
+    pub fn sends_what_was_read(&self) -> bool {
+        self.exchange.as_ref().is_some_and(|exchange| exchange.body.is_read_next())
     }
 
     /// Ends the exchange with a 503 where nothing of the response has left, else with a reset.

@@ -12,7 +12,8 @@ use super::loader::Job;
 use super::pace::Pace;
 use super::resident_file::ResidentFile;
 use crate::limits::{
-    TIER_ASKED_LOADS_MAX, TIER_HINTED_BYTES_PER_SECOND, TIER_HINTED_LOADS_MAX, TIER_WAIT_MAX,
+    TIER_ASKED_LOADS_MAX, TIER_ASKED_LOADS_TIME, TIER_HINTED_BYTES_PER_SECOND, TIER_HINTED_LOADS_MAX,
+    TIER_WAIT_MAX,
 };
 
 pub(super) struct LoaderQueue {
@@ -22,11 +23,16 @@ pub(super) struct LoaderQueue {
     loads_max: usize,
     /// Since when the loader works on what it works on now: it does one thing after the other.
     working_since: Instant,
+    /// What a load took of late.
+    usual_load: Duration,
     paused_until: Option<Instant>,
     /// When all that was loaded for hints has been paid for, at the rate at which that may be.
     hinted_until: Instant,
     pace: Pace,
 }
+
+/// What a load is taken to last before one was seen: a good disk's that has other things to do.
+const USUAL_LOAD_FIRST: Duration = Duration::from_millis(5);
 
 /// How far hints may be ahead of their rate: an object comes at once, and several.
 const HINTED_AHEAD: Duration = Duration::from_secs(1);
@@ -39,6 +45,7 @@ impl LoaderQueue {
             loads: 0,
             loads_max,
             working_since: now,
+            usual_load: USUAL_LOAD_FIRST,
             paused_until: None,
             hinted_until: now,
             pace: Pace::default(),
@@ -47,7 +54,7 @@ impl LoaderQueue {
 
     /// Whether it may be asked for a block that a viewer waits for, and would read himself otherwise: the disk has no more to do by it.
     pub(super) fn may_load_awaited(&self, now: Instant) -> Result<(), Refusal> {
-        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX) || self.is_stalled(now) {
+        if self.loads >= self.loads_max.min(TIER_ASKED_LOADS_MAX) || self.is_stalled(now) || self.is_long() {
             return Err(Refusal::LoaderBusy);
         }
         if self.paused_until.is_some_and(|until| now < until) {
@@ -88,6 +95,13 @@ impl LoaderQueue {
         self.hinted_until = self.hinted_until.max(now) + Duration::from_nanos(nanos);
     }
 
+    /// Whether who comes next would wait for longer than is worth it. With nothing to do it always takes one, or it would never learn
+    /// that the disk is quick again.
+    fn is_long(&self) -> bool {
+        let with_one_more = u32::try_from(self.loads + 1).unwrap_or(u32::MAX);
+        self.loads > 0 && self.usual_load.saturating_mul(with_one_more) > TIER_ASKED_LOADS_TIME
+    }
+
     /// Whether what it works on takes longer than a viewer waits.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
         self.loads > 0 && now.saturating_duration_since(self.working_since) > TIER_WAIT_MAX
@@ -116,7 +130,9 @@ impl LoaderQueue {
     /// A load has ended.
     pub(super) fn loaded(&mut self, now: Instant) {
         self.loads -= 1;
-        self.pace.rest_after(now.saturating_duration_since(self.working_since), now);
+        let took = now.saturating_duration_since(self.working_since);
+        self.usual_load = (3 * self.usual_load + took) / 4;
+        self.pace.rest_after(took, now);
         self.working_since = now;
     }
 
@@ -144,8 +160,10 @@ mod tests {
     use super::super::block::BLOCK_BYTES;
     use super::*;
 
+    /// Of a disk that is quick.
     fn queue(loads: usize, working_since: Instant) -> LoaderQueue {
-        LoaderQueue { loads, working_since, ..LoaderQueue::new(mpsc::channel().0, 64) }
+        let usual_load = Duration::from_millis(1);
+        LoaderQueue { loads, working_since, usual_load, ..LoaderQueue::new(mpsc::channel().0, 64) }
     }
 
     #[test]
@@ -156,6 +174,27 @@ mod tests {
         assert!(queue(1, now).is_stalled(later));
         assert_eq!(queue(1, now).may_load_awaited(later), Err(Refusal::LoaderBusy));
         assert!(!queue(0, now).is_stalled(later), "it has nothing to do");
+    }
+
+    /// Found by measurement: beside a storm a load takes 50 ms, and whoever stood at the end of sixteen waited for all of them.
+    #[test]
+    fn viewers_are_let_to_wait_only_where_the_last_of_them_has_his_block_soon() {
+        let now = Instant::now();
+        let allowed = |millis: u64| {
+            let usual_load = Duration::from_millis(millis);
+            let may_load =
+                |loads| LoaderQueue { usual_load, ..queue(loads, now) }.may_load_awaited(now).is_ok();
+            (0..64).take_while(|&loads| may_load(loads)).count()
+        };
+        assert_eq!([1, 5, 12, 50, 400].map(allowed), [TIER_ASKED_LOADS_MAX, 5, 2, 1, 1]);
+
+        let mut queue = queue(0, now);
+        queue.usual_load = Duration::from_millis(50);
+        for millis in 1..=20 {
+            queue.loads = 1;
+            queue.loaded(now + Duration::from_millis(millis));
+        }
+        assert!(queue.usual_load < Duration::from_millis(2), "it learns that the disk is quick again");
     }
 
     #[test]

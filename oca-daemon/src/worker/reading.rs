@@ -82,15 +82,17 @@ impl Worker {
             .tidy_readers(|id, piece| find(id).is_some_and(|connection| connection.awaits(piece)));
     }
 
-    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a
-    /// tick, since it looks at every connection.
+    /// Where others wait, takes buffers from clients that have taken nothing for a while; at most once a tick. Those who wait for
+    /// their next request, however many, are not looked at.
     fn reclaim_buffers(&mut self) {
-        let is_due = self.reactor.now >= self.surrendered_at + TIMER_TICK;
-        if is_due && self.reactor.reads.is_short_of_buffers() {
-            self.surrendered_at = self.reactor.now;
-            for (_, connection) in &mut self.connections {
-                connection.surrender_buffers(SURRENDER_AFTER, &mut self.reactor);
-            }
+        if self.reactor.now < self.surrendered_at + TIMER_TICK {
+            return;
+        }
+        self.surrendered_at = self.reactor.now;
+        for id in self.reactor.reads.look_through_readers() {
+            self.with_connection(id, |connection, reactor, _| {
+                connection.surrender_buffers(SURRENDER_AFTER, reactor)
+            });
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cache_store::limits::OPENERS_PER_VOLUME;
 use cache_store::{Store, StoreOptions, VolumeOptions};
 use control_client::config::{CertificateConfig, Config};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -37,8 +38,10 @@ pub(crate) const HELD: &str = "/held/1.m4s";
 /// Its bytes.
 pub(crate) const HELD_BYTES: &[u8] = b"of a bundle";
 
-/// Two more bundles, one for each thread that opens bundles.
-const MORE: [&str; 2] = ["/more", "/more-yet"];
+/// More bundles, one for each thread that opens bundles.
+fn more() -> impl Iterator<Item = String> {
+    (0..OPENERS_PER_VOLUME).map(|number| format!("/more-{number}"))
+}
 
 /// A worker, and how often its script was asked.
 pub(crate) struct ScriptedWorker {
@@ -61,8 +64,9 @@ impl ScriptedWorker {
     {
         let folder = tempfile::tempdir().unwrap();
         let volume = folder.path().join("volume");
-        let more = MORE.map(|directory| format!("{directory}/1.m4s"));
-        let objects = [HELD, &more[0], &more[1]].map(|path| (path, HELD_BYTES));
+        let more: Vec<_> = more().map(|directory| format!("{directory}/1.m4s")).collect();
+        let paths = more.iter().map(String::as_str).chain([HELD]);
+        let objects: Vec<_> = paths.map(|path| (path, HELD_BYTES)).collect();
         publish(&objects, &folder.path().join("objects"), &volume);
         let text = format!(
             "[serve]\nheader_timeout = \"5 s\"\nsend_stall_timeout = \"20 s\"\n[pull]\nupstreams = [{{ name = \"scripted\", url = \"http://unused\" }}]\n{pull}"
@@ -138,14 +142,14 @@ impl ScriptedWorker {
 
     /// Holds up the opening of bundles until what is returned is dropped.
     pub(crate) fn hold_openings(&self) -> Vec<mpsc::Sender<()>> {
-        let hold = |directory| {
-            eventually("it is adopted", || self.store.lookup(directory).is_some());
+        let hold = |directory: String| {
+            eventually("it is adopted", || self.store.lookup(&directory).is_some());
             let (holder, held) = mpsc::channel();
-            let bundle = self.store.lookup(directory).unwrap();
+            let bundle = self.store.lookup(&directory).unwrap();
             self.store.open_bundle(&bundle, Box::new(move |_| _ = held.recv())).unwrap();
             holder
         };
-        MORE.map(hold).into()
+        more().map(hold).collect()
     }
 
     /// Whether the bundle is served.
