@@ -85,7 +85,7 @@ impl Bench {
         Ok(set)
     }
 
-    /// An object that is looked at: large enough for several reads, where one could do without sendfile.
+    /// An object that is looked at, made before anybody serves: large enough for several reads, where one could do without sendfile.
     pub(crate) fn looked_at(&self) -> Result<String, Failure> {
         Ok(self.set("look", 1, 2 << 20)?.targets.remove(0))
     }
@@ -111,7 +111,7 @@ impl Bench {
         self.nginx_with(reading, nginx::CONNECTIONS)
     }
 
-    /// nginx with room for so many connections, where it is installed.
+    /// nginx with room for so many connections, where it is installed, and looked at: it serves as it is told to.
     pub(crate) fn nginx_with(&self, reading: Reading, connections: u32) -> Result<Option<Nginx>, Failure> {
         if !is_installed("nginx") {
             return Ok(None);
@@ -121,7 +121,9 @@ impl Bench {
             Reading::Threads => "nginx-aio",
         });
         let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, reading, connections);
-        standing(Side::Server, start).map(Some)
+        let nginx = standing(Side::Server, start)?;
+        nginx.look(&self.looked_at()?, reading)?;
+        Ok(Some(nginx))
     }
 
     /// Varnish, where it is installed.

@@ -154,6 +154,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         changed.iter().for_each(ReadAhead::restore);
     })?;
     let bench = Bench::new(folder.path().to_owned(), read_ahead, scale, rounds)?;
+    bench.looked_at()?;
     let run = Run::of_now(core_count());
     println!("{}", run.described());
     let mut records: Vec<Record> = Vec::new();

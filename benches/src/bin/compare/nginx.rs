@@ -32,15 +32,18 @@ pub(crate) struct Nginx {
 }
 
 /// The settings that make it fast, as they must be in effect.
-const SETTINGS: [&str; 10] = [
+const SETTINGS: [&str; 13] = [
     "access_log off",
     "aio threads",
     "keepalive_requests 1000000000",
+    "multi_accept on",
     "open_file_cache max=100000 inactive=1h",
     "open_file_cache_min_uses 1",
     "open_file_cache_valid 1h",
     "sendfile on",
     "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384",
+    "ssl_protocols TLSv1.3",
+    "tcp_nodelay on",
     "tcp_nopush on",
     "worker_processes 1",
 ];
@@ -59,7 +62,7 @@ impl Nginx {
         let text = configuration(folder, root, certificate, reading, connections, [http, https]);
         let file = folder.join("nginx.conf");
         fs::write(&file, text).step("writing nginx's configuration")?;
-        is_in_effect(&file, folder, reading, http)?;
+        is_in_effect(&file, folder, reading, [http, https])?;
         let mut command = command(&file, folder);
         command.stderr(fs::File::create(folder.join("stderr")).step("nginx's folder")?);
         let peer = Peer::start("nginx", command, http)?;
@@ -167,18 +170,26 @@ const DESCRIPTORS: u32 = 20_000;
 pub(crate) const CONNECTIONS: u32 = DESCRIPTORS - 512;
 
 /// What nginx itself says is in effect (`nginx -T`).
-fn is_in_effect(file: &Path, folder: &Path, reading: Reading, http: SocketAddr) -> Result<(), Failure> {
+fn is_in_effect(
+    file: &Path,
+    folder: &Path,
+    reading: Reading,
+    [http, https]: [SocketAddr; 2],
+) -> Result<(), Failure> {
     let output = command(file, folder).arg("-T").output().step("asking nginx for its configuration")?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         return Err(Failure::new(format!("nginx refuses its configuration: {words}")));
     }
     let directives = directives(&String::from_utf8_lossy(&output.stdout));
-    let listen = format!("listen {http} reuseport backlog=4096");
+    let listen = [
+        format!("listen {http} reuseport backlog=4096"),
+        format!("listen {https} ssl reuseport backlog=4096"),
+    ];
     let wanted = SETTINGS
         .into_iter()
         .filter(|setting| *setting != "aio threads" || reading == Reading::Threads)
-        .chain([listen.as_str()]);
+        .chain(listen.iter().map(String::as_str));
     for setting in wanted {
         if !directives.iter().any(|directive| directive == setting) {
             return Err(Failure::new(format!("nginx does not have {setting:?} in effect")));

@@ -4,6 +4,7 @@
 mod disk;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use benches::rounds::metric;
 use benches::statistics::quantile;
@@ -27,6 +28,9 @@ pub(super) const OBJECT_BYTES: u64 = 2 << 20;
 
 /// What the device must have read of what was served, or it was not cold. A little less than all: it is counted when a read is done.
 const COLD_PART: f64 = 0.98;
+
+/// Before each turn the disk has nothing to do for so long, whoever comes before.
+const REST: Duration = Duration::from_millis(250);
 
 /// Who is measured, in this order; the last is the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +69,12 @@ fn at(
     let is_there = |who: &Who| nginx.is_some() || !matches!(who, Who::Nginx | Who::NginxAio);
     let everybody = [Who::Ours, Who::Nginx, Who::NginxAio, Who::BareLoop, Who::Disk];
     let contestants: Vec<Who> = everybody.into_iter().filter(is_there).collect();
-    let mut turn = 0;
+    // Another order of the objects in each turn, and for each number of connections.
+    let mut turn = 1000 * connections as u64;
     let measured = bench.rounds.run(contestants.len(), |number| {
         let who = contestants[number];
         turn += 1;
+        std::thread::sleep(REST);
         let order = order(bench, turn);
         let address = |nginx: &Option<Nginx>| nginx.as_ref().map(|nginx| nginx.http);
         let found = match who {

@@ -1,12 +1,15 @@
 //! One cold block, and all its viewers at once. What is compared is how often it is read from the disk.
 
+use std::net::SocketAddr;
+
 use benches::rounds::metric;
 use demo::failure::Failure;
 
 use super::Ran;
 use super::cold;
-use crate::bench::Bench;
+use crate::bench::{Bench, Contestant};
 use crate::client::Client;
+use crate::corpus::ObjectSet;
 use crate::device::drop_caches;
 use crate::load::{Load, Pace};
 use crate::nginx::Reading;
@@ -28,41 +31,55 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
     }
     let objects = bench.set(cold::SET, bench.scale.cold_objects, cold::OBJECT_BYTES)?;
     let nginx = bench.nginx(Reading::Threads)?;
-    let ours = bench.ours(&[])?;
-    let mut contestants = vec![("ours", ours.http, ours.processes())];
-    if let Some(nginx) = &nginx {
-        contestants.push(("nginx aio", nginx.http, nginx.peer.processes()));
-    }
+    let names: &[&'static str] = if nginx.is_some() { &["ours", "nginx aio"] } else { &["ours"] };
     let mut object = 0;
-    let measured = bench.rounds.at_most(ROUNDS_MAX).run(contestants.len(), |number| {
-        let (name, address, processes) = &contestants[number];
+    let measured = bench.rounds.at_most(ROUNDS_MAX).run(names.len(), |number| {
         object += 1;
-        drop_caches()?;
-        // Another one of the same bundle, so that what is beside the block has been read: the footer, the file system's own, and pages
-        // of the program.
-        Client::connect(*address)?.get(&objects.targets[object as usize + NEIGHBOUR])?;
-        let load = Load {
-            address: *address,
-            connections: bench.scale.viewers,
-            targets: objects.targets.clone(),
-            object_bytes: objects.object_bytes,
-            order: vec![object; bench.scale.viewers],
-            pace: Pace::Closed,
-        };
-        let before = ProcessFacts::of(processes)?;
-        load.run().map_err(|failure| Failure::new(format!("{name}: {failure}")))?;
-        let after = ProcessFacts::of(processes)?;
-        let reads = (after.device_read_bytes - before.device_read_bytes) as f64 / objects.object_bytes as f64;
-        println!("  {name:<10} {} viewers, {reads:.2} reads of the block", bench.scale.viewers);
+        let reads = match &nginx {
+            Some(nginx) if number > 0 => {
+                viewed(bench, &objects, object, names[number], nginx.http, &nginx.peer.processes())
+            }
+            _ => {
+                let ours = bench.ours(&[])?;
+                let reads = viewed(bench, &objects, object, names[number], ours.http, &ours.processes())?;
+                ours.stop(&bench.runtime)?;
+                Ok(reads)
+            }
+        }?;
+        println!("  {:<10} {} viewers, {reads:.2} reads of the block", names[number], bench.scale.viewers);
         Ok([reads])
     })?;
-    ours.stop(&bench.runtime)?;
-    let peers: Vec<Series> = contestants[1..]
-        .iter()
-        .zip(&measured[1..])
-        .map(|((name, ..), rounds)| Series { name, values: metric(rounds, 0) })
-        .collect();
+    let named = names[1..].iter().zip(&measured[1..]);
+    let peers: Vec<Series> = named.map(|(name, rounds)| Series { name, values: metric(rounds, 0) }).collect();
     let reads = metric(&measured[0], 0);
     let once = vec![1.0 + BESIDE_PART; reads.len()];
     Ok(Ran::Measured(compare("one-block", "reads_of_the_block", &reads, &peers, Some(&once))))
+}
+
+/// How often an object was read while everybody asked for it.
+fn viewed(
+    bench: &Bench,
+    objects: &ObjectSet,
+    object: u32,
+    name: &'static str,
+    address: SocketAddr,
+    processes: &[u32],
+) -> Result<f64, Failure> {
+    drop_caches()?;
+    // Another one of the same bundle, so that what is beside the block has been read: the footer, the file system's own, and pages
+    // of the program.
+    Client::connect(address)?.get(&objects.targets[object as usize + NEIGHBOUR])?;
+    let load = Load {
+        address,
+        connections: bench.scale.viewers,
+        targets: objects.targets.clone(),
+        object_bytes: objects.object_bytes,
+        order: vec![object; bench.scale.viewers],
+        pace: Pace::Closed,
+    };
+    let before = ProcessFacts::of(processes)?;
+    load.run().map_err(|failure| Failure::new(format!("{name}: {failure}")))?;
+    let after = ProcessFacts::of(processes)?;
+    bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
+    Ok((after.device_read_bytes - before.device_read_bytes) as f64 / objects.object_bytes as f64)
 }

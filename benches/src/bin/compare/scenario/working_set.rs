@@ -10,7 +10,7 @@ use demo::failure::Failure;
 
 use super::Ran;
 use super::cold;
-use crate::bench::Bench;
+use crate::bench::{Bench, Contestant};
 use crate::corpus::ObjectSet;
 use crate::device::{drop_caches, read_bytes};
 use crate::load::{Load, Pace};
@@ -88,14 +88,15 @@ fn at(
         let found = if names[number] == "ours" {
             let tier = format!("ram_tier = \"{} MiB\"", bench.scale.tier_bytes >> 20);
             let daemon = within(&group, || bench.ours(&[("serve", tier)]))?;
-            let found = replay(bench, objects, trace, counted_from, daemon.http, &daemon.processes())?;
+            let found =
+                replay(bench, objects, trace, counted_from, names[number], daemon.http, &daemon.processes())?;
             println!("  ours: {}", daemon.served_from(&bench.runtime)?);
             daemon.stop(&bench.runtime)?;
             found
         } else {
             let nginx = within(&group, || bench.nginx(Reading::Threads))?;
             let nginx = nginx.ok_or_else(|| Failure::new("nginx is not there"))?;
-            replay(bench, objects, trace, counted_from, nginx.http, &nginx.peer.processes())?
+            replay(bench, objects, trace, counted_from, names[number], nginx.http, &nginx.peer.processes())?
         };
         println!(
             "  {scenario} {:<10} hits {:.3} (the optimum {best:.3}), {:.0} MB/s",
@@ -139,6 +140,7 @@ fn replay(
     objects: &ObjectSet,
     trace: &[u32],
     counted_from: usize,
+    name: &'static str,
     address: SocketAddr,
     processes: &[u32],
 ) -> Result<[f64; 2], Failure> {
@@ -164,5 +166,6 @@ fn replay(
             own / 1e6
         );
     }
+    bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
     Ok([1.0 - read / served, served / outcome.took.as_secs_f64()])
 }
