@@ -8,7 +8,7 @@
 //!    appliances, reports, orders), [`keys`] (secrets in files).
 //! 2. What is decided, by pure functions that take their inputs and the time: [`popularity`] → [`ranking`] (worth in a region) → [`assignment`]
 //!    (which appliance of a site); [`fill_sources`] (from where); [`footprint`] → [`steering`] → [`content_steering`] → [`media_manifest`] (where a client goes);
-//!    [`hysteresis`] (how an appliance stands). [`rendezvous`] is the one hash that they share.
+//!    [`hysteresis`] (how an appliance stands); [`title_purge`] (what a title is on them). [`rendezvous`] is the one hash that they share.
 //! 3. What is in memory: [`fleet`] (what steering reads, without a lock), [`mirror`] (keeps it as the database is), [`standings`].
 //! 4. What is done: [`planning`] (manifests), [`poll`] (health), [`plane`] (all of it together), [`api`] (HTTP), [`server`] (sockets),
 //!    [`service`] (the process's life), [`metrics`].
@@ -44,3 +44,4 @@ pub mod server;
 pub mod service;
 pub mod standings;
 pub mod steering;
+pub mod title_purge;

@@ -8,6 +8,7 @@
 
 mod facts;
 mod issue;
+mod reordering;
 
 use std::collections::BTreeMap;
 
@@ -192,7 +193,7 @@ pub fn shares(served: &BTreeMap<SiteName, u64>) -> BTreeMap<SiteName, f64> {
         .collect()
 }
 
-/// The number with its first two digits, so that demand that hardly moves makes no new manifest.
+/// The number with its first two digits, so that demand that hardly moves leaves a list as it is.
 fn two_digits(number: u64) -> u64 {
     let number = number.min(control_client::limits::INTEGER_MAX);
     let mut unit = 1;

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use control_client::report::DirectiveResult;
 use control_client::token::Token;
 use control_plane::database::Database;
 use control_plane::registry;
@@ -186,6 +187,74 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
     assert!(operator.says(&["title", "list"]).contains("film"));
     assert_eq!(operator.json(&["title", "remove", "film"])["bundles"], 2);
     assert_eq!(operator.json(&["title", "list"]), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn a_title_is_purged_from_all_appliances_and_each_says_when_it_is_done() {
+    let operator = Operator::new();
+    operator.says(&["site", "add", "edge", "--region", "north"]);
+    operator.says(&["site", "add", "far", "--region", "south"]);
+    for (name, at) in [("oca-1", "edge"), ("oca-2", "far")] {
+        operator.says(&["appliance", "add", name, "--site", at]);
+    }
+    let files =
+        tree(&[("film/high/1.m4s", "first"), ("film/low/1.m4s", "one"), ("film-2/high/1.m4s", "other")]);
+    for title in ["film", "film-2"] {
+        let directory = files.path().join(title);
+        let at = format!("/titles/{title}");
+        operator.says(&["publish", directory.to_str().unwrap(), "--title", title, "--as", &at]);
+    }
+    let purged = operator.json(&["title", "purge", "film"]);
+    let order = serde_json::json!({"kind": "purge", "path": "/titles/film", "prefix": true});
+    assert_eq!(purged["orders"], serde_json::json!([order]), "with all below, and not film-2");
+    let numbers: Vec<u64> =
+        (0..2).map(|place| purged["purges"][place]["directives"][0].as_u64().unwrap()).collect();
+
+    // One has done it, one could not, and says so.
+    let database = Database::open(&Operator::url(&operator.folder)).await.unwrap();
+    let waiting = operator.json(&["directive", "list", "--waiting"]);
+    assert_eq!(waiting.as_array().unwrap().len(), 2, "nobody has said so yet");
+    let mut told = report("oca-1", "one", 1);
+    let heard = registry::accept(&database, &appliance("oca-1"), &told, NOW).await.unwrap().directives;
+    assert_eq!(heard.iter().map(|directive| directive.id).collect::<Vec<_>>(), numbers[..1]);
+    assert_eq!(
+        operator.json(&["directive", "list", "--waiting"]),
+        waiting,
+        "to hear of it is not to have done it"
+    );
+    told.sequence = 2;
+    told.directives = vec![DirectiveResult { id: numbers[0], failure: None }];
+    registry::accept(&database, &appliance("oca-1"), &told, NOW).await.unwrap();
+    let waiting = operator.json(&["directive", "list", "--waiting"]);
+    assert_eq!((waiting.as_array().unwrap().len(), &waiting[0]["appliance"]), (1, &"oca-2".into()));
+    let mut told = report("oca-2", "one", 1);
+    told.directives = vec![DirectiveResult { id: numbers[1], failure: Some("a volume is away".to_owned()) }];
+    registry::accept(&database, &appliance("oca-2"), &told, NOW).await.unwrap();
+    database.close().await;
+    let listed = operator.says(&["directive", "list"]);
+    assert!(listed.contains("purge /titles/film --prefix") && listed.contains("done 2026-"), "{listed}");
+    assert!(listed.contains("a volume is away"), "{listed}");
+    assert!(!operator.says(&["directive", "list", "--appliance", "oca-1"]).contains("oca-2"));
+    assert_eq!(operator.fails(&["directive", "list", "--appliance", "oca-9"]).0, 1);
+
+    // Taken away for good, in one go.
+    let removed = operator.json(&["title", "remove", "film", "--purge"]);
+    assert_eq!((&removed["bundles"], removed["purges"].as_array().unwrap().len()), (&2.into(), 2));
+    assert_eq!(operator.json(&["directive", "list", "--waiting"]).as_array().unwrap().len(), 2);
+    for command in [&["title", "purge", "film"][..], &["title", "remove", "film", "--purge"]] {
+        let (code, error) = operator.fails(command);
+        assert!(code == 1 && error.contains("there is no title film"), "{error}");
+    }
+    // One for which too much waits is named, the others are told.
+    for _ in 0..99 {
+        operator.says(&["fill-now", "oca-2"]);
+    }
+    let output = operator.run(&["title", "purge", "film-2"]);
+    assert_eq!(output.status.code(), Some(1));
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(table.contains("too many directives wait"), "{table}");
+    let waiting = operator.json(&["directive", "list", "--waiting", "--appliance", "oca-1"]);
+    assert_eq!(waiting[0]["order"]["path"], "/titles/film-2/high", "its only bundle");
 }
 
 #[test]

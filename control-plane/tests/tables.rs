@@ -500,15 +500,22 @@ on_every_database! {
         let manifest = signed.open(&trusted, &name, NOW).unwrap();
         assert_eq!(manifest.entries, entries[..1]);
         assert!(matches!(signed.open(&trusted, &appliance("oca-2"), 0), Err(ManifestRefused::Audience { .. })));
-        // Another order alone is no hurry.
-        let mut turned = entries.clone();
-        turned.reverse();
         let issued = async |list: &[FillEntry], at| {
             planning::issue(database, &signer, &name, list.to_vec(), at).await.unwrap()
         };
-        assert_eq!(issued(&entries, NOW + 10).await, Issued::New(NOW + 10));
-        assert_eq!(issued(&turned, NOW + 3600).await, Issued::Unchanged(NOW + 10));
-        assert_eq!(issued(&turned, NOW + 22_000).await, Issued::New(NOW + 22_000));
+        // Lists are cut by capacity, or by what a night may bring: a better order counts at once, and noise does not.
+        let scored = |scores: [u64; 2]| -> Vec<FillEntry> {
+            let scored = entries.iter().zip(scores).map(|(entry, score)| FillEntry { bytes: 10, score, ..entry.clone() });
+            scored.collect()
+        };
+        assert_eq!(issued(&scored([100, 900]), NOW + 10).await, Issued::New(NOW + 10));
+        let mut turned = scored([100, 900]);
+        turned.reverse();
+        assert_eq!(issued(&turned, NOW + 11).await, Issued::Unchanged(NOW + 10), "the same scores");
+        assert_eq!(issued(&scored([900, 100]), NOW + 12).await, Issued::New(NOW + 12), "with the next round of planning");
+        assert_eq!(issued(&scored([800, 100]), NOW + 3600).await, Issued::Unchanged(NOW + 12), "the same order");
+        assert_eq!(issued(&scored([5000, 5001]), NOW + 3600).await, Issued::Unchanged(NOW + 12), "by noise");
+        assert_eq!(issued(&scored([5000, 5001]), NOW + 22_000).await, Issued::New(NOW + 22_000));
         assert_eq!(issued(&entries[..1], NOW + 22_001).await, Issued::New(NOW + 22_001));
         // After the key was changed, the same list is signed anew.
         state.new_key().unwrap();
@@ -516,6 +523,35 @@ on_every_database! {
         let next = Arc::new(state.signer().unwrap());
         let rotated = planning::issue(database, &next, &name, entries[..1].to_vec(), NOW).await.unwrap();
         assert_eq!(rotated, Issued::New(NOW + 22_002));
+    }
+
+    async fn a_better_order_of_very_many_waits_as_its_document_is_large(test: &TestDatabase) {
+        let database = &test.database;
+        small_fleet(database).await;
+        let folder = tempfile::tempdir().unwrap();
+        let signer = Arc::new(StateFolder::open(folder.path()).unwrap().signer_or_first().unwrap());
+        let name = appliance("oca-1");
+        let list = |score: fn(u64) -> u64| -> Vec<FillEntry> {
+            let entry = |number| FillEntry {
+                path: path(&format!("/film/{number}")),
+                generation: Generation::new(1),
+                title: title("film"),
+                bytes: 1_000_000,
+                objects: 10,
+                score: score(number),
+                descriptor: control_client::digest::sha256(b"descriptor"),
+                class: FillClass::Ranked,
+                expires_at: None,
+            };
+            (0..10_000).map(entry).collect()
+        };
+        let (rising, falling) = (list(|number| number), list(|number| 10_000 - number));
+        let issued = async |list: &[FillEntry], at| {
+            planning::issue(database, &signer, &name, list.to_vec(), at).await.unwrap()
+        };
+        assert_eq!(issued(&rising, NOW).await, Issued::New(NOW));
+        assert_eq!(issued(&falling, NOW + 600).await, Issued::Unchanged(NOW));
+        assert_eq!(issued(&falling, NOW + 3 * 3600).await, Issued::New(NOW + 3 * 3600));
     }
 
     async fn what_viewers_asked_for_in_a_region_ranks_its_list(test: &TestDatabase) {

@@ -9,12 +9,14 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control_client::content::{BundleKey, BundlePath};
+use control_client::fill_manifest::FillManifest;
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::report::{Order, Report};
 use control_plane::api::{ApplianceList, ApplianceView};
-use control_plane::database::Database;
+use control_plane::database::{Database, counter};
 use control_plane::fleet::SiteFacts;
 use control_plane::keys::StateFolder;
+use control_plane::planning;
 use control_plane::publish::{Publication, publish};
 use control_plane::registry;
 use reqwest::{Client, StatusCode};
@@ -224,6 +226,17 @@ level = \"warn\"
         }
         let list: ApplianceList = serde_json::from_str(&text).step("asking for appliances")?;
         Ok(list.appliances)
+    }
+
+    /// When its last round of planning began that has ended, in seconds since 1970.
+    pub async fn planned_at(&self) -> Result<u64, Failure> {
+        counter(&self.database, "planned_at").await.step("asking when was planned")
+    }
+
+    /// The newest manifest of an appliance, whether it has fetched it or not.
+    pub async fn newest_manifest(&self, appliance: &str) -> Result<Option<FillManifest>, Failure> {
+        let name = ApplianceName::parse(appliance).step(appliance)?;
+        planning::newest_list(&self.database, &name).await.step("asking for a manifest")
     }
 
     /// What its operator shows.

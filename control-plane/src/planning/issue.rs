@@ -8,6 +8,7 @@ use control_client::limits::{INTEGER_MAX, MANIFEST_BYTES_MAX};
 use control_client::wire::DocumentVersion;
 use serde::Serialize;
 
+use super::reordering::{GAIN_MIN, RESCORED_AFTER_SECONDS, gain, reordered_after};
 use crate::catalogue::parsed;
 use crate::database::{Database, DatabaseError, maybe_number, number, text};
 use crate::keys::Signer;
@@ -17,7 +18,8 @@ use crate::keys::Signer;
 pub enum Issued {
     /// A manifest was made of it; its sequence.
     New(u64),
-    /// The appliance's manifest is good enough: it has the same bundles, and is signed by the same key; its sequence.
+    /// The appliance's manifest is good enough: it has the same bundles in an order that is about as good, and is signed by the
+    /// same key; its sequence.
     Unchanged(u64),
     /// Another control plane was faster: its manifest stays.
     Superseded,
@@ -44,26 +46,39 @@ struct Last {
     key_id: String,
     members: String,
     entries: String,
+    document_bytes: u64,
+}
+
+/// Whether another manifest has to follow the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// If it has a better order.
+    BetterOrder,
+    Another,
 }
 
 impl Last {
-    /// Whether another manifest has to follow it. Demand moves scores all the time; where that changes
-    /// nothing but order and scores, the next one can wait.
     /// Where the appliance has a newer one, this database was put back from a copy, and its manifest is refused.
-    fn is_overdue(&self, lists: &Lists, key_id: &str, reported: u64, now: u64) -> bool {
-        let is_old = now.saturating_sub(self.issued_at) >= REORDERED_AFTER_SECONDS;
-        self.sequence < reported
-            || self.key_id != key_id
-            || self.members != lists.members.to_string()
-            || (is_old && self.entries != lists.entries.to_string())
+    fn need(&self, lists: &Lists, key_id: &str, reported: u64, now: u64) -> Need {
+        let age = now.saturating_sub(self.issued_at);
+        if self.sequence < reported || self.key_id != key_id || self.members != lists.members.to_string() {
+            return Need::Another;
+        }
+        if self.entries == lists.entries.to_string() {
+            return Need::Nothing;
+        }
+        match age {
+            RESCORED_AFTER_SECONDS.. => Need::Another,
+            _ if age >= reordered_after(self.document_bytes) => Need::BetterOrder,
+            _ => Need::Nothing,
+        }
     }
 }
 
-/// How old a manifest is before another one is made only because the order or the scores of its list are
-/// others now: a manifest of 40,000 bundles is 14 MB, for each appliance, and what is in it is what matters.
-const REORDERED_AFTER_SECONDS: u64 = 6 * 3600;
-
-/// Signs a list and keeps it as the appliance's manifest, unless that has the same bundles already.
+/// Signs a list and keeps it as the appliance's manifest, unless that has the same bundles already, in an order that is about as good.
+/// Rounds of planning come once in `manifest_interval` (1 h), and a moment after the catalogue or an appliance has changed; an order that
+/// brings enough is followed with the next of them, or somewhat later where the document is large.
 ///
 /// The sequence is the present time in seconds, or one more than the last, or than the one that the appliance
 /// has, where that is higher: so it does not go back even where the database is lost, or put back from a copy.
@@ -80,8 +95,14 @@ pub async fn issue(
     })
     .await?;
     let Some((reported, last)) = last(database, appliance).await? else { return Ok(Issued::Gone) };
+    let need = last.as_ref().map_or(Need::Another, |last| last.need(&lists, &signer.id, reported, now));
+    let (entries, is_needed) = match need {
+        Need::Another => (entries, true),
+        Need::Nothing => (entries, false),
+        Need::BetterOrder => is_better(database, appliance, entries).await?,
+    };
     if let Some(last) = &last
-        && !last.is_overdue(&lists, &signer.id, reported, now)
+        && !is_needed
     {
         return Ok(Issued::Unchanged(last.sequence));
     }
@@ -126,12 +147,28 @@ pub async fn issue(
     Ok(if written == 0 { Issued::Superseded } else { Issued::New(sequence) })
 }
 
+/// Gives the list back, and whether it brings enough beside the one that the appliance has. One that cannot be read is worth nothing.
+async fn is_better(
+    database: &Database,
+    appliance: &ApplianceName,
+    entries: Vec<FillEntry>,
+) -> Result<(Vec<FillEntry>, bool), DatabaseError> {
+    let newest = newest(database, appliance).await?;
+    compute(move || {
+        let last = newest.and_then(|(_, document)| list(&document).ok());
+        let is_better = last.is_none_or(|last| gain(&last.entries, &entries) >= GAIN_MIN);
+        (entries, is_better)
+    })
+    .await
+}
+
 /// The sequence that the appliance has told of, and the manifest that was made last.
 async fn last(
     database: &Database,
     appliance: &ApplianceName,
 ) -> Result<Option<(u64, Option<Last>)>, DatabaseError> {
-    let sql = "SELECT appliances.manifest_sequence, sequence, issued_at, key_id, members_sha256, entries_sha256 \
+    let sql = "SELECT appliances.manifest_sequence, sequence, issued_at, key_id, members_sha256, entries_sha256, \
+               CAST(octet_length(document) AS BIGINT) \
                FROM appliances LEFT JOIN manifests ON manifests.appliance = appliances.name WHERE appliances.name = $1";
     let Some(row) = database.read_one(sql, vec![appliance.as_str().into()]).await? else { return Ok(None) };
     // One that no manifest can have is no sequence: whoever tells of it refuses all that come, and hurts itself alone.
@@ -143,6 +180,7 @@ async fn last(
         key_id: text(&row, 3)?,
         members: text(&row, 4)?,
         entries: text(&row, 5)?,
+        document_bytes: number(&row, 6)?,
     };
     Ok(Some((reported, Some(last))))
 }
@@ -197,6 +235,10 @@ pub async fn newest_list(
     appliance: &ApplianceName,
 ) -> Result<Option<FillManifest>, DatabaseError> {
     let Some((_, document)) = newest(database, appliance).await? else { return Ok(None) };
-    let signed: SignedManifest = parsed("a manifest", serde_json::from_str(&document))?;
-    parsed("a manifest", serde_json::from_str(&signed.manifest)).map(Some)
+    list(&document).map(Some)
+}
+
+fn list(document: &str) -> Result<FillManifest, DatabaseError> {
+    let signed: SignedManifest = parsed("a manifest", serde_json::from_str(document))?;
+    parsed("a manifest", serde_json::from_str(&signed.manifest))
 }

@@ -45,6 +45,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use benches::run::Run;
 use catalogue::{Bundle, Catalogue, CatalogueSize};
 use clap::Parser;
 use crowd::{Crowd, Watched};
@@ -195,10 +196,11 @@ async fn evenings(scale: &Scale, options: &SiteOptions) -> Result<(Outcome, Watc
     let said = |what: &str| println!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
     let mut site = Site::start(&program, folder.path(), &catalogue, options).await?;
     said("the site serves, and holds nothing");
+    let evening_began = control_plane::plane::now();
     let first_evening_requests = first_evening::watch(&site, &catalogue, options).await?;
     site.wait_for_reports().await?;
     said(&format!("the first evening was reported: {first_evening_requests} requests"));
-    site.wait_for_manifests().await?;
+    site.wait_for_manifests(evening_began).await?;
     site.fill().await?;
     site.wait_for_reports().await?;
     let (night, best) = judge_night(&catalogue, options, &site.held(&catalogue).await?);
@@ -272,6 +274,7 @@ fn judge(scale: &Scale, setup: Setup, night: Night, best: &HashSet<Bundle>, watc
     let was_moved = |one: &&Viewing| one.served_by_at(killed_at) == Some(Sender::Appliance(KILLED));
     let moved = Figures::of(watched.viewings.iter().filter(was_moved), killed_at, lasts);
     Outcome {
+        run: Run::of_now(std::thread::available_parallelism().map_or(1, usize::from)),
         setup,
         night,
         attainable_byte_hit_ratio: attainable,

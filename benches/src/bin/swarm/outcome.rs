@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use benches::run::Run;
 use demo::failure::{Failure, Step};
 use demo::system::mebibytes;
 use serde::Serialize;
@@ -20,6 +21,8 @@ const MOVED_REBUFFER_MAX: f64 = 0.01;
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Outcome {
+    /// When, of which commit and on which machine.
+    pub(crate) run: Run,
     pub(crate) setup: Setup,
     pub(crate) night: Night,
     /// Until the appliance was killed.
@@ -122,8 +125,7 @@ impl Outcome {
         row("request hit ratio, %", &|one| format!("{:.2}", one.request_hit_ratio * 100.0));
         row("byte hit ratio, %", &|one| format!("{:.2}", one.byte_hit_ratio * 100.0));
         row("fallbacks", &|one| one.fallbacks.to_string());
-        let mut text = demo::table::render(&rows);
-        text.push('\n');
+        let text = format!("{}\n\n{}\n", self.heading(), demo::table::render(&rows));
         let mut rows = vec![["figure", "value", "asked for", ""].map(str::to_owned).to_vec()];
         for Target { figure, value, bound, is_reached } in &self.targets {
             let verdict = if *is_reached { "reached" } else { "missed" };
@@ -183,7 +185,14 @@ impl Outcome {
             },
         ];
         let at = self.setup.killed_at_seconds as f64;
-        draw(&panels, Some(Mark { at, what: "one appliance is killed" }))
+        draw(&self.heading(), &panels, Some(Mark { at, what: "one appliance is killed" }))
+    }
+
+    /// What was run, where and when.
+    fn heading(&self) -> String {
+        let Setup { players, appliances, past_evenings, .. } = self.setup;
+        let described = self.run.described();
+        format!("{players} players, {appliances} appliances, {past_evenings} past evenings: {described}")
     }
 }
 

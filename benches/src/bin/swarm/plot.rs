@@ -8,7 +8,8 @@ const PANEL_HEIGHT: f64 = 130.0;
 const PANEL_GAP: f64 = 34.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
-const TOP: f64 = 24.0;
+const HEADING: f64 = 16.0;
+const TOP: f64 = 44.0;
 
 /// Marks on the time axis, at most.
 const TICKS: f64 = 10.0;
@@ -33,14 +34,17 @@ pub(crate) struct Mark {
     pub(crate) what: &'static str,
 }
 
-/// The picture.
-pub(crate) fn draw(panels: &[Panel], mark: Option<Mark>) -> String {
+/// The picture, under a heading that is its title, too.
+pub(crate) fn draw(heading: &str, panels: &[Panel], mark: Option<Mark>) -> String {
     let seconds = panels.iter().map(|panel| panel.values.len()).max().unwrap_or(0).max(1) as f64;
     let height = TOP + panels.len() as f64 * (PANEL_HEIGHT + PANEL_GAP) + 12.0;
+    let title = escaped(heading);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+         <title>{title}</title>\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
     );
+    svg.push_str(&(text(LEFT, HEADING, "start", "#555", heading) + "\n"));
     for (place, panel) in panels.iter().enumerate() {
         let top = TOP + place as f64 * (PANEL_HEIGHT + PANEL_GAP);
         panel_into(&mut svg, panel, top, seconds, mark);
@@ -92,7 +96,15 @@ fn line(from: (f64, f64), to: (f64, f64), style: &str) -> String {
 }
 
 fn text(x: f64, y: f64, anchor: &str, colour: &str, words: &str) -> String {
-    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{words}</text>")
+    format!(
+        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{colour}\">{}</text>",
+        escaped(words)
+    )
+}
+
+/// As XML takes it.
+fn escaped(words: &str) -> String {
+    words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The next of 1, 2, 5, 10, 20, 50, …
@@ -131,8 +143,10 @@ mod tests {
             level: Some((8.0, "most")),
             reaches: 0.0,
         };
-        let svg = draw(&[panel.clone(), panel], Some(Mark { at: 1.5, what: "killed" }));
+        let heading = "2026-11-21, commit abc, 2 cores, A & B";
+        let svg = draw(heading, &[panel.clone(), panel], Some(Mark { at: 1.5, what: "killed" }));
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+        assert!(svg.contains("<title>2026-11-21, commit abc, 2 cores, A &amp; B</title>"), "{svg}");
         let lines: Vec<&str> = svg.lines().filter(|line| line.starts_with("<polyline")).collect();
         assert_eq!(lines.len(), 2);
         // The first value is at the bottom, the last, as high as the axis, at the top.
@@ -145,6 +159,6 @@ mod tests {
     #[test]
     fn without_any_value_there_is_still_a_picture() {
         let panel = Panel { title: "players", values: vec![], level: None, reaches: 0.0 };
-        assert!(!draw(&[panel], None).contains("NaN"));
+        assert!(!draw("", &[panel], None).contains("NaN"));
     }
 }

@@ -28,10 +28,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a night may take.
 const NIGHT_PATIENCE: Duration = Duration::from_secs(300);
 
-/// After all demand was reported, a round of planning begins at the latest so much later: the control plane's `manifest_interval` as the
-/// demo sets it, and what the round takes.
-const PLANNING: Duration = Duration::from_secs(6);
-
 /// What a site is like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SiteOptions {
@@ -110,26 +106,33 @@ impl Site {
         .await
     }
 
-    /// Waits until lists were made of all that was reported, and every agent has its own.
-    pub(crate) async fn wait_for_manifests(&self) -> Result<(), Failure> {
-        let before = self.known(|one| one.manifest_sequence).await?;
-        let renewed = eventually("new manifests", PLANNING, async || {
-            let now = self.known(|one| one.manifest_sequence).await?;
-            Ok(before.iter().all(|(name, number)| now.get(name) > Some(number)).then_some(()))
-        });
-        // A list that does not change is not made again; then the wait was long enough.
-        let _ = renewed.await;
-        eventually("every agent has its manifest", PATIENCE, async || {
-            let newest = self.known(|one| one.manifest_sequence).await?;
-            for member in &self.members {
-                let has = member.agent()?.progress().await?.manifest_sequence;
-                if has == 0 || newest.get(member.name()) > Some(&has) {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(()))
+    /// Waits until a round of planning that began after this moment has ended, so that it knows all that was reported until now, and every
+    /// agent has its list. A list that is no newer than `evening`, when the first one began, is a failure: it knows nothing of that
+    /// evening, whatever was reported of it. Planning may leave one as it is that was made during the evening, if nothing is gained by
+    /// another.
+    pub(crate) async fn wait_for_manifests(&self, evening: u64) -> Result<(), Failure> {
+        let reported = control_plane::plane::now();
+        eventually("a round of planning after the first evening", PATIENCE, async || {
+            Ok((self.control_plane.planned_at().await? > reported).then_some(()))
         })
-        .await
+        .await?;
+        for member in &self.members {
+            let name = member.name();
+            let list = self.control_plane.newest_manifest(name).await?;
+            let list = list.ok_or_else(|| Failure::new(format!("there is no list for {name}")))?;
+            if !is_of_evening(list.issued_at, evening) {
+                return Err(Failure::new(format!(
+                    "the list of {name} was issued {} s before the first evening began, and planning has made no other since: the night would know nothing of the evening",
+                    evening.saturating_sub(list.issued_at)
+                )));
+            }
+            eventually("the agent has its list", PATIENCE, async || {
+                let has = member.agent()?.progress().await?.manifest_sequence;
+                Ok((has >= list.sequence).then_some(()))
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// A night: every agent fills. Their runs, in the order of the appliances.
@@ -199,5 +202,22 @@ impl Site {
     ) -> Result<BTreeMap<String, u64>, Failure> {
         let known = self.control_plane.appliances().await?;
         Ok(known.iter().map(|one| (one.name.as_str().to_owned(), number(one))).collect())
+    }
+}
+
+/// Whether a list may know of an evening that began then. One of that very second is taken for an earlier one.
+fn is_of_evening(issued_at: u64, evening: u64) -> bool {
+    issued_at > evening
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_from_before_the_evening_knows_nothing_of_it() {
+        assert!(!is_of_evening(99, 100));
+        assert!(!is_of_evening(100, 100));
+        assert!(is_of_evening(101, 100));
     }
 }

@@ -77,6 +77,9 @@ pub(crate) enum Command {
         /// The appliance.
         appliance: ApplianceName,
     },
+    /// Orders of appliances: what was ordered, and what became of it.
+    #[command(subcommand)]
+    Directive(DirectiveCommand),
     /// Keys that sign fill manifests.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -126,6 +129,15 @@ pub(crate) enum TitleCommand {
     Change(TitleChangeArguments),
     /// Take a title out of the catalogue: nobody is steered to it any more, and the next manifests lack it.
     Remove {
+        /// The title.
+        name: TitleName,
+        /// Let all appliances stop serving it at once, too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Let all appliances stop serving a title: its bundles and all else below its directory. It stays in the catalogue, so that it is
+    /// filled again.
+    Purge {
         /// The title.
         name: TitleName,
     },
@@ -278,6 +290,19 @@ pub(crate) enum ApplianceCommand {
     },
     /// List the appliances.
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DirectiveCommand {
+    /// List the last orders, the newest first. One waits until its appliance has said that it was carried out, or why not.
+    List {
+        /// Only those of this appliance.
+        #[arg(long)]
+        appliance: Option<ApplianceName>,
+        /// Only those that wait.
+        #[arg(long)]
+        waiting: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,6 +3,7 @@
 
 mod appliances;
 mod arguments;
+mod directives;
 mod failure;
 mod keys;
 mod moment;
@@ -24,7 +25,8 @@ use control_plane::database::Database;
 use control_plane::registry::SiteChange;
 
 use arguments::{
-    ApplianceCommand, Arguments, Command, KeysCommand, PrefixCommand, SiteCommand, TitleCommand,
+    ApplianceCommand, Arguments, Command, DirectiveCommand, KeysCommand, PrefixCommand, SiteCommand,
+    TitleCommand,
 };
 use failure::Failure;
 use output::Output;
@@ -62,7 +64,10 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
             Command::Publish(publication) => publish::publish(&session, publication).await,
             Command::Title(TitleCommand::List) => titles::list(&session).await,
             Command::Title(TitleCommand::Change(change)) => titles::change(&session, change).await,
-            Command::Title(TitleCommand::Remove { name }) => titles::remove(&session, &name).await,
+            Command::Title(TitleCommand::Remove { name, purge }) => {
+                titles::remove(&session, &name, purge).await
+            }
+            Command::Title(TitleCommand::Purge { name }) => titles::purge(&session, &name).await,
             Command::Rank(question) => rank::rank(&session, question).await,
             Command::Plan(question) => plan::plan(&session, question).await,
             Command::Steer(question) => steer::steer(&session, question).await,
@@ -96,6 +101,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
                 appliances::purge(&session, &appliance, path, prefix).await
             }
             Command::FillNow { appliance } => appliances::fill_now(&session, &appliance).await,
+            Command::Directive(DirectiveCommand::List { appliance, waiting }) => {
+                directives::list(&session, appliance, waiting).await
+            }
             Command::Keys(KeysCommand::New) => keys::new(&session),
             Command::Keys(KeysCommand::List) => keys::list(&session),
             Command::Keys(KeysCommand::Retire { id }) => keys::retire(&session, &id),

@@ -156,7 +156,7 @@ fn lines(answer: &Answer) -> Vec<String> {
         (sequence, false) => format!("manifest {sequence} has this list"),
         (sequence, true) => {
             format!(
-                "manifest {sequence} has another list: other bundles are in the next one, another order of the same after six hours"
+                "manifest {sequence} has another list: other bundles and a better order are in the next one (a better order of very many later), other scores after six hours"
             )
         }
     });

@@ -1,11 +1,16 @@
 use std::collections::BTreeMap;
 
 use control_client::fleet::TitleName;
+use control_client::report::Order;
 use control_plane::catalogue::{Catalogue, Title, TitleChange, change_title, remove_title};
+use control_plane::database::Database;
+use control_plane::limits::DIRECTIVES_WAITING_MAX;
+use control_plane::title_purge;
 use serde::Serialize;
 
 use crate::Session;
 use crate::arguments::TitleChangeArguments;
+use crate::directives::{Told, order_everywhere};
 use crate::failure::Failure;
 use crate::moment::written;
 use crate::output::{row, table};
@@ -22,6 +27,16 @@ struct Listed {
 struct Removed<'a> {
     title: &'a TitleName,
     bundles: usize,
+    /// Where it was purged, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purges: Option<Vec<Told>>,
+}
+
+#[derive(Serialize)]
+struct Purged<'a> {
+    title: &'a TitleName,
+    orders: Vec<Order>,
+    purges: Vec<Told>,
 }
 
 pub(crate) async fn list(session: &Session) -> Result<(), Failure> {
@@ -76,13 +91,47 @@ fn unknown(title: &TitleName) -> Failure {
     Failure::new(format!("there is no title {title}: \"control-plane title list\" shows all"))
 }
 
-pub(crate) async fn remove(session: &Session, title: &TitleName) -> Result<(), Failure> {
-    let removed = remove_title(&session.database().await?, title).await?;
+pub(crate) async fn remove(session: &Session, title: &TitleName, is_purged: bool) -> Result<(), Failure> {
+    let database = session.database().await?;
+    // Ordered first: what a title was is in the catalogue.
+    let purges = match is_purged {
+        true => Some(order_everywhere(&database, &purge_orders(&database, title).await?).await?),
+        false => None,
+    };
+    let removed = remove_title(&database, title).await?;
     let bundles = removed.ok_or_else(|| unknown(title))?;
-    session.output.write(&Removed { title, bundles }, |removed| {
-        vec![format!(
-            "{title}, {} bundles: out of the catalogue; appliances keep its bytes until they need the room (or: control-plane purge)",
-            removed.bundles
-        )]
-    })
+    let removed = Removed { title, bundles, purges };
+    session.output.write(&removed, |removed| {
+        let Some(purges) = &removed.purges else {
+            return vec![format!(
+                "{title}, {bundles} bundles: out of the catalogue; appliances keep its bytes until they need the room"
+            )];
+        };
+        let mut lines = vec![format!("{title}, {bundles} bundles: out of the catalogue")];
+        lines.extend(Told::lines(purges));
+        lines
+    })?;
+    removed.purges.as_deref().map_or(Ok(()), Told::check)
+}
+
+pub(crate) async fn purge(session: &Session, title: &TitleName) -> Result<(), Failure> {
+    let database = session.database().await?;
+    let orders = purge_orders(&database, title).await?;
+    let purges = order_everywhere(&database, &orders).await?;
+    let purged = Purged { title, orders, purges };
+    session.output.write(&purged, |purged| Told::lines(&purged.purges))?;
+    Told::check(&purged.purges)
+}
+
+async fn purge_orders(database: &Database, title: &TitleName) -> Result<Vec<Order>, Failure> {
+    let catalogue = Catalogue::read(database).await?;
+    catalogue.title(title).ok_or_else(|| unknown(title))?;
+    match title_purge::orders(&catalogue, title) {
+        orders if orders.len() as u64 <= DIRECTIVES_WAITING_MAX => Ok(orders),
+        orders => Err(Failure::new(format!(
+            "{title} lies in {} directories between those of other titles, and at most {DIRECTIVES_WAITING_MAX} orders may wait for an \
+             appliance: purge them with \"control-plane purge\", some at a time",
+            orders.len()
+        ))),
+    }
 }
