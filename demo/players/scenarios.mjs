@@ -11,6 +11,9 @@ const BUFFER = 12;               // seconds that players hold: three segments
 const PATIENCE = 60_000;
 const IN_FLIGHT = 1_000;         // milliseconds within which pages have heard of what was sent before a kill
 
+// What an appliance says with a segment, and lets pages of other origins see.
+const SEEN = ['cache-status', 'server-timing', 'cmsd-dynamic', 'repr-digest'];
+
 function demand(isSo, what) {
   if (!isSo) throw new Error(what);
 }
@@ -77,6 +80,8 @@ async function playOne(browser, demo, player, scheme, cmcd, titles) {
     demand(state.errors.length === 0, `${player} ${scheme}: ${JSON.stringify(state.errors)}`);
     demand(Object.keys(state.failures).length === 0, `${player} ${scheme}: failed: ${JSON.stringify(state.failures)}`);
     demand(Object.keys(state.counts).every(from => from.startsWith('oca-')), `${player}: from ${JSON.stringify(state.counts)}`);
+    const unseen = SEEN.filter(name => !state.headers[name]);
+    demand(unseen.length === 0, `${player} ${scheme}: the page does not see ${unseen} of a segment, but ${JSON.stringify(state.headers)}`);
     const { segments, cmcd: told } = viewer.media;
     demand(told === segments && segments > 0, `${player} ${scheme}: ${told} of ${segments} requests for segments had CMCD`);
     return { ...row('start, 180p, 720p, seek, end', player, scheme, state, `CMCD in ${cmcd}, ${told} segments`), told };

@@ -100,6 +100,34 @@ fn a_block_whose_disk_hangs_on_its_way_into_memory_arrives_when_the_disk_answers
     assert!(daemon.stop().success());
 }
 
+/// Such a bundle leaves service, to be filled again.
+#[test]
+fn a_block_that_could_not_be_read_leaves_nothing_behind_and_what_is_filled_in_its_place_comes_into_memory() {
+    let Some((site, disk)) = site_with_faulty_disk() else { return };
+    // Much of a block: the first who wants it has it loaded.
+    let (sample, anew) = (Sample::new("/title", 1, 1, 600_000), Sample::new("/title", 2, 1, 600_000));
+    sample.publish(site.volume(1));
+    let daemon = site.start();
+    wait_until_serving(&site, 1);
+    open_bundle(&daemon, &sample);
+    disk.fail(Fault::FailedReads, ".bundle");
+    assert_ne!(read_carefully(daemon.http(), &sample, "0"), End::Right);
+    eventually("the load has failed", || {
+        site.metric("oca_ram_tier_loads_total", &["\"read_error\""]) >= 1.0
+            && site.metric("oca_ram_tier_bytes", &["\"loading\""]) == 0.0
+    });
+    assert_eq!(site.metric("oca_ram_tier_blocks", &[]), 0.0);
+    assert_eq!(site.metric("oca_bundles_quarantined_total", &["\"unreadable\""]), 1.0);
+    disk.heal();
+    anew.publish(site.volume(1));
+    site.adopt(1, &anew).unwrap();
+    bring_into_memory(&site, &daemon, &anew, 1.0);
+    let before = from_memory(&site);
+    read_right(&mut Connection::open(daemon.http()).unwrap(), &anew, "0");
+    assert_eq!(from_memory(&site) - before, 1.0);
+    assert!(daemon.stop().success());
+}
+
 /// What hangs on its way takes room of the budget that the policy does not know of. A tier of one block keeps no room beside what the
 /// policy fills: three of these fit.
 #[test]

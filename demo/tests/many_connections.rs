@@ -1,5 +1,5 @@
-//! Many connections at once: idle ones cost memory as promised and no time, slow ones hold no buffers that others need, and those who
-//! read from the disk have their turns alike.
+//! Many connections at once: the workers have as many each, idle ones cost memory as promised and no time, slow ones hold no buffers
+//! that others need, and those who read from the disk have their turns alike.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -9,6 +9,8 @@ mod support {
     pub(crate) mod site;
 }
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,11 +41,27 @@ const IDLE: usize = 16_000;
 /// What is promised for each of them.
 const IDLE_BYTES_MAX: u64 = 4 << 10;
 
+/// The kernel tosses a coin for each connection (`SO_REUSEPORT`, a hash of the addresses): of two workers' shares of so many, one is
+/// below nine tenths of the other once in 10^10 runs, where the coin is fair (6.6 standard deviations).
+const LEAST_OF_MOST: f64 = 0.9;
+
 /// How long the daemon is left alone to see what that costs.
 const QUIET: Duration = Duration::from_secs(3);
 
+/// How many connections each worker has, of those who have asked once, by the access log.
+fn connections_by_worker(site: &Site) -> BTreeMap<u64, usize> {
+    let log = fs::read_to_string(site.premises.access_log()).unwrap();
+    let mut counts = BTreeMap::new();
+    // The last line may be half written.
+    for line in log.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        *counts.entry(line["worker"].as_u64().unwrap()).or_default() += 1;
+    }
+    counts
+}
+
 #[test]
-fn sixteen_thousand_idle_connections_take_at_most_4_kib_each_and_no_time() {
+fn sixteen_thousand_idle_connections_are_spread_evenly_and_take_at_most_4_kib_each_and_no_time() {
     let _crowd = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     if !can_have_descriptors(IDLE + 800) {
         return;
@@ -89,6 +107,12 @@ fn sixteen_thousand_idle_connections_take_at_most_4_kib_each_and_no_time() {
     // Looking through all of them at every tick of the clock would take longer than that.
     let allowed = cost_of_few * 3 + Duration::from_millis(40);
     assert!(cost_of_many <= allowed, "{cost_of_many:?} for many, {cost_of_few:?} for few");
+
+    eventually("all are logged", || connections_by_worker(&site).values().sum::<usize>() == IDLE);
+    let of_workers = connections_by_worker(&site);
+    println!("connections of each worker: {of_workers:?}");
+    let (least, most) = (of_workers.values().min().unwrap(), of_workers.values().max().unwrap());
+    assert!(of_workers.len() == 2 && *least as f64 >= LEAST_OF_MOST * *most as f64, "{of_workers:?}");
 
     for connection in held.iter_mut().step_by(IDLE / 100) {
         assert!(connection.get("/title/0").unwrap().body == expected, "an idle connection answers no more");

@@ -42,8 +42,10 @@ const NIGHTS_MAX: usize = 30;
 const RUNS_MAX: usize = 60;
 
 const BUNDLES: usize = 6;
-const OBJECTS: usize = 4;
-const OBJECT_BYTES: usize = 150_000;
+/// Three times as many as are fetched at once: if a bundle were fetched anew after each kill, that would be far more than what may have
+/// been in flight.
+const OBJECTS: usize = 12;
+const OBJECT_BYTES: usize = 50_000;
 
 /// Objects that the agent fetches at once, as the site's configuration says.
 const CONCURRENCY: u64 = 4;

@@ -243,30 +243,4 @@ const fn is_of_the_network(error: Errno) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-    use std::time::Duration;
-
-    use rustix::event::{PollFd, PollFlags, poll};
-
-    use super::*;
-
-    #[test]
-    fn a_file_is_not_blamed_for_what_its_socket_or_the_record_layer_did() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (ours, _) = listener.accept().unwrap();
-        let blamed = |kernel_seals, error| {
-            of_the_socket(ours.as_fd(), kernel_seals, error).map(|error| error.raw_os_error())
-        };
-        assert_eq!(blamed(false, Errno::PIPE), Some(Some(Errno::PIPE.raw_os_error())));
-        assert_eq!((blamed(false, Errno::IO), blamed(false, Errno::NOMEM)), (None, None));
-        // Of our own making, and no client's.
-        assert_eq!((blamed(true, Errno::IO), blamed(true, Errno::BADMSG)), (None, Some(None)));
-
-        sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
-        drop(client);
-        poll(&mut [PollFd::new(&ours, PollFlags::IN)], None).unwrap();
-        assert_eq!(blamed(false, Errno::IO), Some(Some(Errno::CONNRESET.raw_os_error())));
-    }
-}
+mod tests;

@@ -18,15 +18,15 @@ use crate::tls::kernel::KernelTls;
 pub(super) fn start_tier(appliance: &Appliance, files_max: u64) -> Result<Vec<SampleSender>, StartError> {
     let config = &appliance.config;
     let workers = &appliance.workers;
-    let limits = HostLimits::read(config, workers.len(), files_max);
+    let memory = MemoryWatch::new();
+    let limits = HostLimits::read(config, workers.len(), files_max, &memory);
     let budget = Budget::new(config.serve.ram_tier, config.serve.prefetch, &limits);
     tracing::info!(bytes = %ByteCount::new(budget.bytes), files = budget.files_max, "RAM tier");
     if let Some(cut) = budget.cut {
         tracing::warn!(bytes = %ByteCount::new(budget.bytes), "the RAM tier is smaller than it was to be: {cut}");
     }
-    let (tier, senders) =
-        Tier::start(&appliance.store, config.store.volumes.len(), workers, budget, MemoryWatch::new())
-            .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
+    let (tier, senders) = Tier::start(&appliance.store, config.store.volumes.len(), workers, budget, memory)
+        .map_err(|error| StartError::new(OS_ERROR, format!("the RAM tier cannot be started: {error}")))?;
     appliance.set_tier(tier);
     if budget.bytes > 0 {
         warn_of_long_read_ahead(config);

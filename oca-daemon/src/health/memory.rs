@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use super::process::bytes_after;
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+const MEMINFO: &str = "/proc/meminfo";
 
 impl Default for MemoryWatch {
     fn default() -> Self {
@@ -22,6 +23,7 @@ impl Default for MemoryWatch {
 
 /// Where to look, found once: a process does not change its group while it runs under systemd.
 pub struct MemoryWatch {
+    machine: PathBuf,
     groups: Vec<PathBuf>,
 }
 
@@ -29,22 +31,39 @@ impl MemoryWatch {
     /// Of the machine, and of the groups that this process belongs to.
     pub fn new() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        MemoryWatch { groups: groups_of(&own) }
+        MemoryWatch { machine: MEMINFO.into(), groups: groups_of(&own) }
     }
 
     /// Of a group of this directory, for a test that plays the kernel.
     #[cfg(test)]
     pub(crate) fn of_group(group: &Path) -> Self {
-        MemoryWatch { groups: vec![group.to_owned()] }
+        MemoryWatch { machine: MEMINFO.into(), groups: vec![group.to_owned()] }
     }
 
-    /// Bytes that may still be taken. `u64::MAX` where nothing can be read: a missing figure must not turn a
-    /// verdict.
+    /// Of a machine that tells nothing, and of a group of this directory.
+    #[cfg(test)]
+    pub(crate) fn of_silent_machine(group: &Path) -> Self {
+        MemoryWatch { machine: group.join("no meminfo"), groups: vec![group.to_owned()] }
+    }
+
+    /// Bytes that may still be taken, for a verdict: `u64::MAX` where nothing can be read, because a missing figure must not turn
+    /// one.
     pub(crate) fn available_bytes(&self) -> u64 {
-        let machine =
-            fs::read_to_string("/proc/meminfo").ok().and_then(|text| bytes_after(&text, "MemAvailable:"));
-        let groups = self.groups.iter().filter_map(|group| group_available_bytes(group));
-        machine.into_iter().chain(groups).min().unwrap_or(u64::MAX)
+        self.machine_bytes().into_iter().chain(self.groups_bytes()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Bytes that may still be taken, for whoever is about to take them: `None` where the machine does not tell. What a group has
+    /// left says nothing of the machine.
+    pub(crate) fn readable_bytes(&self) -> Option<u64> {
+        self.machine_bytes().map(|machine| self.groups_bytes().fold(machine, u64::min))
+    }
+
+    fn machine_bytes(&self) -> Option<u64> {
+        bytes_after(&fs::read_to_string(&self.machine).ok()?, "MemAvailable:")
+    }
+
+    fn groups_bytes(&self) -> impl Iterator<Item = u64> {
+        self.groups.iter().filter_map(|group| group_available_bytes(group))
     }
 }
 
@@ -103,7 +122,20 @@ mod tests {
 
     #[test]
     fn this_machine_has_memory_to_give() {
-        let available = MemoryWatch::new().available_bytes();
+        let available = MemoryWatch::new().readable_bytes().unwrap();
         assert!(0 < available && available < u64::MAX);
+    }
+
+    #[test]
+    fn what_cannot_be_read_turns_no_verdict_and_is_nothing_to_take() {
+        let group = tempfile::tempdir().unwrap();
+        let memory = MemoryWatch::of_silent_machine(group.path());
+        assert_eq!((memory.available_bytes(), memory.readable_bytes()), (u64::MAX, None));
+        for (name, text) in [("memory.max", "1000"), ("memory.current", "400"), ("memory.stat", "")] {
+            fs::write(group.path().join(name), text).unwrap();
+        }
+        assert_eq!((memory.available_bytes(), memory.readable_bytes()), (600, None));
+        let memory = MemoryWatch::of_group(group.path());
+        assert_eq!((memory.available_bytes(), memory.readable_bytes()), (600, Some(600)));
     }
 }

@@ -10,8 +10,8 @@ use super::block::BLOCK_BYTES;
 /// What the host allows, as found at start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostLimits {
-    /// Memory that the process may still take.
-    pub available_bytes: u64,
+    /// Memory that the process may still take; `None`: the host does not tell.
+    pub available_bytes: Option<u64>,
     /// What of it the daemon needs for everything else.
     pub needed_bytes: u64,
     /// `RLIMIT_MEMLOCK`; `None`: no limit.
@@ -51,6 +51,8 @@ pub struct Cut {
 pub enum CutBy {
     /// Memory that is there.
     Memory,
+    /// Nobody knows how much memory is there.
+    MemoryUnread,
     /// `RLIMIT_MEMLOCK`.
     Memlock,
     /// `vm.max_map_count`.
@@ -71,7 +73,10 @@ const MAPS_OF_OUR_OWN: u64 = 4096;
 impl Budget {
     /// The budget of a host. Off, or where not a single block fits, all of it is zero.
     pub fn new(wanted: RamTier, prefetch: Prefetch, limits: &HostLimits) -> Self {
-        let spare = limits.available_bytes.saturating_sub(limits.needed_bytes);
+        // Locked pages are never given back unasked: of a memory that nobody knows none are taken.
+        let (available_bytes, by_memory) =
+            limits.available_bytes.map_or((0, CutBy::MemoryUnread), |bytes| (bytes, CutBy::Memory));
+        let spare = available_bytes.saturating_sub(limits.needed_bytes);
         let (wanted_bytes, fits) = match wanted {
             RamTier::Off => return Self::none(None),
             // Half stays for what nobody has thought of: the other half can never be taken back by the kernel.
@@ -80,7 +85,7 @@ impl Budget {
         };
         let maps = limits.map_count_max.saturating_sub(MAPS_OF_OUR_OWN);
         let bounds = [
-            (fits, CutBy::Memory),
+            (fits, by_memory),
             (limits.memlock_bytes.unwrap_or(u64::MAX), CutBy::Memlock),
             (maps.saturating_mul(BLOCK_BYTES), CutBy::MapCount),
             (if limits.files_max == 0 { 0 } else { u64::MAX }, CutBy::Files),
@@ -127,6 +132,10 @@ impl fmt::Display for Cut {
                 "{wanted} were asked for, and there is less memory than that beside what the daemon needs; lower \
                  serve.ram_tier, or serve.read_buffers and store.footer_cache"
             ),
+            CutBy::MemoryUnread => formatter.write_str(
+                "MemAvailable cannot be read from /proc/meminfo, and memory of which nobody knows how much is left is not locked; \
+                 give the daemon a /proc that shows it, or set serve.ram_tier = \"off\"",
+            ),
             CutBy::Memlock => write!(
                 formatter,
                 "{wanted} were wanted, and RLIMIT_MEMLOCK allows less; write LimitMEMLOCK=infinity into the unit, or run \
@@ -154,7 +163,7 @@ mod tests {
 
     fn host() -> HostLimits {
         HostLimits {
-            available_bytes: 33 * GIB,
+            available_bytes: Some(33 * GIB),
             needed_bytes: GIB,
             memlock_bytes: None,
             map_count_max: 65_530,
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_part_is_left_for_what_players_name_and_where_nothing_is_brought_ahead_no_more_than_leaves_at_once() {
-        let limits = HostLimits { available_bytes: 257 * GIB, map_count_max: 1 << 20, ..host() };
+        let limits = HostLimits { available_bytes: Some(257 * GIB), map_count_max: 1 << 20, ..host() };
         let reserve = |prefetch| Budget::new(RamTier::Auto, prefetch, &limits).reserve_bytes();
         assert_eq!((reserve(Prefetch::Ram), reserve(Prefetch::Off)), (2 * GIB, 64 * BLOCK_BYTES));
     }
@@ -187,10 +196,10 @@ mod tests {
         assert!(bytes == 32 * GIB && text.contains("200 GiB") && text.contains("serve.ram_tier"), "{text}");
         let (bytes, text) = cut(HostLimits { memlock_bytes: Some(8 << 20), ..host() });
         assert!(bytes == 8 << 20 && text.contains("LimitMEMLOCK=infinity"), "{text}");
-        let (bytes, text) = cut(HostLimits { available_bytes: 300 * GIB, ..host() });
+        let (bytes, text) = cut(HostLimits { available_bytes: Some(300 * GIB), ..host() });
         assert!(bytes == 61_434 * BLOCK_BYTES && text.contains("vm.max_map_count=131072"), "{text}");
         assert_eq!(
-            cut(HostLimits { available_bytes: 300 * GIB, map_count_max: 200_000, ..host() }).0,
+            cut(HostLimits { available_bytes: Some(300 * GIB), map_count_max: 200_000, ..host() }).0,
             200 * GIB
         );
     }
@@ -200,7 +209,8 @@ mod tests {
         assert_eq!(Budget::new(RamTier::Off, Prefetch::Ram, &host()).bytes, 0);
         for limits in [
             HostLimits { memlock_bytes: Some(BLOCK_BYTES - 1), ..host() },
-            HostLimits { available_bytes: 0, ..host() },
+            HostLimits { available_bytes: Some(0), ..host() },
+            HostLimits { available_bytes: None, ..host() },
             HostLimits { files_max: 0, ..host() },
             HostLimits { map_count_max: 0, ..host() },
         ] {
@@ -210,7 +220,17 @@ mod tests {
         }
         let text = |limits| Budget::new(RamTier::Auto, Prefetch::Ram, &limits).cut.map(|cut| cut.to_string());
         assert!(text(HostLimits { files_max: 0, ..host() }).unwrap().contains("LimitNOFILE"));
-        let small = HostLimits { available_bytes: GIB + BLOCK_BYTES, ..host() };
+        let small = HostLimits { available_bytes: Some(GIB + BLOCK_BYTES), ..host() };
         assert!(text(small).unwrap().contains("serve.ram_tier"), "half of one block is none");
+    }
+
+    #[test]
+    fn of_a_memory_that_nobody_knows_nothing_is_taken_and_the_text_says_what_cannot_be_read() {
+        let limits = HostLimits { available_bytes: None, needed_bytes: 0, ..host() };
+        for wanted in [RamTier::Auto, RamTier::Size(ByteCount::new(GIB))] {
+            let budget = Budget::new(wanted, Prefetch::Ram, &limits);
+            assert_eq!((budget.bytes, budget.cut.map(|cut| cut.by)), (0, Some(CutBy::MemoryUnread)));
+            assert!(budget.cut.unwrap().to_string().contains("/proc/meminfo"));
+        }
     }
 }

@@ -25,10 +25,10 @@ const CONNECTIONS_PART: u64 = 8;
 const MAP_COUNT_USUAL: u64 = 65_530;
 
 impl HostLimits {
-    /// Looks at the host. Raises the soft limit of locked memory to the hard one.
-    pub fn read(config: &Config, worker_count: usize, files_max: u64) -> Self {
+    /// Looks at the host, of which `memory` tells what is left. Raises the soft limit of locked memory to the hard one.
+    pub fn read(config: &Config, worker_count: usize, files_max: u64, memory: &MemoryWatch) -> Self {
         let read_buffers = config.serve.read_buffers.bytes().saturating_mul(worker_count as u64);
-        let available_bytes = MemoryWatch::new().available_bytes();
+        let available_bytes = memory.readable_bytes();
         let each = CONNECTION_BYTES + limits::CONNECTION_BYTES;
         let connections = u64::from(config.serve.connections)
             .saturating_mul(each)
@@ -38,7 +38,7 @@ impl HostLimits {
             available_bytes,
             needed_bytes: read_buffers
                 .saturating_add(config.store.footer_cache.bytes())
-                .saturating_add(connections.min(available_bytes / CONNECTIONS_PART))
+                .saturating_add(connections.min(available_bytes.unwrap_or(0) / CONNECTIONS_PART))
                 .saturating_add(NEEDED_BYTES),
             memlock_bytes: memlock_bytes(),
             map_count_max: map_count
@@ -65,4 +65,22 @@ fn is_exempt(limit_bytes: u64) -> bool {
     let Ok(mapping) = Mapping::anonymous(length) else { return false };
     // SAFETY: our own mapping, which nobody touches, and which is unmapped at the end of this function.
     unsafe { mlock_with(mapping.address().cast(), length, MlockFlags::ONFAULT) }.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use control_client::config::{Prefetch, RamTier};
+
+    use super::*;
+    use crate::tier::{Budget, CutBy};
+
+    /// As in a container that hides `/proc/meminfo`.
+    #[test]
+    fn of_a_host_that_does_not_tell_its_memory_nothing_is_locked() {
+        let nowhere = tempfile::tempdir().unwrap();
+        let memory = MemoryWatch::of_silent_machine(nowhere.path());
+        let limits = HostLimits::read(&Config::default(), 2, 1024, &memory);
+        let budget = Budget::new(RamTier::Auto, Prefetch::Ram, &limits);
+        assert_eq!((budget.bytes, budget.cut.map(|cut| cut.by)), (0, Some(CutBy::MemoryUnread)));
+    }
 }

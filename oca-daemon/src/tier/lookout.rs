@@ -64,7 +64,11 @@ impl Lookout {
         let mut sight = Sight { reads: self.look_at_reads(), looks_at_files: is_far, ..Sight::default() };
         if is_far || takes_memory || self.pressure.is_on(now) {
             let was_on = self.pressure.is_on(now);
-            sight.short_bytes = self.pressure.look(self.memory.available_bytes(), now);
+            let available_bytes = self.memory.readable_bytes();
+            sight.short_bytes = self.pressure.look(available_bytes, now);
+            if available_bytes.is_none() && !was_on {
+                tracing::warn!("/proc/meminfo cannot be read; the RAM tier takes no more until it can");
+            }
             if sight.short_bytes > 0 && !was_on {
                 tracing::warn!(
                     bytes = sight.short_bytes,

@@ -2,7 +2,7 @@
 
 mod leaving;
 mod prefetching;
-mod site;
+pub(crate) mod site;
 
 use std::collections::HashMap;
 use std::sync::Arc;

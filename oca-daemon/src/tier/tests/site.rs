@@ -16,16 +16,16 @@ use super::super::{BlockKey, Budget, Hint, Sample, SampleSender, Tier, TierTotal
 use crate::health::MemoryWatch;
 use crate::stats::WorkerStats;
 
-pub(super) struct Site {
+pub(crate) struct Site {
     pub(super) store: Arc<Store>,
-    pub(super) tier: Tier,
+    pub(crate) tier: Tier,
     samples: SampleSender,
     volume: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Site {
-    pub(super) fn new(budget_bytes: u64) -> Self {
+    pub(crate) fn new(budget_bytes: u64) -> Self {
         Self::with(budget_bytes, 16, MemoryWatch::new())
     }
 
@@ -106,7 +106,7 @@ impl Site {
         self.samples.hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle), since })
     }
 
-    pub(super) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
+    pub(crate) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
         self.publish(title, 1);
         self.load(title)
     }
@@ -122,7 +122,7 @@ impl Site {
     }
 
     /// Its file, to damage it behind the store's back.
-    pub(super) fn file_of(&self, bundle: &Bundle) -> File {
+    pub(crate) fn file_of(&self, bundle: &Bundle) -> File {
         let file = self.volume.join(bundle.id().file_path());
         File::options().write(true).open(file).unwrap()
     }
