@@ -95,7 +95,7 @@ outcomes! {
     AbortedDiskTimeout "aborted_disk_timeout" "The disk did not answer within serve.disk_timeout during the response; look at the disk"
     AbortedShutdown "aborted_shutdown" "The response was not complete within serve.shutdown_timeout"
     AbortedTls "aborted_tls" "The TLS connection broke during the request"
-    AbortedUpstreamTimeout "aborted_upstream_timeout" "Upstream sent nothing for pull.stall_timeout during the response"
+    AbortedUpstreamTimeout "aborted_upstream_timeout" "Upstream sent nothing for pull.stall_timeout, or next to nothing for three times as long, during the response"
     AbortedUpstreamInvalid "aborted_upstream_invalid" "Upstream broke off, or sent another length or other content than it had said, during the response"
 }
 

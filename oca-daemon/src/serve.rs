@@ -56,7 +56,8 @@ pub enum Route<'a> {
     Answer(Response),
 }
 
-const ALLOW: &[u8] = b"GET, HEAD, OPTIONS";
+/// What is allowed for what bundles hold, and for all where nothing else is passed on.
+const ALLOW: &str = "GET, HEAD, OPTIONS";
 
 /// Decides by method and target. `scheme` is what the connection speaks.
 pub fn route<'a>(request: &Request<'a>, scheme: Scheme, policy: &Policy) -> Route<'a> {
@@ -99,7 +100,7 @@ fn locate<'a>(request: &Request<'a>, connection_scheme: Scheme) -> Result<Option
 /// 204 with what is allowed (RFC 9110 §9.3.7), and for a CORS preflight what a page may ask for.
 fn options(request: &Request<'_>, policy: &Policy) -> Response {
     let mut response = Response::new(Status::NO_CONTENT, Outcome::Options, request.persistence);
-    response.add_field("Allow", ALLOW);
+    response.add_field("Allow", policy.misses().methods().as_bytes());
     let is_preflight = request.fields.has_origin && request.fields.has_requested_method;
     response.add_rendered(if is_preflight { policy.preflight_lines() } else { policy.cors_lines() });
     response

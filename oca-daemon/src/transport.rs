@@ -299,10 +299,17 @@ mod tests {
     use crate::limits::SEALED_BYTES_MAX;
     use crate::tls::session::tests::established;
 
+    impl Transport {
+        /// Over TLS, after a handshake with nobody who is still there.
+        pub(crate) fn established(sealed_bytes: Arc<SealedBytes>) -> Self {
+            let session = established(sealed_bytes);
+            Transport::Tls(Box::new(TlsTransport { session, batch: Batch::default(), layer: None }))
+        }
+    }
+
     fn sends_at_once(sealed_bytes: &Arc<SealedBytes>) -> usize {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let session = established(Arc::clone(sealed_bytes));
-        let mut tls = TlsTransport { session, batch: Batch::default(), layer: None };
+        let mut tls = Transport::established(Arc::clone(sealed_bytes));
         let mut buffer = vec![0; SEAL_BUFFER_BYTES];
         tls.send(ours.as_fd(), &[IoSlice::new(&[7; 1 << 20])], &mut buffer).unwrap().taken_bytes
     }

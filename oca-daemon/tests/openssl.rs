@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustls::version::TLS13;
-use support::tls::{OBJECT, client, connect, get, start};
+use support::tls::{OBJECT, client, connect, get, is_installed, start};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -26,16 +26,6 @@ struct OpenSsl {
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
     printed: Vec<u8>,
-}
-
-/// Whether it is installed. Where everything is to be tested, it must be.
-fn is_installed() -> bool {
-    let found = Command::new("openssl").arg("version").output().is_ok_and(|output| output.status.success());
-    assert!(found || std::env::var_os("CI").is_none(), "openssl is not installed");
-    if !found {
-        eprintln!("skipped: openssl is not installed");
-    }
-    found
 }
 
 impl OpenSsl {
@@ -108,7 +98,7 @@ fn text(length: usize) -> Vec<u8> {
 
 #[test]
 fn openssl_is_served_in_every_suite() {
-    if !is_installed() {
+    if !is_installed("openssl", "version") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -135,7 +125,7 @@ fn openssl_is_served_in_every_suite() {
 /// `K` asks for our key to be changed too, `k` does not.
 #[test]
 fn openssl_changes_keys_and_has_ours_changed() {
-    if !is_installed() {
+    if !is_installed("openssl", "version") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -154,7 +144,7 @@ fn openssl_changes_keys_and_has_ours_changed() {
 
 #[test]
 fn openssl_resumes_its_session_after_a_restart() {
-    if !is_installed() {
+    if !is_installed("openssl", "version") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

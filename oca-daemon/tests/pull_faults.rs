@@ -25,46 +25,34 @@ mod leavers;
 mod origin;
 #[path = "pull_faults/purges.rs"]
 mod purges;
+#[path = "upstream/scripts.rs"]
+#[allow(dead_code, reason = "each test program uses its own part")]
+mod scripts;
 mod support;
 #[path = "pull_faults/versions.rs"]
 mod versions;
 
-use edge::Edge;
 use std::io::Write;
-use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
+use edge::Edge;
+use scripts::{TAGGED, head};
+
 const MIB: usize = 1 << 20;
-const FRESH: &str = "Cache-Control: max-age=600\r\n";
 /// Makers of a service that stores what it pulls, and of one that cannot.
 const WITH_DISK_AND_WITHOUT: [fn(&[String]) -> Edge; 2] =
     [Edge::of, |urls| Edge::without_disk(edge::upstreams(urls))];
 
-/// A gate that a script waits at.
-#[derive(Clone, Default)]
-struct Gate(Arc<AtomicBool>);
-
-impl Gate {
-    fn open(&self) {
-        self.0.store(true, SeqCst);
+/// Sends a whole body as slowly as that.
+fn send_slowly(stream: &mut TcpStream, body: &[u8], step: usize, pause: Duration) -> bool {
+    let mut is_open = stream.write_all(head(TAGGED, body.len()).as_bytes()).is_ok();
+    for part in body.chunks(step) {
+        is_open = is_open && stream.write_all(part).is_ok();
+        sleep(pause);
     }
-
-    fn wait(&self) {
-        while !self.0.load(SeqCst) {
-            sleep(Duration::from_millis(1));
-        }
-    }
-}
-
-/// Sends a 200 with the first bytes of a body and no more.
-fn break_off(stream: &mut TcpStream, fields: &str, body: &[u8], count: usize) -> bool {
-    let head = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
-    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..count]));
-    let _ = stream.shutdown(Shutdown::Both);
-    false
+    is_open
 }
 
 /// The section of a configuration by which everything is pulled from there.

@@ -7,6 +7,8 @@ mod support;
 #[path = "pulling/client.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod client;
+#[path = "pull_through/https.rs"]
+mod https;
 #[path = "upstream/origin.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 mod origin;
@@ -23,7 +25,7 @@ use support::{Daemon, eventually, runtime, tls};
 const HELD: &str = "/held/1.m4s";
 const LARGE: usize = 3_500_000;
 
-/// An origin with small files below `/films/`, which are held in memory, and two large ones, which are not; a playlist that is not to be kept, and nothing else.
+/// An origin with small files below `/films/`, and two large ones; a playlist that is not to be kept, and nothing else.
 fn origin() -> Origin {
     Origin::start(|asked, stream| {
         let fresh = "Cache-Control: max-age=600\r\nContent-Type: video/mp4\r\n";
@@ -106,6 +108,9 @@ fn what_is_pulled_once_is_held_and_the_operator_sees_both() {
     assert_eq!(outcome("/films/a.mp4?CMCD=br%3D800"), "demand_miss");
     assert_eq!(outcome("/films/a.mp4"), "demand_hit");
     assert_eq!(outcome("/none"), "client_error_absent");
+    let part = log.iter().find(|line| line["status"] == 206).unwrap();
+    assert_eq!((&part["range_start"], &part["range_bytes"]), (&1_000_000.into(), &2_000_000.into()));
+    assert!(log.iter().all(|line| line["status"] == 206 || line.get("range_start").is_none()));
     assert!(daemon.metric("oca_requests_total", "\"demand_hit\"") >= 1);
     assert!(daemon.metric("oca_pull_upstream_requests_total", "result=\"answered\"") >= 2);
     assert_eq!(daemon.metric("oca_pull_upstream_requests_total", "result=\"absent\""), 1);

@@ -34,7 +34,7 @@ pub struct PullConfig {
     /// The file of the purges that volumes have missed; `None`, written `""`, is none.
     #[serde(with = "optional")]
     pub missed_purges: Option<PathBuf>,
-    /// Memory for pulled content that is small or short-lived.
+    /// Memory for pulled content that is on no disk, and for copies of what is small.
     pub memory: ByteCount,
     /// Requests that may wait for or be answered from pulled content at once.
     pub requests: u32,

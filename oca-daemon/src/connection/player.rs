@@ -19,7 +19,7 @@ use crate::service::Service;
 use crate::socket_options::{set_max_pacing_rate, transport_facts};
 
 impl Connection {
-    /// Sets how fast the socket may send a response of `body_bytes`; a socket that is paced as it should be is left alone.
+    /// Sets how fast the socket may send a response of `body_bytes` at most; a socket that is paced as it should be is left alone.
     pub(super) fn set_pace(&mut self, body_bytes: u64, service: &Service) {
         let cmcd = self.exchange.as_ref().and_then(|exchange| exchange.record.cmcd.as_deref());
         let wanted = match cmcd {

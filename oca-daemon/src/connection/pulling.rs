@@ -147,12 +147,11 @@ impl Connection {
         pull.coding = Some(coding);
         pull.source = Some(if head.source == Outcome::DemandHit { Source::Pulled } else { Source::Upstream });
         pull.has_ended = matches!(coding, Coding::None | Coding::Length(0));
-        if let Coding::Length(length) = coding {
-            self.set_pace(length, service);
-        }
+        self.set_pace(coding.bytes_max(), service);
         let step = self.respond(response, None, reactor, service);
         if let Some(exchange) = &mut self.exchange {
             exchange.pull = Some(pull);
+            exchange.record.range = head.range();
         }
         step
     }

@@ -59,7 +59,8 @@ const TENTHS_NEEDED: u64 = 15;
 /// A response must be there in this part of the time until the player's deadline.
 const DEADLINE_PART: u64 = 2;
 
-/// Decides for a response of `body_bytes` to a player that says `cmcd`; `None`: the operator wants no pacing.
+/// Decides for a response of `body_bytes` at most, which is all there are where nobody knows, to a player that says `cmcd`; `None`: the
+/// operator wants no pacing.
 pub fn pace(cmcd: &Cmcd, body_bytes: u64, limits: Option<&PacingLimits>) -> Pace {
     let Some(limits) = limits else { return Pace::Unlimited(PaceCause::Off) };
     if cmcd.is_startup
@@ -190,6 +191,13 @@ mod tests {
         let relaxed = rate(paced("ot=v,br=1000,bl=20000,dl=20000"));
         // 2 MiB in half of a second.
         assert!(relaxed < 4_000_000 && rate(paced("ot=v,br=1000,bl=20000,dl=1000")) >= 33_554_432);
+    }
+
+    #[test]
+    fn a_body_of_unknown_length_is_paced_by_its_bitrate_and_by_no_deadline() {
+        let paced = |line: &str| pace(&player(line), u64::MAX, Some(&LIMITS));
+        assert_eq!(paced("ot=v,br=1000,bl=20000"), pace(&player("ot=v,br=1000,bl=20000"), 1, Some(&LIMITS)));
+        assert!(rate(paced("ot=v,br=1000,bl=20000,dl=60000")) > 100_000_000_000_000);
     }
 
     fn players() -> impl Strategy<Value = Cmcd> {

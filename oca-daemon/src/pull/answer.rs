@@ -1,7 +1,10 @@
 //! What an answer begins with.
 
+use control_client::units::ByteRange;
 use http::HeaderMap;
+use http::header::CONTENT_RANGE;
 
+use super::blocks::ContentRange;
 use super::cache_status::CacheStatus;
 use crate::outcome::Outcome;
 
@@ -37,6 +40,12 @@ impl AnswerHead {
         }
     }
 
+    /// The bytes of the object that follow, of a 206 with one range of a known whole.
+    pub fn range(&self) -> Option<ByteRange> {
+        let range = self.fields.get(CONTENT_RANGE).filter(|_| self.status == 206)?;
+        ContentRange::parse(range).map(|ContentRange { start, end, .. }| ByteRange { start, end })
+    }
+
     /// Whether a body may follow (RFC 9112 §6.3).
     pub fn has_body(&self, is_head: bool) -> bool {
         !is_head && !matches!(self.status, 100..=199 | 204 | 304)
@@ -67,6 +76,21 @@ mod tests {
         ] {
             assert_eq!(head(status, source).outcome(is_head), outcome, "{status}");
         }
+    }
+
+    #[test]
+    fn a_206_says_which_bytes_follow() {
+        let range = |status, value: &'static str| {
+            let mut head = head(status, Outcome::DemandHit);
+            head.fields.insert(CONTENT_RANGE, http::HeaderValue::from_static(value));
+            head.range()
+        };
+        assert_eq!(range(206, "bytes 2-4/10"), Some(ByteRange::new(2, 5)));
+        assert_eq!(
+            (range(206, "bytes 2-4/*"), range(416, "bytes */10"), range(200, "bytes 2-4/10")),
+            (None, None, None)
+        );
+        assert_eq!(head(206, Outcome::DemandMiss).range(), None);
     }
 
     #[test]

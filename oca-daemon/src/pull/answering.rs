@@ -15,7 +15,7 @@ use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, Method};
 
-use super::caching::{Decision, RequestHead, StoredHead, decide, may_serve_stale_on_error, upstream_fields};
+use super::caching::{Decision, RequestHead, decide, may_serve_stale_on_error, upstream_fields};
 use super::clients::Client;
 use super::failure::PullFailure;
 use super::held::{Held, HeldBody, look_up};
@@ -96,10 +96,8 @@ impl Answer<'_> {
         }
         let mut reason = Forwarded::UriMiss;
         for attempt in 0..FLIGHTS_BOARDED_MAX {
-            let held = look_up(&self.key, &self.pull.memory, &self.pull.demand, &self.pull.flights).await;
-            let heads: Vec<Arc<StoredHead>> = held.iter().map(|held| Arc::clone(&held.head)).collect();
-            let decision = decide(&self.head(), &heads, SystemTime::now(), &self.pull.policy);
-            let revalidating = match decision {
+            let held = self.look_up().await;
+            let revalidating = match self.decide(&held) {
                 Decision::Serve { index, .. } => {
                     match self.send_held(&held[index], CacheStatus::default()).await {
                         Err(Ending::Changed) => continue,
@@ -136,13 +134,23 @@ impl Answer<'_> {
         self.pass(reason).await
     }
 
+    async fn look_up(&self) -> Vec<Held> {
+        let Pull { memory, demand, flights, .. } = &**self.pull;
+        let is_enough = |held: &[Held]| matches!(self.decide(held), Decision::Serve { .. });
+        look_up(&self.key, memory, demand, flights, is_enough).await
+    }
+
+    fn decide(&self, held: &[Held]) -> Decision {
+        decide(&self.head(), held, SystemTime::now(), &self.pull.policy)
+    }
+
     /// What is held and may be sent although it is stale, because upstream fails.
     fn stand_in<'h>(&self, held: &'h [Held]) -> Option<&'h Held> {
         let matching = held.iter().filter(|held| held.head.matches(&self.request.fields));
         let newest = matching.max_by_key(|held| held.head.response_time)?;
         // What was purged since it was looked up is not sent; a disk says so itself.
         if let HeldBody::Memory(body) = &newest.body
-            && !self.pull.memory.holds(&self.key, &newest.head, body)
+            && self.pull.memory.find(&self.key, &newest.head, body).is_none()
         {
             return None;
         }

@@ -31,7 +31,8 @@ pub(super) use fault::DiskFault;
 use log_key::log_key;
 use missed_purges::MissedPurges;
 use placement::Standing;
-use volume::{DemandVolume, Opener};
+use volume::DemandVolume;
+use volume::opening::Opener;
 
 use crate::limits::DEMAND_LOOKUP_TIMEOUT;
 

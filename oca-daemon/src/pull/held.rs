@@ -1,5 +1,6 @@
 //! What is held of a key, in memory or on disk, and looking for it.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -34,18 +35,22 @@ pub(super) enum HeldBody {
     },
 }
 
-/// Everything that is held of a key and can be used.
+/// Everything that is held of a key and can be used; no disk is asked where what is in memory is enough.
 pub(super) async fn look_up(
     key: &str,
     memory: &MemoryStore,
     demand: &DemandStore,
     flights: &Flights,
+    is_enough: impl Fn(&[Held]) -> bool,
 ) -> Vec<Held> {
     let in_memory = memory.get(key);
     let in_memory = in_memory.iter().flat_map(|objects| objects.iter());
     let mut found: Vec<Held> = in_memory
         .map(|object| Held { head: Arc::clone(&object.head), body: HeldBody::Memory(object.body.clone()) })
         .collect();
+    if !found.is_empty() && is_enough(&found) {
+        return found;
+    }
     for (entry, view) in demand.entries(key).await {
         let Ok(mut head) = StoredHead::from_bytes(&view.metadata) else {
             // Written by another version: it is of no use to this one.
@@ -62,6 +67,12 @@ pub(super) async fn look_up(
         }
     }
     found
+}
+
+impl Borrow<StoredHead> for Held {
+    fn borrow(&self) -> &StoredHead {
+        &self.head
+    }
 }
 
 impl Held {

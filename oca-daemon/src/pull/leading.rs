@@ -19,7 +19,7 @@ use super::flight::{Flight, Landing, Progress, Rest, Sharing};
 use super::held::{Held, look_up};
 use super::service::{Led, Pull};
 use super::upstream::{Ask, Place, Reply};
-use crate::limits::{BACKGROUND_BYTES, FLIGHT_PATIENCE, SMALL_BODY_BYTES, UNSHARED_WINDOW_BYTES};
+use crate::limits::{BACKGROUND_BYTES, FLIGHT_PATIENCE, FLIGHT_REST_BYTES, UNSHARED_WINDOW_BYTES};
 use arriving::{Arrived, arrive};
 use filing::Filing;
 
@@ -93,7 +93,7 @@ pub(super) async fn lead(pull: Arc<Pull>, flight: Arc<Flight>, mission: Mission,
                 place.wait_for_clients();
             }
             flight.trim_stored(0);
-            flight.drain(SMALL_BODY_BYTES).await;
+            flight.drain(FLIGHT_REST_BYTES).await;
         }
     }
 }
@@ -117,6 +117,9 @@ async fn carry(
     filing: &mut Filing,
 ) -> Result<(), PullFailure> {
     let Source { mut reply, end, is_shared } = source;
+    if is_shared {
+        reply.bear_no_trickle();
+    }
     loop {
         if flight.end_if_deserted(|progress| is_worth_finishing(pull, progress, mission, end, filing)) {
             return Err(PullFailure::Invalid);
@@ -187,10 +190,11 @@ fn is_worth_finishing(
 
 /// Whether an earlier flight has brought what is wanted since it was looked for.
 async fn is_held_by_now(pull: &Pull, mission: &Mission) -> bool {
-    let held = look_up(&mission.key, &pull.memory, &pull.demand, &pull.flights).await;
-    let heads: Vec<_> = held.into_iter().map(|held| held.head).collect();
     let request = RequestHead { method: &Method::GET, target: &mission.key, fields: &mission.fields };
-    matches!(decide(&request, &heads, SystemTime::now(), &pull.policy), Decision::Serve { .. })
+    let is_enough = |held: &[Held]| {
+        matches!(decide(&request, held, SystemTime::now(), &pull.policy), Decision::Serve { .. })
+    };
+    is_enough(&look_up(&mission.key, &pull.memory, &pull.demand, &pull.flights, is_enough).await)
 }
 
 /// What upstream is asked with.

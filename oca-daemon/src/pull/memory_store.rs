@@ -1,4 +1,5 @@
-//! Pulled content that is kept in memory only: what is small, what is fresh for seconds, and what is absent.
+//! Pulled content in memory: playlists, what is fresh for seconds, what is absent, and what no disk takes, of each no more than a block;
+//! and copies of what is small, which would cost a disk two reads each time.
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ pub(super) struct MemoryObject {
     pub head: Arc<StoredHead>,
     /// All of its body.
     pub body: Bytes,
+    /// Whether it was stored on disk, too.
+    pub is_on_disk: bool,
 }
 
 /// What an object takes beside its key, fields and body.
@@ -43,10 +46,10 @@ impl MemoryStore {
         self.objects.get(key)
     }
 
-    /// Whether it holds that body under that key, for the requests that `head` answers.
-    pub(super) fn holds(&self, key: &str, head: &StoredHead, body: &Bytes) -> bool {
-        let is_it = |held: &MemoryObject| held.head.selecting == head.selecting && held.body == *body;
-        self.get(key).is_some_and(|held| held.iter().any(is_it))
+    /// The object with that body under that key, for the requests that `head` answers.
+    pub(super) fn find(&self, key: &str, head: &StoredHead, body: &Bytes) -> Option<MemoryObject> {
+        let is_it = |held: &&MemoryObject| held.head.selecting == head.selecting && held.body == *body;
+        self.get(key)?.iter().find(is_it).cloned()
     }
 
     /// Keeps a copy of an object in place of the one that answers the same requests.
@@ -60,7 +63,7 @@ impl MemoryStore {
         });
     }
 
-    /// Lets go of what is selected; says how many objects that were.
+    /// Lets go of what is selected; says how many objects that were that are on no disk.
     pub(super) fn purge(&self, selectors: &[PurgeSelector]) -> u64 {
         // The usual one names its key: others are looked for among all.
         if let [PurgeSelector::Exact(key)] = selectors {
@@ -71,8 +74,10 @@ impl MemoryStore {
         meant.iter().map(|key| self.remove(key)).sum()
     }
 
-    fn remove(&self, key: &str) -> u64 {
-        self.objects.remove(key).map_or(0, |held| held.len() as u64)
+    /// Lets go of what it holds under a key; says how many objects that were that are on no disk.
+    pub(super) fn remove(&self, key: &str) -> u64 {
+        let held = self.objects.remove(key);
+        held.iter().flat_map(|held| held.iter()).filter(|object| !object.is_on_disk).count() as u64
     }
 
     /// How many keys it holds; a moment old.
@@ -97,7 +102,7 @@ impl MemoryObject {
             }
         }
         let head = StoredHead { fields, ..StoredHead::clone(&self.head) };
-        Self { head: Arc::new(head), body: Bytes::copy_from_slice(&self.body) }
+        Self { head: Arc::new(head), body: Bytes::copy_from_slice(&self.body), is_on_disk: self.is_on_disk }
     }
 
     fn bytes(&self) -> usize {
@@ -125,7 +130,7 @@ mod tests {
             response_time: SystemTime::UNIX_EPOCH,
             total_length: Some(body.len() as u64),
         };
-        MemoryObject { head: Arc::new(head), body: Bytes::from_static(body.as_bytes()) }
+        MemoryObject { head: Arc::new(head), body: Bytes::from_static(body.as_bytes()), is_on_disk: false }
     }
 
     fn bodies(store: &MemoryStore, key: &str) -> Vec<Bytes> {
@@ -168,13 +173,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_disk_too_is_let_go_of_and_counted_there() {
+        let store = MemoryStore::new(1 << 20);
+        store.insert(&"/a".into(), MemoryObject { is_on_disk: true, ..object("de", "x") });
+        store.insert(&"/a".into(), object("en", "x"));
+        assert_eq!(store.purge(&[PurgeSelector::Prefix("/".to_owned())]), 1);
+        assert!(bodies(&store, "/a").is_empty());
+    }
+
+    #[test]
     fn what_is_kept_keeps_no_buffer_that_it_was_read_into() {
         let buffer = Bytes::from(vec![b'x'; 64 << 10]);
         let within = |bytes: &[u8]| buffer.as_ptr_range().contains(&bytes.as_ptr());
         let value = HeaderValue::from_maybe_shared(buffer.slice(10..20)).unwrap();
         let mut head = StoredHead::clone(&object("en", "").head);
         head.fields = HeaderMap::from_iter([(http::header::ETAG, value)]);
-        let object = MemoryObject { head: Arc::new(head), body: buffer.slice(100..200) };
+        let object = MemoryObject { head: Arc::new(head), body: buffer.slice(100..200), is_on_disk: false };
         assert!(within(&object.body) && within(object.head.fields["etag"].as_bytes()));
 
         let store = MemoryStore::new(1 << 20);

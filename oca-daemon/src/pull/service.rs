@@ -194,6 +194,7 @@ impl Pull {
         loop {
             tokio::select! {
                 taken = &mut part => return taken,
+                // Nobody says when one fits: that can change with every chunk that a flight brings.
                 () = tokio::time::sleep(BOARDING_INTERVAL) => {}
             }
             if self.flights.join(key, wish).is_some() {

@@ -124,7 +124,7 @@ results! {
     Absent "absent" "404 or 410"
     ServerError "server_error" "5xx; the next upstream was asked, or the answer passed on"
     Unreachable "unreachable" "It could not be connected to within pull.connect_timeout"
-    TimedOut "timed_out" "No answer within pull.first_byte_timeout, or no byte within pull.stall_timeout"
+    TimedOut "timed_out" "No answer within pull.first_byte_timeout, no byte within pull.stall_timeout, or next to none within three times as long"
     Invalid "invalid" "It broke off, or its answer breaks HTTP, has another length than it said, or changed on the way"
     Abandoned "abandoned" "Nobody waited for it any more, and too much of it was left"
 }

@@ -8,6 +8,7 @@
 mod asking;
 mod fields;
 mod http_upstream;
+mod patience;
 mod s3;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use super::stats::{PullStats, UpstreamResult};
 use crate::limits::FETCHES_WAITING;
 use asking::Upstream;
 pub(super) use fields::LoopGuard;
+use patience::Patience;
 
 /// All upstreams, in their order.
 pub(super) struct Upstreams {
@@ -64,7 +66,7 @@ pub(super) struct Reply {
     /// Whether the end of its body can be told from a connection that broke.
     pub is_delimited: bool,
     body: reqwest::Response,
-    stall_timeout: Duration,
+    patience: Patience,
     count: Count,
     is_counted: bool,
 }
@@ -169,10 +171,16 @@ impl Place<'_> {
 }
 
 impl Reply {
+    /// A body that trickles is given up from now on: others wait for it, or for its place. What is for one client alone may come as seldom
+    /// as events do.
+    pub(super) fn bear_no_trickle(&mut self) {
+        self.patience.bear_no_trickle();
+    }
+
     /// The next bytes of the body, never empty; `None` at its end.
     ///
     /// # Errors
-    /// [`PullFailure::TimedOut`] where nothing comes for too long, [`PullFailure::Invalid`] where the body breaks off.
+    /// [`PullFailure::TimedOut`] where nothing comes for too long, or too little, [`PullFailure::Invalid`] where the body breaks off.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, PullFailure> {
         let next = async {
             loop {
@@ -183,10 +191,14 @@ impl Reply {
                 }
             }
         };
-        let next = tokio::time::timeout(self.stall_timeout, next).await;
+        let began = Instant::now();
+        let next = tokio::time::timeout(self.patience.left(), next).await;
         let next = next.unwrap_or(Err(PullFailure::TimedOut));
         match &next {
-            Ok(Some(bytes)) => self.count.received(bytes.len()),
+            Ok(Some(bytes)) => {
+                self.patience.received(bytes.len(), began.elapsed());
+                self.count.received(bytes.len());
+            }
             Ok(None) => self.ended(UpstreamResult::Answered),
             Err(failure) => self.ended(UpstreamResult::of(*failure)),
         }

@@ -17,7 +17,7 @@ pub(super) fn client_error(
     let mut response = Response::new(status, cause.outcome(), persistence);
     add_error_fields(&mut response, policy);
     if cause == Cause::Method {
-        response.add_field("Allow", ALLOW); // RFC 9110 §15.5.6
+        response.add_field("Allow", ALLOW.as_bytes()); // RFC 9110 §15.5.6
     }
     response.set_body(Body::Text(text.into()), is_head);
     response

@@ -3,7 +3,7 @@
 
 use control_client::config::{OnMiss, PullConfig, UnsafeMethods};
 
-use super::{Policy, client_error};
+use super::{ALLOW, Policy, client_error};
 use crate::outcome::Outcome;
 use crate::pull::{plain_path, resolved, unescaped};
 use crate::request::{Cause, Method, NormalTarget, Request, Scheme};
@@ -58,6 +58,12 @@ impl MissRules {
         Self { rules: rules.into(), passes_unsafe: config.unsafe_methods == UnsafeMethods::Pass }
     }
 
+    /// The methods that are answered or, where a rule says so, passed upstream, as far as they have names.
+    pub(super) fn methods(&self) -> &'static str {
+        let passes = self.passes_unsafe && self.rules.iter().any(|rule| rule.then == Then::Pull);
+        if passes { ALLOW_PASSED } else { ALLOW }
+    }
+
     /// What the rule of a path says, however an origin reads it; [`Cause::Target`] where rules would differ by that. Its plain path is
     /// what counts, as for a purge. Origins that go by the letter do not undo an escaped slash or leave out an empty component; some take
     /// what follows a `;` for a parameter, before or after they undo escapes, and look for the rest; and behind a proxy escapes are undone
@@ -86,6 +92,9 @@ impl MissRules {
         self.rules.iter().find(|rule| path.starts_with(rule.prefix.as_bytes())).map(|rule| &rule.then)
     }
 }
+
+/// What is allowed where changes are passed upstream.
+const ALLOW_PASSED: &str = "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE";
 
 /// How often escapes are undone, by proxies and origins together.
 const UNESCAPED_MAX: usize = 2;
@@ -214,6 +223,18 @@ mod tests {
                 format!("{} {}", response.status.code(), place.unwrap_or_default())
             }
         }
+    }
+
+    #[test]
+    fn who_asks_first_is_told_of_the_methods_that_are_passed_on() {
+        let said = |unsafe_methods| {
+            let policy = policy(unsafe_methods);
+            let lines = String::from_utf8(policy.preflight_lines().to_vec()).unwrap();
+            lines.lines().find(|line| line.starts_with("Access-Control-Allow-Methods: ")).unwrap().to_owned()
+        };
+        let read = "Access-Control-Allow-Methods: GET, HEAD, OPTIONS";
+        assert_eq!(said(UnsafeMethods::Refuse), read);
+        assert_eq!(said(UnsafeMethods::Pass), format!("{read}, POST, PUT, PATCH, DELETE"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub struct Policy {
     immutable: ObjectLines,
     mutable: ObjectLines,
     retry_after_line: Box<[u8]>,
-    cors_lines: Box<[u8]>,
-    preflight_lines: Box<[u8]>,
+    cors: CorsLines,
+    preflight_lines: Box<str>,
     cache_name: Box<str>,
     misses: MissRules,
 }
@@ -27,6 +27,18 @@ struct ObjectLines {
     not_modified: Box<[u8]>,
 }
 
+/// What lets pages of other origins read an answer (the CORS protocol of the Fetch standard); nothing where the operator allows none.
+#[derive(Clone, Debug)]
+struct CorsLines {
+    all: Box<str>,
+    /// Which of them may read it.
+    origin: Box<str>,
+    /// Which of its fields they may read.
+    exposed: Box<str>,
+    /// Which of them may read its timing.
+    timing: Box<str>,
+}
+
 /// Why a [`Policy`] cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PolicyError {
@@ -35,12 +47,12 @@ pub enum PolicyError {
 }
 
 /// What a page may read besides the fields that the Fetch standard always shows.
-const EXPOSED: &str = "Accept-Ranges, Cache-Status, CMSD-Dynamic, Content-Digest, Content-Length, Content-Range, Date, ETag, \
-    Repr-Digest, Retry-After, Server, Server-Timing";
+const EXPOSED: &str = "Accept-Ranges, Age, Cache-Status, CMSD-Dynamic, CMSD-Static, Content-Digest, Content-Length, \
+    Content-Range, Date, ETag, Repr-Digest, Retry-After, Server, Server-Timing";
 
-/// What a page may send. `*` would do for browsers; televisions of 2017 do not know it, so that the fields of
-/// players are named: conditions, ranges, digests (RFC 9530), and CMCD (CTA-5004).
-const ALLOWED_FIELDS: &str = "*, Accept, Cache-Control, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, \
+/// What a page may send. `*` would do for browsers, but for Authorization, which it does not cover; televisions of 2017 do not know it,
+/// so that the fields of players are named: conditions, ranges, digests (RFC 9530), and CMCD (CTA-5004).
+const ALLOWED_FIELDS: &str = "*, Accept, Authorization, Cache-Control, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, \
     If-Unmodified-Since, Range, Want-Content-Digest, Want-Repr-Digest, CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status";
 
 /// How long a browser may remember a preflight: a day, which browsers shorten as they like.
@@ -65,21 +77,12 @@ impl Policy {
         let (segment, playlist) = (segment_max_age.as_secs(), playlist_max_age.as_secs());
         // Rounded up: who comes back a moment early is refused again.
         let retry_seconds = retry_after.as_millis().div_ceil(1000);
-        let cors = format!("Access-Control-Allow-Origin: {allow_origin}\r\n");
-        let exposed = format!(
-            "{cors}Access-Control-Expose-Headers: {EXPOSED}\r\nTiming-Allow-Origin: {allow_origin}\r\n"
-        );
-        let preflight = format!(
-            "{cors}Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\nAccess-Control-Allow-Headers: {ALLOWED_FIELDS}\r\n\
-             Access-Control-Max-Age: {PREFLIGHT_SECONDS}\r\n"
-        );
         let lines = |text: String| text.into_bytes().into_boxed_slice();
-        let unless_silent = |text: String| if allow_origin.is_empty() { String::new() } else { text };
-        let exposed = unless_silent(exposed);
+        let cors = CorsLines::new(allow_origin);
         let cache_name = structured_name(cache_name);
         let hit = format!("Cache-Status: {cache_name};hit\r\n");
         let of_object = |cache_control: String| {
-            let not_modified = format!("Cache-Control: {cache_control}\r\n{hit}{exposed}");
+            let not_modified = format!("Cache-Control: {cache_control}\r\n{hit}{}", cors.all);
             let found = format!("Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n{not_modified}");
             ObjectLines { found: lines(found), not_modified: lines(not_modified) }
         };
@@ -87,8 +90,8 @@ impl Policy {
             immutable: of_object(format!("public, max-age={segment}, immutable")),
             mutable: of_object(format!("public, max-age={playlist}")),
             retry_after_line: lines(format!("Retry-After: {retry_seconds}\r\n")),
-            cors_lines: lines(exposed),
-            preflight_lines: lines(unless_silent(preflight)),
+            preflight_lines: preflight_lines(&cors.origin, MissRules::default().methods()),
+            cors,
             cache_name: cache_name.into(),
             misses: MissRules::default(),
         })
@@ -96,6 +99,7 @@ impl Policy {
 
     /// The same, with these rules about what no bundle holds; without, it is absent.
     pub fn with_misses(mut self, misses: MissRules) -> Self {
+        self.preflight_lines = preflight_lines(&self.cors.origin, misses.methods());
         self.misses = misses;
         self
     }
@@ -130,15 +134,56 @@ impl Policy {
         &self.retry_after_line
     }
 
-    /// What lets pages of other origins read any answer; nothing where the operator allows none.
+    /// What lets pages of other origins read any answer, its fields and its timing; nothing where the operator allows none.
     pub(super) fn cors_lines(&self) -> &[u8] {
-        &self.cors_lines
+        self.cors.all.as_bytes()
+    }
+
+    /// Of these, the line that says which pages may read the answer.
+    pub(super) fn origin_line(&self) -> &[u8] {
+        self.cors.origin.as_bytes()
+    }
+
+    /// Of these, the line that says which of its fields they may read.
+    pub(super) fn exposed_line(&self) -> &[u8] {
+        self.cors.exposed.as_bytes()
+    }
+
+    /// Of these, the line that says which pages may read its timing.
+    pub(super) fn timing_line(&self) -> &[u8] {
+        self.cors.timing.as_bytes()
     }
 
     /// What a preflight is told.
     pub(super) fn preflight_lines(&self) -> &[u8] {
-        &self.preflight_lines
+        self.preflight_lines.as_bytes()
     }
+}
+
+impl CorsLines {
+    fn new(allow_origin: &str) -> Self {
+        let line = |name: &str, value: &str| match allow_origin {
+            "" => String::new(),
+            _ => format!("{name}: {value}\r\n"),
+        };
+        let origin = line("Access-Control-Allow-Origin", allow_origin);
+        let exposed = line("Access-Control-Expose-Headers", EXPOSED);
+        let timing = line("Timing-Allow-Origin", allow_origin);
+        let all = format!("{origin}{exposed}{timing}");
+        Self { all: all.into(), origin: origin.into(), exposed: exposed.into(), timing: timing.into() }
+    }
+}
+
+/// What a preflight is told, by the line about origins that it begins with.
+fn preflight_lines(origin_line: &str, methods: &str) -> Box<str> {
+    if origin_line.is_empty() {
+        return Box::default();
+    }
+    let text = format!(
+        "{origin_line}Access-Control-Allow-Methods: {methods}\r\nAccess-Control-Allow-Headers: {ALLOWED_FIELDS}\r\n\
+         Access-Control-Max-Age: {PREFLIGHT_SECONDS}\r\n"
+    );
+    text.into()
 }
 
 /// A cache's name as Cache-Status wants it (RFC 9211 §2): a token of structured fields where it is one, else a string.

@@ -1,8 +1,8 @@
 //! A response is made of what the pull service answers.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderName, PROXY_AUTHENTICATE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, PROXY_AUTHENTICATE, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
 use super::{Policy, errors};
@@ -32,6 +32,17 @@ pub enum Coding {
     UntilClose,
 }
 
+impl Coding {
+    /// How many bytes it has at most.
+    pub fn bytes_max(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Length(bytes) => bytes,
+            Self::Chunked | Self::UntilClose => u64::MAX,
+        }
+    }
+}
+
 /// The response that upstream's or a held answer is sent as; a failure where it cannot be sent.
 ///
 /// # Errors
@@ -46,10 +57,7 @@ pub fn pulled(head: &AnswerHead, request: &Request<'_>, policy: &Policy) -> Resu
         }
     }
     response.add_formatted("Cache-Status", format_args!("{}{}", policy.cache_name(), head.cache_status));
-    // What upstream says of other origins stands; where it is silent, our operator decides.
-    if !head.fields.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
-        response.add_rendered(policy.cors_lines());
-    }
+    add_cors(&mut response, &head.fields, policy);
     let coding = match head.content_length {
         _ if !head.has_body(is_head) => Coding::None,
         Some(length) => Coding::Length(length),
@@ -64,6 +72,18 @@ pub fn pulled(head: &AnswerHead, request: &Request<'_>, policy: &Policy) -> Resu
         Coding::None | Coding::Length(_) => response.set_content_length(head.content_length),
     }
     Ok(Pulled { response, coding })
+}
+
+/// What upstream says of other origins stands; where it is silent, our operator decides. Whoever may read the answer may read the fields
+/// that are added here, beside those that upstream names: it is a list, which may be said in more than one line.
+fn add_cors(response: &mut Response, upstream: &HeaderMap, policy: &Policy) {
+    if !upstream.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        response.add_rendered(policy.origin_line());
+    }
+    response.add_rendered(policy.exposed_line());
+    if !upstream.contains_key("timing-allow-origin") {
+        response.add_rendered(policy.timing_line());
+    }
 }
 
 /// The answer where the pull service has none.
@@ -81,7 +101,7 @@ fn is_of_the_connection(name: &HeaderName) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use http::{HeaderMap, HeaderValue};
+    use http::HeaderValue;
 
     use super::*;
     use crate::outcome::Outcome;
@@ -137,6 +157,62 @@ mod tests {
             assert!(!head.contains("Content-Length") && !head.contains("Transfer"), "{head}");
             assert_eq!(coding, Coding::None);
         }
+    }
+
+    /// What is said of other origins, in its order.
+    fn said_of_origins(allow_origin: &str, upstream: &[(&'static str, &'static str)]) -> Vec<String> {
+        let Parsed::Complete(request) = parse(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n") else { panic!() };
+        let day = Duration::from_secs(86_400);
+        let policy = Policy::new("oca", allow_origin, day, day, day).unwrap();
+        let mut head = answer(200, Some(5));
+        for (name, value) in upstream {
+            head.fields.append(*name, HeaderValue::from_static(value));
+        }
+        let mut out = Vec::new();
+        pulled(&head, &request, &policy)
+            .unwrap()
+            .response
+            .write_head(&mut out, &crate::response::http_date(0));
+        let text = String::from_utf8(out).unwrap().replace(&exposed_here(), "ours");
+        let lines = text
+            .lines()
+            .filter(|line| line.to_ascii_lowercase().contains("-origin:") || line.contains("xpose"));
+        lines.map(str::to_ascii_lowercase).collect()
+    }
+
+    fn exposed_here() -> String {
+        let day = Duration::from_secs(86_400);
+        let policy = Policy::new("oca", "*", day, day, day).unwrap();
+        let lines = String::from_utf8(policy.cors_lines().to_vec()).unwrap();
+        lines
+            .lines()
+            .find_map(|line| line.strip_prefix("Access-Control-Expose-Headers: "))
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn pages_may_read_what_is_added_here_whatever_upstream_says_of_origins() {
+        let origin = ("access-control-allow-origin", "https://a.example");
+        let (ours, exposed, any) = (
+            "access-control-expose-headers: ours",
+            "access-control-expose-headers: x-a",
+            "access-control-allow-origin: *",
+        );
+        let (timing, their_origin) =
+            ("timing-allow-origin: *", "access-control-allow-origin: https://a.example");
+        let their_timing = ("timing-allow-origin", "https://b.example");
+        for (upstream, expected) in [
+            (&[][..], &[any, ours, timing][..]),
+            (&[origin], &[their_origin, ours, timing]),
+            // A list may be said in more than one line.
+            (&[origin, ("access-control-expose-headers", "x-a")], &[their_origin, exposed, ours, timing]),
+            (&[origin, their_timing], &[their_origin, "timing-allow-origin: https://b.example", ours]),
+            (&[their_timing], &["timing-allow-origin: https://b.example", any, ours]),
+        ] {
+            assert_eq!(said_of_origins("*", upstream), expected, "{upstream:?}");
+        }
+        assert_eq!(said_of_origins("", &[origin]), [their_origin], "an operator who wants none adds none");
     }
 
     #[test]

@@ -77,8 +77,9 @@ fn an_object_is_sent_whole_with_all_that_is_known_of_it() {
          ETag: \"000102030405060708090a0b0c0d0e0f\"\r\nLast-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
          Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n\
          Cache-Control: public, max-age=31536000, immutable\r\nCache-Status: oca;hit\r\n\
-         Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Cache-Status, CMSD-Dynamic, \
-         Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, Server, Server-Timing\r\n\
+         Access-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Age, Cache-Status, \
+         CMSD-Dynamic, CMSD-Static, Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, \
+         Server, Server-Timing\r\n\
          Timing-Allow-Origin: *\r\nRepr-Digest: sha-256=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=:\r\n\
          Content-Length: 1000\r\n\r\n"
     );
@@ -230,8 +231,9 @@ fn not_modified_says_what_a_cache_updates_and_has_no_length() {
         head(&answered("GET /a HTTP/1.1\r\nIf-None-Match: *")),
         "HTTP/1.1 304 Not Modified\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nServer: oca\r\n\
          ETag: \"000102030405060708090a0b0c0d0e0f\"\r\nCache-Control: public, max-age=31536000, immutable\r\n\
-         Cache-Status: oca;hit\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Cache-Status, \
-         CMSD-Dynamic, Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, Server, Server-Timing\r\n\
+         Cache-Status: oca;hit\r\nAccess-Control-Allow-Origin: *\r\nAccess-Control-Expose-Headers: Accept-Ranges, Age, Cache-Status, \
+         CMSD-Dynamic, CMSD-Static, Content-Digest, Content-Length, Content-Range, Date, ETag, Repr-Digest, Retry-After, \
+         Server, Server-Timing\r\n\
          Timing-Allow-Origin: *\r\n\r\n"
     );
 }

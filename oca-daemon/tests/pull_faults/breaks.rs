@@ -9,11 +9,10 @@ use control_client::units::ByteCount;
 use http::Method;
 use oca_daemon::pull::PullFailure;
 
-use super::edge::{Edge, upstreams};
+use super::MIB;
+use super::edge::{Edge, finish_together, upstreams};
 use super::origin::{Origin, bytes, send_file};
-use super::{FRESH, Gate, MIB, break_off};
-
-const TAGGED: &str = "ETag: \"a\"\r\nCache-Control: max-age=600\r\n";
+use super::scripts::{FRESH, TAGGED, break_off, gated};
 
 #[test]
 fn an_answer_whose_upstream_breaks_off_goes_on_with_a_request_for_the_rest() {
@@ -40,28 +39,19 @@ fn an_answer_whose_upstream_breaks_off_goes_on_with_a_request_for_the_rest() {
 fn those_who_travelled_together_go_on_with_one_request() {
     let body = bytes(2, 6 * MIB);
     for edge in super::WITH_DISK_AND_WITHOUT {
-        let gate = Gate::default();
-        let (held_up, sent) = (gate.clone(), body.clone());
-        let origin = Origin::start(move |asked, stream| {
-            held_up.wait();
-            match asked.field("range") {
-                Some(_) => {
-                    sleep(Duration::from_millis(200));
-                    send_file(asked, stream, "a", FRESH, &sent)
-                }
-                None => break_off(stream, TAGGED, &sent, 700_000),
+        let sent = body.clone();
+        let (origin, gate) = gated(move |asked, stream| match asked.field("range") {
+            Some(_) => {
+                sleep(Duration::from_millis(200));
+                send_file(asked, stream, "a", FRESH, &sent)
             }
+            None => break_off(stream, TAGGED, &sent, 700_000),
         });
         let edge = edge(&[origin.url()]);
-        let mut coming: Vec<_> = (0..20).map(|_| edge.begin("/a.m4s")).collect();
+        let coming = (0..20).map(|_| edge.begin("/a.m4s")).collect();
         sleep(Duration::from_millis(100));
         gate.open();
-        while !coming.is_empty() {
-            for ended in coming.extract_if(.., |one| one.take()) {
-                assert!(ended.ended().whole() == body);
-            }
-            sleep(Duration::from_millis(1));
-        }
+        finish_together(coming, |answer| assert!(answer.whole() == body));
         assert_eq!(origin.count(), 2);
     }
 }
@@ -124,12 +114,9 @@ fn what_cannot_be_told_to_belong_together_is_cut() {
 #[test]
 fn who_boards_a_narrower_flight_gets_the_rest_although_nothing_is_stored() {
     for wider in ["bytes=0-5000000", "bytes=1000-", ""] {
-        let (gate, body) = (Gate::default(), bytes(8, 6 * MIB));
-        let (held_up, sent) = (gate.clone(), body.clone());
-        let origin = Origin::start(move |asked, stream| {
-            held_up.wait();
-            send_file(asked, stream, "a", FRESH, &sent)
-        });
+        let body = bytes(8, 6 * MIB);
+        let sent = body.clone();
+        let (origin, gate) = gated(move |asked, stream| send_file(asked, stream, "a", FRESH, &sent));
         let edge = Edge::without_disk(upstreams(&[origin.url()]));
         let narrow = edge.ask(Method::GET, "/a.mp4", &[("range", "bytes=0-9")]);
         let began = Instant::now();
@@ -153,12 +140,9 @@ fn who_boards_a_narrower_flight_gets_the_rest_although_nothing_is_stored() {
 
 #[test]
 fn who_was_left_behind_by_a_flight_that_is_not_stored_goes_on_alone() {
-    let (gate, body) = (Gate::default(), bytes(9, 40 * MIB));
-    let (held_up, sent) = (gate.clone(), body.clone());
-    let origin = Origin::start(move |asked, stream| {
-        held_up.wait();
-        send_file(asked, stream, "a", FRESH, &sent)
-    });
+    let body = bytes(9, 40 * MIB);
+    let sent = body.clone();
+    let (origin, gate) = gated(move |asked, stream| send_file(asked, stream, "a", FRESH, &sent));
     let edge =
         Edge::without_disk(PullConfig { fetch_memory: ByteCount::mib(4), ..upstreams(&[origin.url()]) });
     let (slow, quick) = (edge.begin("/a.mp4"), edge.begin("/a.mp4"));

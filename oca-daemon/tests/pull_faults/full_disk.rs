@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use super::client::Client;
 use super::origin::{Origin, bytes, send_file};
+use super::scripts::Gate;
 use super::support::{Daemon, eventually};
-use super::{Gate, MIB, pull_from};
+use super::{MIB, pull_from};
 
 /// Room for three segments of pulled content, which has a part of it that is not there any more when it comes to that.
 const VOLUME_BYTES: usize = 96 * MIB;

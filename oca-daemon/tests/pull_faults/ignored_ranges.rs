@@ -1,24 +1,12 @@
 //! Upstreams that answer a request for a part with the whole.
 
-use std::io::Write;
-use std::net::TcpStream;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use super::edge::Edge;
 use super::origin::{Origin, bytes, send};
-use super::{FRESH, MIB};
-
-/// Sends the whole as slowly as that.
-fn send_slowly(stream: &mut TcpStream, body: &[u8], step: usize, pause: Duration) -> bool {
-    let head = format!("HTTP/1.1 200 OK\r\nETag: \"a\"\r\n{FRESH}Content-Length: {}\r\n\r\n", body.len());
-    let mut is_open = stream.write_all(head.as_bytes()).is_ok();
-    for part in body.chunks(step) {
-        is_open = is_open && stream.write_all(part).is_ok();
-        sleep(pause);
-    }
-    is_open
-}
+use super::scripts::{FRESH, TAGGED, break_off};
+use super::{MIB, send_slowly};
 
 #[test]
 fn a_range_that_comes_soon_is_cut_out_of_the_whole() {
@@ -55,13 +43,11 @@ fn a_range_that_is_far_away_at_a_slow_upstream_is_answered_with_the_whole_before
 #[test]
 fn what_broke_off_far_from_its_beginning_is_gone_on_with_where_its_rest_cannot_be_asked_for() {
     let body = bytes(3, 70 * MIB);
-    let (sent, number) = (body.clone(), std::sync::atomic::AtomicUsize::new(0));
-    let fields = "ETag: \"a\"\r\nCache-Control: max-age=600\r\n";
-    let origin =
-        Origin::start(move |_, stream| match number.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
-            0 => super::break_off(stream, fields, &sent, 68 * MIB),
-            _ => send(stream, "200 OK", fields, &sent),
-        });
+    let (sent, number) = (body.clone(), AtomicUsize::new(0));
+    let origin = Origin::start(move |_, stream| match number.fetch_add(1, SeqCst) {
+        0 => break_off(stream, TAGGED, &sent, 68 * MIB),
+        _ => send(stream, "200 OK", TAGGED, &sent),
+    });
     let edge = Edge::of(&[origin.url()]);
     // Who was given as much as is passed over waits for it.
     assert!(edge.get("/a.mp4").whole() == body);

@@ -1,6 +1,5 @@
 //! What clients cost upstream who ask and leave, or ask under many names.
 
-use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -9,20 +8,13 @@ use control_client::units::ByteCount;
 use http::Method;
 
 use super::edge::{Edge, upstreams};
-use super::origin::{Origin, bytes, send_file};
-use super::{FRESH, MIB};
+use super::origin::{Origin, bytes};
+use super::scripts::{FRESH, file};
+use super::{MIB, send_slowly};
 
 /// An origin that sends the whole, whatever it is asked, a little at a time.
 fn origin_without_ranges(body: Vec<u8>) -> Origin {
-    Origin::start(move |_, stream| {
-        let head = format!("HTTP/1.1 200 OK\r\nETag: \"a\"\r\n{FRESH}Content-Length: {}\r\n\r\n", body.len());
-        let mut is_open = stream.write_all(head.as_bytes()).is_ok();
-        for part in body.chunks(MIB / 16) {
-            is_open = is_open && stream.write_all(part).is_ok();
-            sleep(Duration::from_millis(5));
-        }
-        is_open
-    })
+    Origin::start(move |_, stream| send_slowly(stream, &body, MIB / 16, Duration::from_millis(5)))
 }
 
 fn received(edge: &Edge) -> u64 {
@@ -59,7 +51,7 @@ fn no_more_is_finished_for_a_client_that_leaves_than_it_took() {
 #[test]
 fn a_client_that_takes_nothing_has_no_more_fetched_ahead_of_it_than_a_little() {
     let body = bytes(3, 48 * MIB);
-    let origin = Origin::start(move |asked, stream| send_file(asked, stream, "a", FRESH, &body));
+    let origin = file("a", FRESH, body);
     let edge = Edge::start(PullConfig { finish_below: ByteCount::ZERO, ..upstreams(&[origin.url()]) });
     let idle = edge.begin("/a.mp4");
     sleep(Duration::from_millis(1500));
@@ -70,8 +62,7 @@ fn a_client_that_takes_nothing_has_no_more_fetched_ahead_of_it_than_a_little() {
 #[test]
 fn to_a_bucket_a_query_says_nothing_and_makes_no_other_object() {
     let body = bytes(4, 300_000);
-    let sent = body.clone();
-    let origin = Origin::start(move |asked, stream| send_file(asked, stream, "a", FRESH, &sent));
+    let origin = file("a", FRESH, body.clone());
     let mut config = upstreams(&[origin.url()]);
     let bucket = config.upstreams[0].clone();
     config.upstreams[0].url = None;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::MIB;
 use super::origin::{Origin, bytes, send_file};
 
-/// Bytes of each: some are held in memory, some in one block on disk, some in several.
+/// Bytes of each: some are held in one block, some in several.
 const SIZES: [usize; 6] = [3000, 300_000, 2 * MIB + 500_000, 60_000, 200_000, MIB + 8];
 
 pub const COUNT: usize = SIZES.len();

@@ -1,5 +1,7 @@
 //! Answers arrive whole, whatever their length, coding and connection.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use oca_daemon::outcome::Outcome;
 use oca_daemon::pull::PullRequest;
@@ -62,6 +64,31 @@ fn a_player_is_told_how_its_connection_does_whoever_has_what_it_gets() {
     assert_eq!(silent.field("cmsd-dynamic"), None);
     let player = client.ask("GET", "/length/500/50", "CMCD-Session: sid=\"a\"\r\n").unwrap();
     assert!(player.field("cmsd-dynamic").is_some_and(|told| told.contains("oca-1")), "{player:?}");
+}
+
+/// What a player says that has 20 s in its buffer and finds so many kbit/s sufficient.
+fn calm(kbps: u32) -> String {
+    format!("CMCD-Object: br=500,ot=v,tb=500\r\nCMCD-Request: bl=20000\r\nCMCD-Status: rtp={kbps}\r\n")
+}
+
+#[test]
+fn a_body_of_unknown_length_has_the_pace_of_its_own_request() {
+    let worker = ScriptedWorker::start(EVERYTHING, body_as_the_path_says);
+    let mut client = Client::connect(worker.http);
+    let mut timed = |target: &str, fields: &str| {
+        let began = Instant::now();
+        assert_eq!(client.ask("GET", target, fields).unwrap().status, 200);
+        began.elapsed()
+    };
+    // 2 MB at 2 Mbit/s would take 8 s.
+    for fields in ["CMCD-Request: su\r\n", ""] {
+        timed("/length/100/100", &calm(2_000));
+        let unpaced = timed("/chunked/2000000/50000", fields);
+        assert!(unpaced < Duration::from_secs(4), "{fields:?}: {unpaced:?}");
+    }
+    // At 16 Mbit/s they take 1 s, less what the steps of the pace and the first burst give.
+    let paced = timed("/chunked/2000000/50000", &calm(16_000));
+    assert!(paced > Duration::from_millis(600), "{paced:?}");
 }
 
 #[test]

@@ -44,9 +44,19 @@ impl Daemon {
 
     /// The same, with these lines in the section `[serve]`, and these sections.
     pub(crate) fn start_with(objects: &[(&str, &[u8])], serve: &str, sections: &str) -> Self {
+        Self::start_by(Vec::new(), objects, serve, sections)
+    }
+
+    /// The same, run by a command: its words, which the daemon's follow.
+    pub(crate) fn start_by(
+        runner: Vec<String>,
+        objects: &[(&str, &[u8])],
+        serve: &str,
+        sections: &str,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         publish(objects, &folder.path().join("objects"), &folder.path().join("volume"));
-        Self::start_in(folder, Vec::new(), serve, sections)
+        Self::start_in(folder, runner, serve, sections)
     }
 
     /// One with an empty volume on a file system of its own, in memory, that has room for so many bytes. Nobody but the daemon sees it,

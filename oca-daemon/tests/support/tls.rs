@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -96,6 +97,17 @@ pub(crate) fn get(stream: &mut Stream) -> Answer {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Whether a client of others is installed, which says its version when given this argument. Where everything is to be tested, it
+/// must be.
+pub(crate) fn is_installed(program: &str, version: &str) -> bool {
+    let found = Command::new(program).arg(version).output().is_ok_and(|output| output.status.success());
+    assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed");
+    if !found {
+        eprintln!("skipped: {program} is not installed");
+    }
+    found
 }
 
 /// Bytes that are the same nowhere else in an object.

@@ -1,7 +1,7 @@
 //! Answers that break off, stall, or that nobody waits for any more.
 
 use std::io::Write;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::sleep;
@@ -12,9 +12,10 @@ use control_client::units::ByteCount;
 use http::Method;
 use oca_daemon::pull::PullFailure;
 
+use crate::MIB;
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, bytes, send, send_file};
-use crate::{FRESH, Gate, MIB, in_halves};
+use crate::scripts::{FRESH, TAGGED, break_off, halved, sleeping};
 
 #[test]
 fn a_body_that_breaks_off_is_never_taken_for_whole() {
@@ -22,14 +23,9 @@ fn a_body_that_breaks_off_is_never_taken_for_whole() {
         let is_broken = Arc::new(AtomicBool::new(true));
         let (breaks, body) = (Arc::clone(&is_broken), bytes(16, size));
         let sent = body.clone();
-        let origin = Origin::start(move |_, stream| {
-            if !breaks.load(SeqCst) {
-                return send(stream, "200 OK", FRESH, &sent);
-            }
-            let head = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: {}\r\n\r\n", sent.len());
-            stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&sent[..sent.len() - 1]).unwrap();
-            stream.shutdown(Shutdown::Both).is_err()
+        let origin = Origin::start(move |_, stream| match breaks.load(SeqCst) {
+            true => break_off(stream, FRESH, &sent, sent.len() - 1),
+            false => send(stream, "200 OK", FRESH, &sent),
         });
         let edge = Edge::of(&[origin.url()]);
         assert_eq!(edge.get("/a.m4s").failure, Some(PullFailure::Invalid), "{size}");
@@ -43,14 +39,9 @@ fn a_body_that_breaks_off_is_never_taken_for_whole() {
 fn blocks_that_came_before_a_break_are_used_where_they_can_be_told_to_belong_to_the_rest() {
     let body = bytes(17, 3 * MIB);
     let sent = body.clone();
-    let origin = Origin::start(move |asked, stream| {
-        if asked.field("range").is_some() {
-            return send_file(asked, stream, "a", FRESH, &sent);
-        }
-        let head = format!("HTTP/1.1 200 OK\r\nETag: \"a\"\r\n{FRESH}Content-Length: {}\r\n\r\n", sent.len());
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(&sent[..2 * MIB + 10]).unwrap();
-        stream.shutdown(Shutdown::Both).is_err()
+    let origin = Origin::start(move |asked, stream| match asked.field("range") {
+        Some(_) => send_file(asked, stream, "a", FRESH, &sent),
+        None => break_off(stream, TAGGED, &sent, 2 * MIB + 10),
     });
     let edge = Edge::of(&[origin.url()]);
     for _ in 0..2 {
@@ -72,18 +63,48 @@ fn an_upstream_that_stalls_is_broken_off() {
     assert_eq!((answer.failure, &answer.body[..]), (Some(PullFailure::TimedOut), &b"abc"[..]));
 }
 
+/// Says of a body what the fields say, and sends this much of it, so many bytes every 50 ms; then the connection ends.
+fn drip(stream: &mut TcpStream, fields: &str, body: &[u8], size: usize) -> bool {
+    let mut sent = stream.write_all(format!("HTTP/1.1 200 OK\r\n{fields}\r\n").as_bytes());
+    for drop in body.chunks(size) {
+        sent = sent.and_then(|()| stream.write_all(drop));
+        sleep(Duration::from_millis(50));
+    }
+    let _ = sent.and_then(|()| stream.shutdown(Shutdown::Both));
+    false
+}
+
+#[test]
+fn an_upstream_that_trickles_is_given_up_and_what_is_made_while_it_is_sent_is_not() {
+    let body = bytes(19, 100_000);
+    let sent = body.clone();
+    let origin = Origin::start(move |asked, stream| match &*asked.target {
+        "/tagged.m4s" if asked.field("range").is_some() => send_file(asked, stream, "a", FRESH, &sent),
+        "/tagged.m4s" => drip(stream, &format!("{TAGGED}Content-Length: 100000\r\n"), &sent[..100], 1),
+        "/drops.m4s" => drip(stream, &format!("{FRESH}Content-Length: 100000\r\n"), &sent[..100], 1),
+        // A live segment of 64 kbit/s, for longer than what trickles is borne.
+        "/live.m4s" => {
+            let chunk = format!("190\r\n{}\r\n", "a".repeat(400));
+            let chunks = format!("{}0\r\n\r\n", chunk.repeat(80));
+            drip(stream, &format!("{FRESH}Transfer-Encoding: chunked\r\n"), chunks.as_bytes(), chunk.len())
+        }
+        // For one client alone.
+        _ => drip(stream, "Cache-Control: no-store\r\nContent-Length: 80\r\n", &sent[..80], 1),
+    });
+    let config = PullConfig { stall_timeout: Duration::from_millis(500), ..upstreams(&[origin.url()]) };
+    let edge = Edge::start(config);
+    let [tagged, drops, live, passed] =
+        ["/tagged.m4s", "/drops.m4s", "/live.m4s", "/passed"].map(|target| edge.begin(target));
+    assert_eq!(drops.finish().failure, Some(PullFailure::TimedOut));
+    assert!(tagged.finish().whole() == body);
+    assert_eq!(live.finish().whole().len(), 80 * 400);
+    assert_eq!(passed.finish().whole().len(), 80);
+}
+
 #[test]
 fn no_answer_in_time_is_a_failure_that_is_remembered_for_a_moment() {
-    let origin = Origin::start(|_, _| {
-        sleep(Duration::from_secs(5));
-        false
-    });
-    let config = PullConfig {
-        connect_timeout: Duration::from_millis(100),
-        first_byte_timeout: Duration::from_millis(100),
-        ..upstreams(&[origin.url()])
-    };
-    let edge = Edge::start(config);
+    let origin = sleeping();
+    let edge = Edge::impatient(&[origin.url()]);
     for _ in 0..20 {
         assert_eq!(edge.get("/a.m4s").failure, Some(PullFailure::TimedOut));
     }
@@ -93,9 +114,7 @@ fn no_answer_in_time_is_a_failure_that_is_remembered_for_a_moment() {
 #[test]
 fn a_fetch_that_nobody_waits_for_is_finished_only_where_little_is_left_of_it() {
     for (finish_below, is_finished) in [(ByteCount::mib(64), true), (ByteCount::ZERO, false)] {
-        let gate = Gate::default();
-        let (held_up, sent) = (gate.clone(), bytes(18, 20 * MIB));
-        let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+        let (origin, gate) = halved(&bytes(18, 20 * MIB));
         let edge = Edge::start(PullConfig { finish_below, ..upstreams(&[origin.url()]) });
         let mut first = edge.begin("/a.m4s");
         first.take_until(10 * MIB);

@@ -8,7 +8,7 @@ use oca_daemon::pull::PullFailure;
 
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, bytes, send};
-use crate::{FRESH, file};
+use crate::scripts::{FRESH, file};
 
 /// Names that no object has, or that a bucket would answer with a list of its objects.
 const NO_OBJECTS: [&str; 8] = ["/", "/a/", "//", "//a", "/a//b", "/%FF", "/a%2Fb", "/a/?list-type=2"];

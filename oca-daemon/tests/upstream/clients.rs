@@ -1,16 +1,17 @@
 //! Clients who would have upstreams asked for more than their part: by parts of what is held, by leaving, or by what they say.
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_client::config::PullConfig;
 use http::Method;
 use oca_daemon::limits::ABSENCES_MAX;
 use oca_daemon::pull::PullFailure;
 
+use crate::MIB;
 use crate::edge::{Coming, Edge, upstreams};
 use crate::origin::{Origin, bytes, send, send_file};
-use crate::{FRESH, Gate, MIB, in_halves};
+use crate::scripts::{FRESH, Gate, in_halves};
 
 /// Longer than it takes to ask upstream, and shorter than anybody's patience.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -36,15 +37,6 @@ fn held_up(gate: &Gate) -> Origin {
         }
         send(stream, "200 OK", FRESH, b"good")
     })
-}
-
-/// Waits until it was asked so often.
-fn wait_for(origin: &Origin, count: usize) {
-    let began = Instant::now();
-    while origin.count() < count {
-        assert!(began.elapsed() < Duration::from_secs(10), "{} of {count}", origin.count());
-        sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]
@@ -83,7 +75,7 @@ fn who_asks_and_leaves_has_no_more_under_way_than_who_stays_and_upstream_is_not_
     let origin = held_up(&gate);
     let edge = edge(&origin, 1);
     let first = ask(&edge, OTHER, "/held-up");
-    wait_for(&origin, 1);
+    origin.wait_for(1);
     for number in 0..20 {
         let coming = ask(&edge, GREEDY, &format!("/left/{number}"));
         sleep(Duration::from_millis(5));
@@ -109,7 +101,7 @@ fn absent_names_are_counted_for_who_has_left_too() {
     for start in (0..ABSENCES_MAX as usize).step_by(batch) {
         let coming: Vec<_> =
             (start..start + batch).map(|name| ask(&edge, GREEDY, &format!("/{name}"))).collect();
-        wait_for(&origin, start + batch);
+        origin.wait_for(start + batch);
         drop(coming);
     }
     edge.settle();
@@ -133,7 +125,7 @@ fn who_has_all_of_its_part_is_still_given_what_another_has_asked_for() {
     let mut first = ask(&edge, OTHER, "/hot/1");
     first.take_until(MIB / 2);
     let _greedy: Vec<_> = (0..4).map(|n| ask(&edge, GREEDY, &format!("/held-up/{n}"))).collect();
-    wait_for(&origin, 5);
+    origin.wait_for(5);
     let mut joined = ask(&edge, GREEDY, "/hot/1");
     joined.take_until(MIB / 2);
     // What another asks for later is for who waits, too.

@@ -69,6 +69,12 @@ impl Edge {
         Self::open(config, folder)
     }
 
+    /// One that does not wait for an upstream for long.
+    pub fn impatient(urls: &[String]) -> Self {
+        let timeout = Duration::from_millis(100);
+        Self::start(PullConfig { connect_timeout: timeout, first_byte_timeout: timeout, ..upstreams(urls) })
+    }
+
     /// One whose volume can hold no pulled content.
     pub fn without_disk(config: PullConfig) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -157,6 +163,12 @@ impl Edge {
         self.ask(Method::GET, target, &[])
     }
 
+    /// The answers to so many who ask at the same time.
+    pub fn at_once(&self, count: usize, target: &str, fields: &[(&str, &str)]) -> Vec<Answer> {
+        let coming: Vec<_> = (0..count).map(|_| self.ask(Method::GET, target, fields)).collect();
+        coming.into_iter().map(Coming::finish).collect()
+    }
+
     /// Asks, takes the answer, and waits until it is stored.
     pub fn get(&self, target: &str) -> Answer {
         self.get_with(target, &[])
@@ -197,7 +209,7 @@ fn open_store(path: &Path) -> Arc<Store> {
 
 impl Coming {
     /// Takes what there is; whether that was the end.
-    pub fn take(&mut self) -> bool {
+    fn take(&mut self) -> bool {
         while let Some(is_end) = self.take_piece() {
             if is_end {
                 return true;
@@ -232,11 +244,6 @@ impl Coming {
         }
     }
 
-    /// What came, of an answer that has ended.
-    pub fn ended(self) -> Answer {
-        self.answer
-    }
-
     pub fn finish(mut self) -> Answer {
         let began = Instant::now();
         while !self.take() {
@@ -244,6 +251,14 @@ impl Coming {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.answer
+    }
+}
+
+/// Takes of each what there is, again and again, and hands over those that have ended.
+pub fn finish_together(mut coming: Vec<Coming>, mut see: impl FnMut(Answer)) {
+    while !coming.is_empty() {
+        coming.extract_if(.., Coming::take).for_each(|ended| see(ended.answer));
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

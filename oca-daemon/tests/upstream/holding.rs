@@ -1,14 +1,16 @@
 //! What is held, for how long, and what is asked for again.
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
 use oca_daemon::pull::PurgeSelector;
 
+use crate::MIB;
 use crate::edge::Edge;
-use crate::origin::{Origin, bytes, send};
-use crate::{FRESH, Gate, MIB, file, in_halves};
+use crate::origin::{Origin, bytes, send, send_file};
+use crate::scripts::{FRESH, TAGGED, file, halved};
 
 #[test]
 fn what_was_pulled_is_served_without_upstream_and_after_a_restart_too() {
@@ -22,6 +24,49 @@ fn what_was_pulled_is_served_without_upstream_and_after_a_restart_too() {
     assert!(answer.cache_status().starts_with(";hit"), "{}", answer.cache_status());
     assert!(answer.whole() == body);
     assert_eq!(origin.count(), 1);
+}
+
+#[test]
+fn small_segments_outlive_a_restart() {
+    for (size, has_length) in [(1, true), (64_000, true), (64_000, false)] {
+        let body = bytes(9, size);
+        let sent = body.clone();
+        let origin = Origin::start(move |asked, stream| match has_length {
+            true => send_file(asked, stream, "a", FRESH, &sent),
+            false => send_chunked(stream, TAGGED, &sent),
+        });
+        let edge = Edge::of(&[origin.url()]);
+        assert!(edge.get("/audio/1.m4s").whole() == body);
+        let edge = edge.restarted();
+        let answer = edge.get("/audio/1.m4s");
+        assert!(answer.cache_status().starts_with(";hit"), "{size}: {}", answer.cache_status());
+        assert_eq!(answer.head.as_ref().unwrap().content_length, Some(size as u64));
+        assert!(answer.whole() == body);
+        assert_eq!(origin.count(), 1);
+    }
+}
+
+#[test]
+fn playlists_absences_and_what_is_empty_or_soon_stale_are_on_no_disk_however_large() {
+    for (path, status, seconds, size) in [
+        ("/a.m3u8", "200 OK", 600, 300_000),
+        ("/a.mpd", "200 OK", 600, MIB),
+        ("/1.m4s", "404 Not Found", 600, 100_000),
+        ("/1.m4s", "200 OK", 59, 100_000),
+        ("/1.m4s", "200 OK", 600, 0),
+    ] {
+        let body = bytes(10, size);
+        let origin = Origin::start(move |_, stream| {
+            send(stream, status, &format!("Cache-Control: max-age={seconds}\r\n"), &body)
+        });
+        let edge = Edge::of(&[origin.url()]);
+        assert_eq!(edge.get(path).body.len(), size);
+        let answer = edge.get(path);
+        assert!(answer.cache_status().starts_with(";hit"), "{path} {status}: {}", answer.cache_status());
+        assert_eq!((answer.body.len(), origin.count()), (size, 1), "{path} {status}");
+        let edge = edge.restarted();
+        assert_eq!(edge.purge(PurgeSelector::Prefix("/".to_owned())), 0, "{path} {status} {size}");
+    }
 }
 
 #[test]
@@ -59,16 +104,7 @@ fn what_has_no_length_is_stored_with_the_length_that_it_turns_out_to_have() {
     for size in [1000, 3 * MIB + 5] {
         let body = bytes(7, size);
         let sent = body.clone();
-        let origin = Origin::start(move |_, stream| {
-            let head = format!("HTTP/1.1 200 OK\r\n{FRESH}ETag: \"a\"\r\nTransfer-Encoding: chunked\r\n\r\n");
-            stream.write_all(head.as_bytes()).unwrap();
-            for chunk in sent.chunks(70_000) {
-                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
-                stream.write_all(chunk).unwrap();
-                stream.write_all(b"\r\n").unwrap();
-            }
-            stream.write_all(b"0\r\n\r\n").is_ok()
-        });
+        let origin = Origin::start(move |_, stream| send_chunked(stream, TAGGED, &sent));
         let edge = Edge::of(&[origin.url()]);
         let first = edge.get("/a.m4s");
         assert_eq!(first.head.as_ref().unwrap().content_length, None);
@@ -94,9 +130,7 @@ fn what_is_absent_is_asked_for_once() {
 #[test]
 fn what_is_purged_is_gone_even_if_it_was_on_its_way() {
     for size in [1000, 3 * MIB] {
-        let gate = Gate::default();
-        let (held_up, sent) = (gate.clone(), bytes(8, size));
-        let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+        let (origin, gate) = halved(&bytes(8, size));
         let edge = Edge::of(&[origin.url()]);
         let mut first = edge.begin("/t/a.m4s");
         first.take_until(size / 2);
@@ -109,6 +143,18 @@ fn what_is_purged_is_gone_even_if_it_was_on_its_way() {
         assert_eq!(edge.get("/t/a.m4s").whole().len(), size);
         assert_eq!(origin.count(), 3);
         let edge = edge.restarted();
-        assert_eq!(edge.purge(PurgeSelector::Prefix("/".to_owned())), u64::from(size > MIB));
+        assert_eq!(edge.purge(PurgeSelector::Prefix("/".to_owned())), 1, "{size}");
     }
+}
+
+/// Sends a body that has no length.
+fn send_chunked(stream: &mut TcpStream, fields: &str, body: &[u8]) -> bool {
+    let head = format!("HTTP/1.1 200 OK\r\n{fields}Transfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    for chunk in body.chunks(70_000) {
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).unwrap();
+        stream.write_all(chunk).unwrap();
+        stream.write_all(b"\r\n").unwrap();
+    }
+    stream.write_all(b"0\r\n\r\n").is_ok()
 }

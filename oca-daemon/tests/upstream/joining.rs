@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::MIB;
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Asked, Origin, bytes, send, send_file};
-use crate::{FRESH, Gate, MIB, file};
+use crate::scripts::{FRESH, Gate, file};
 
 /// Long enough for what goes on by itself to stop, and for whoever waits for nothing to have left.
 const A_WHILE: Duration = Duration::from_millis(300);

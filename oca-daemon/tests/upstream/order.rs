@@ -1,15 +1,12 @@
 //! Which upstream is asked after which, and which is left alone.
 
 use std::io::Write;
-use std::thread::sleep;
-use std::time::Duration;
 
-use control_client::config::PullConfig;
 use oca_daemon::pull::PullFailure;
 
-use crate::edge::{Edge, upstreams};
+use crate::edge::Edge;
 use crate::origin::{Origin, bytes, send};
-use crate::{FRESH, file};
+use crate::scripts::{FRESH, file, sleeping};
 
 #[test]
 fn the_next_upstream_is_asked_where_one_is_not_there_or_in_trouble_or_does_not_have_it() {
@@ -58,16 +55,8 @@ fn what_an_upstream_makes_of_one_request_does_not_have_it_left_alone() {
 
 #[test]
 fn an_upstream_that_is_silent_again_and_again_is_left_alone() {
-    let origin = Origin::start(|_, _| {
-        sleep(Duration::from_secs(5));
-        false
-    });
-    let config = PullConfig {
-        connect_timeout: Duration::from_millis(100),
-        first_byte_timeout: Duration::from_millis(100),
-        ..upstreams(&[origin.url()])
-    };
-    let edge = Edge::start(config);
+    let origin = sleeping();
+    let edge = Edge::impatient(&[origin.url()]);
     for number in 0..5 {
         assert!(!edge.stats.upstreams[0].is_open());
         assert_eq!(edge.get(&format!("/{number}")).failure, Some(PullFailure::TimedOut));

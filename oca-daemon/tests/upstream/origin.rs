@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// What an origin was asked.
 #[derive(Clone, Debug)]
@@ -63,6 +64,15 @@ impl Origin {
 
     pub fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
+    }
+
+    /// Waits until it was asked so often.
+    pub fn wait_for(&self, count: usize) {
+        let began = Instant::now();
+        while self.count() < count {
+            assert!(began.elapsed() < Duration::from_secs(10), "{} of {count}", self.count());
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// The ranges that it was asked for, in order; a request without one is `""`.

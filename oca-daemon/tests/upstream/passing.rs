@@ -9,9 +9,10 @@ use control_client::units::ByteCount;
 use http::Method;
 use oca_daemon::pull::PullFailure;
 
-use crate::edge::{Edge, upstreams};
+use crate::MIB;
+use crate::edge::{Edge, finish_together, upstreams};
 use crate::origin::{Origin, bytes, send};
-use crate::{FRESH, Gate, MIB, file};
+use crate::scripts::{FRESH, file, gated};
 
 #[test]
 fn a_method_that_changes_something_is_passed_and_drops_what_is_held() {
@@ -30,24 +31,15 @@ fn a_method_that_changes_something_is_passed_and_drops_what_is_held() {
 
 #[test]
 fn what_cannot_be_stored_is_sent_all_the_same_and_to_all_who_wait() {
-    let gate = Gate::default();
-    let (held_up, body) = (gate.clone(), bytes(20, 12 * MIB));
+    let body = bytes(20, 12 * MIB);
     let sent = body.clone();
-    let origin = Origin::start(move |_, stream| {
-        held_up.wait();
-        send(stream, "200 OK", FRESH, &sent)
-    });
+    let (origin, gate) = gated(move |_, stream| send(stream, "200 OK", FRESH, &sent));
     let edge =
         Edge::without_disk(PullConfig { fetch_memory: ByteCount::mib(4), ..upstreams(&[origin.url()]) });
-    let mut coming: Vec<_> = (0..5).map(|_| edge.begin("/a.mp4")).collect();
+    let coming = (0..5).map(|_| edge.begin("/a.mp4")).collect();
     sleep(Duration::from_millis(200));
     gate.open();
-    while !coming.is_empty() {
-        for ended in coming.extract_if(.., |one| one.take()) {
-            assert!(ended.ended().whole() == body);
-        }
-        sleep(Duration::from_millis(1));
-    }
+    finish_together(coming, |answer| assert!(answer.whole() == body));
     assert_eq!(origin.count(), 1);
     // What is small is held in memory.
     let small = file("a", FRESH, bytes(21, 70_000));

@@ -9,9 +9,10 @@ use control_client::config::PullConfig;
 use http::Method;
 use oca_daemon::pull::PurgeSelector;
 
+use crate::MIB;
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, bytes, send_file};
-use crate::{FRESH, Gate, MIB};
+use crate::scripts::{FRESH, Gate};
 
 /// Found in review: the late answer's blocks were stored into the entry that had been begun after the purge, as the origin gave both
 /// the same validator.
@@ -30,9 +31,7 @@ fn a_part_that_was_asked_for_before_a_purge_is_not_stored_beside_parts_that_came
     let edge = Edge::of(&[origin.url()]);
     let (first, second) = ([("range", "bytes=0-1048575")], [("range", "bytes=1048576-2097151")]);
     let late = edge.ask(Method::GET, "/big.mp4", &first);
-    while origin.count() == 0 {
-        sleep(Duration::from_millis(1));
-    }
+    origin.wait_for(1);
     edge.purge(PurgeSelector::Exact("/big.mp4".to_owned()));
     let mut asked_before = 0;
     while origin.count() > asked_before {

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use http::Method;
 use oca_daemon::pull::{PullFailure, PurgeSelector};
 
+use crate::MIB;
 use crate::edge::Edge;
 use crate::origin::{Origin, bytes, send, send_file};
-use crate::{FRESH, MIB, file};
+use crate::scripts::{FRESH, file};
 
 #[test]
 fn exactly_the_missing_blocks_of_a_range_are_asked_for() {

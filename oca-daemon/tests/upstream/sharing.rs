@@ -1,6 +1,6 @@
 //! Who waits for whom, and who does not.
 
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::collections::HashSet;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -8,26 +8,20 @@ use control_client::config::PullConfig;
 use control_client::units::ByteCount;
 use http::Method;
 
-use crate::edge::{Edge, upstreams};
+use crate::MIB;
+use crate::edge::{Answer, Edge, finish_together, upstreams};
 use crate::origin::{Origin, bytes, send};
-use crate::{FRESH, Gate, MIB, file, in_halves};
+use crate::scripts::{FRESH, file, halved, numbered};
 
 #[test]
 fn a_thousand_askers_are_one_request_upstream_and_get_every_byte() {
-    let gate = Gate::default();
-    let (held_up, body) = (gate.clone(), bytes(1, 300_000));
-    let sent = body.clone();
-    let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+    let body = bytes(1, 300_000);
+    let (origin, gate) = halved(&body);
     let edge = Edge::of(&[origin.url()]);
-    let mut coming: Vec<_> = (0..1000).map(|_| edge.begin("/a.m4s")).collect();
+    let coming = (0..1000).map(|_| edge.begin("/a.m4s")).collect();
     sleep(Duration::from_millis(300));
     gate.open();
-    while !coming.is_empty() {
-        for ended in coming.extract_if(.., |one| one.take()) {
-            assert!(ended.ended().whole() == body);
-        }
-        sleep(Duration::from_millis(1));
-    }
+    finish_together(coming, |answer| assert!(answer.whole() == body));
     assert_eq!(origin.count(), 1);
     assert_eq!(edge.stats.collapsed.get(), 999);
 }
@@ -35,10 +29,8 @@ fn a_thousand_askers_are_one_request_upstream_and_get_every_byte() {
 #[test]
 fn who_comes_when_half_has_come_gets_all_of_it_without_another_request() {
     for size in [200_000, 3 * MIB] {
-        let gate = Gate::default();
-        let (held_up, body) = (gate.clone(), bytes(2, size));
-        let sent = body.clone();
-        let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+        let body = bytes(2, size);
+        let (origin, gate) = halved(&body);
         let edge = Edge::of(&[origin.url()]);
         let mut first = edge.begin("/a.m4s");
         first.take_until(size / 2);
@@ -53,10 +45,8 @@ fn who_comes_when_half_has_come_gets_all_of_it_without_another_request() {
 
 #[test]
 fn the_one_who_asked_first_can_leave_without_ending_it_for_the_others() {
-    let gate = Gate::default();
-    let (held_up, body) = (gate.clone(), bytes(3, 20 * MIB));
-    let sent = body.clone();
-    let origin = Origin::start(move |_, stream| in_halves(stream, FRESH, &sent, &held_up));
+    let body = bytes(3, 20 * MIB);
+    let (origin, gate) = halved(&body);
     let edge = Edge::of(&[origin.url()]);
     let mut first = edge.begin("/a.m4s");
     first.take_until(MIB);
@@ -85,17 +75,10 @@ fn who_is_slower_than_memory_holds_reads_the_rest_from_the_disk() {
 #[test]
 fn what_is_for_one_client_is_not_given_to_another_who_waits_too() {
     for fields in ["Cache-Control: private\r\n", "Cache-Control: no-store\r\n", "Set-Cookie: a=b\r\n"] {
-        let number = AtomicUsize::new(0);
-        let origin = Origin::start(move |_, stream| {
-            sleep(Duration::from_millis(100));
-            let body = format!("for {}", number.fetch_add(1, SeqCst));
-            send(stream, "200 OK", fields, body.as_bytes())
-        });
+        let origin = numbered("200 OK", fields.to_owned());
         let edge = Edge::of(&[origin.url()]);
-        let coming: Vec<_> = (0..5).map(|_| edge.begin("/a.m4s")).collect();
-        let mut bodies: Vec<_> = coming.into_iter().map(|one| one.finish().whole()).collect();
-        bodies.sort();
-        bodies.dedup();
+        let answers = edge.at_once(5, "/a.m4s", &[]);
+        let bodies: HashSet<_> = answers.into_iter().map(Answer::whole).collect();
         assert_eq!((bodies.len(), origin.count()), (5, 5), "{fields}");
     }
 }
@@ -129,9 +112,7 @@ fn an_error_is_shared_by_those_who_wait_and_not_kept() {
         send(stream, "503 Service Unavailable", "", b"later")
     });
     let edge = Edge::of(&[origin.url()]);
-    let coming: Vec<_> = (0..20).map(|_| edge.begin("/a")).collect();
-    for one in coming {
-        let answer = one.finish();
+    for answer in edge.at_once(20, "/a", &[]) {
         assert_eq!((answer.status(), &answer.body[..]), (503, &b"later"[..]));
     }
     assert_eq!(origin.count(), 1);

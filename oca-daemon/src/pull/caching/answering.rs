@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use smallvec::SmallVec;
 
 use super::RequestHead;
-use super::fields::filtered;
+use super::fields::{DIGESTS_OF_CONTENT, filtered};
 use super::freshness::date;
 use super::stored_head::StoredHead;
 use crate::serve::{Selection, WrittenTag, lists, select};
@@ -129,8 +129,11 @@ const OF_THE_CONTENT: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_ENCODING, CONTENT
 /// Date is the stored one: when the response was made does not change with its being sent again.
 pub fn answer_fields(head: &StoredHead, answering: Answering, age: Option<Duration>) -> HeaderMap {
     let mut fields = match answering {
-        Answering::Whole | Answering::Range(_) => head.fields.clone(),
-        Answering::NotModified => filtered(&head.fields, |name| !OF_THE_CONTENT.contains(name)),
+        Answering::Whole => head.fields.clone(),
+        Answering::Range(_) => filtered(&head.fields, |name| !DIGESTS_OF_CONTENT.contains(name)),
+        Answering::NotModified => filtered(&head.fields, |name| {
+            !OF_THE_CONTENT.contains(name) && !DIGESTS_OF_CONTENT.contains(name)
+        }),
         Answering::PreconditionFailed | Answering::Unsatisfiable => HeaderMap::new(),
     };
     if let (StatusCode::OK, Some(length)) = (head.status, head.total_length) {

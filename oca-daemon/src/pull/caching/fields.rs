@@ -49,6 +49,15 @@ pub(super) const NEGOTIATION: [HeaderName; 4] = [ACCEPT, ACCEPT_CHARSET, ACCEPT_
 /// Who has passed a request on (RFC 9110 §7.6.3, RFC 8586).
 const PASSED_ON: [HeaderName; 2] = [VIA, HeaderName::from_static("cdn-loop")];
 
+/// Digests of the content of one message (RFC 9530 §2, RFC 2616 §14.15): a part has another one than the whole. `Repr-Digest` is of the
+/// whole wherever it stands.
+pub(super) const DIGESTS_OF_CONTENT: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("content-md5")];
+
+/// What upstream says of one hop at one moment (CTA-5006, Server Timing of the W3C): of no use to anybody later.
+const OF_THE_MOMENT: [HeaderName; 2] =
+    [HeaderName::from_static("cmsd-dynamic"), HeaderName::from_static("server-timing")];
+
 /// Who asks.
 pub(super) const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 
@@ -59,10 +68,15 @@ const OF_ONE_HOP: [HeaderName; 3] = [HOST, EXPECT, CONTENT_LENGTH];
 const CONDITIONS_AND_RANGE: [HeaderName; 6] =
     [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
 
-/// The fields without those of the connection: everything that may be passed on or stored.
+/// The fields without those of the connection: everything that may be passed on.
 pub fn end_to_end(fields: &HeaderMap) -> HeaderMap {
     let named = named_by_connection(fields);
     filtered(fields, |name| !HOP_BY_HOP.contains(name) && !named.contains(name))
+}
+
+/// Of these, what says something later, too: everything that may be stored (RFC 9111 §3.1).
+pub(super) fn lasting(fields: &HeaderMap) -> HeaderMap {
+    filtered(&end_to_end(fields), |name| !OF_THE_MOMENT.contains(name))
 }
 
 /// What upstream is asked with for all who want the same; `varying`: what answers are known to vary by.

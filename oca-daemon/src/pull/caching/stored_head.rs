@@ -8,6 +8,7 @@ use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::directives::Directives;
+use super::media::{Kind, kind};
 use super::{Policy, Selecting, freshness};
 use crate::serve::WrittenTag;
 
@@ -46,6 +47,11 @@ impl StoredHead {
     /// For how long after its making it is fresh (§4.2.1, §4.2.2).
     pub fn lifetime(&self, target: &str, policy: &Policy) -> Duration {
         freshness::lifetime(self, &Directives::of(&self.fields), target, policy)
+    }
+
+    /// Whether it is a playlist or MPD.
+    pub fn is_playlist(&self, target: &str) -> bool {
+        kind(target, &self.fields) == Kind::Playlist
     }
 
     /// The entity tag that says that every byte is the same, for If-Range and If-Match.

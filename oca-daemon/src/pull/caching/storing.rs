@@ -4,7 +4,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, COOKIE, SET_COO
 use http::{HeaderMap, Method, StatusCode};
 
 use super::directives::{Directives, Reach};
-use super::fields::{end_to_end, filtered, says_who_asks};
+use super::fields::{DIGESTS_OF_CONTENT, filtered, lasting, says_who_asks};
 use super::selecting::Selecting;
 use super::stored_head::StoredHead;
 use super::{Policy, RequestHead, ResponseHead, freshness};
@@ -175,12 +175,13 @@ fn number(text: Option<&[u8]>) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// §3.1, without what `no-cache` and `private` name, and without the length, which is [`StoredHead::total_length`].
+/// §3.1, without what `no-cache` and `private` name, without the length, which is [`StoredHead::total_length`], and without what a part
+/// says of itself alone.
 fn storable_fields(response: &ResponseHead<'_>, directives: &Directives) -> HeaderMap {
     let is_part = response.status == StatusCode::PARTIAL_CONTENT;
-    filtered(&end_to_end(response.fields), |name| {
+    filtered(&lasting(response.fields), |name| {
         *name != CONTENT_LENGTH
-            && !(is_part && *name == CONTENT_RANGE)
+            && !(is_part && (*name == CONTENT_RANGE || DIGESTS_OF_CONTENT.contains(name)))
             && directives.fields_kept_back().all(|kept_back| kept_back != name)
     })
 }

@@ -6,18 +6,16 @@ use http::header::{
 };
 
 use super::directives::Directives;
-use super::fields::end_to_end;
+use super::fields::{DIGESTS_OF_CONTENT, lasting};
 use super::selecting::Selecting;
 use super::stored_head::StoredHead;
 use super::{Policy, RequestHead, ResponseHead};
 
 /// What says something of the bytes that are held, which a response without any cannot change; and what is for one client.
-const NEVER_UPDATED: [HeaderName; 8] = [
+const NEVER_UPDATED: [HeaderName; 6] = [
     CONTENT_ENCODING,
     CONTENT_LENGTH,
     CONTENT_RANGE,
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("content-md5"),
     HeaderName::from_static("repr-digest"),
     ETAG,
     SET_COOKIE,
@@ -33,7 +31,7 @@ pub fn update_after_304(
     response: &ResponseHead<'_>,
     policy: &Policy,
 ) -> StoredHead {
-    let newer = end_to_end(response.fields);
+    let newer = lasting(response.fields);
     let directives = Directives::of(&newer);
     let mut fields = stored.fields.clone();
     // They are about the arrival of what they come with, and say nothing of the 304's.
@@ -43,7 +41,8 @@ pub fn update_after_304(
         let is_kept_back = directives.fields_kept_back().any(|kept_back| kept_back == name);
         // Where there is no tag, the date is what the bytes are known by.
         let is_validator = *name == LAST_MODIFIED && !stored.fields.contains_key(ETAG);
-        if is_kept_back || is_validator || NEVER_UPDATED.contains(name) {
+        let is_of_the_bytes = NEVER_UPDATED.contains(name) || DIGESTS_OF_CONTENT.contains(name);
+        if is_kept_back || is_validator || is_of_the_bytes {
             continue;
         }
         fields.remove(name);

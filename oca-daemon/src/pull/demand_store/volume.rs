@@ -1,5 +1,7 @@
 //! One volume's demand content: its log, the threads that wait for its disk, and the queue before them.
 
+pub(super) mod opening;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,38 +11,15 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use cache_store::demand::{DemandLog, DemandStats, is_shortage};
-use cache_store::{Store, Volume, VolumeId, VolumeIndex};
+use cache_store::demand::{DemandLog, DemandStats};
+use cache_store::{Store, VolumeId, VolumeIndex};
 use tokio::sync::oneshot;
 
 use super::fault::DiskFault;
-use super::log_key;
 use super::missed_purges::MissedPurges;
 use super::placement::{Seed, Standing};
-use crate::limits::{
-    DEMAND_ENTRY_LOCKS, DEMAND_OPENED_AGAIN_AFTER, DEMAND_QUEUE, DEMAND_STALL_PAUSE, DEMAND_THREADS,
-    VOLUME_AWAITED_EVERY,
-};
-use crate::pull::PurgeSelector;
-
-/// Opens a volume's log, and makes what was missed.
-pub(super) trait Opening: Send + Sync {
-    /// Opens it.
-    fn open(&self, volume: &Volume) -> io::Result<DemandLog>;
-
-    /// Purges it before it is served.
-    fn purge(&self, log: &DemandLog, selector: &PurgeSelector) -> io::Result<usize> {
-        log_key::purge(log, selector)
-    }
-}
-
-impl<F: Fn(&Volume) -> io::Result<DemandLog> + Send + Sync> Opening for F {
-    fn open(&self, volume: &Volume) -> io::Result<DemandLog> {
-        self(volume)
-    }
-}
-
-pub(super) type Opener = Arc<dyn Opening>;
+use crate::limits::{DEMAND_ENTRY_LOCKS, DEMAND_QUEUE, DEMAND_STALL_PAUSE, DEMAND_THREADS};
+use opening::Opener;
 
 type Job = Box<dyn FnOnce(&DemandLog) + Send>;
 
@@ -248,44 +227,6 @@ impl DemandVolume {
         }
         if let Some(log) = self.log.get().filter(|_| all_ended) {
             log.close();
-        }
-    }
-
-    /// Waits for the volume to be open, and opens its log. What it has missed is purged before anybody can look there.
-    fn open(&self, opener: &Opener, missed: &MissedPurges) {
-        let volume = loop {
-            match self.store.volume(self.index) {
-                Some(volume) => break volume,
-                None if lock(&self.jobs).is_none() || !self.store.is_in_use(self.index) => return,
-                None => thread::sleep(VOLUME_AWAITED_EVERY),
-            }
-        };
-        // The first and only time: a volume is opened once.
-        let _ = self.id.set(volume.id());
-        if let Err(error) = self.serve(opener, &volume, missed) {
-            tracing::error!(
-                volume = %self.path.display(), %error,
-                "its demand content cannot be opened: what is pulled for it is sent and not stored"
-            );
-            self.blame(&error);
-        }
-    }
-
-    /// Opens its log and makes what it has missed, as soon as this process has the descriptors and the memory for it.
-    fn serve(&self, opener: &Opener, volume: &Volume, missed: &MissedPurges) -> io::Result<()> {
-        let try_once = || {
-            let log = opener.open(volume)?;
-            let purge = |log: &DemandLog, selector: &PurgeSelector| opener.purge(log, selector);
-            missed.make_up(volume.id(), &self.path, log, purge, |log| drop(self.log.set(log)))
-        };
-        loop {
-            match try_once() {
-                Err(error) if is_shortage(&error) && lock(&self.jobs).is_some() => {
-                    tracing::warn!(volume = %self.path.display(), %error, "its demand content is opened later");
-                    thread::sleep(DEMAND_OPENED_AGAIN_AFTER);
-                }
-                served => return served,
-            }
         }
     }
 

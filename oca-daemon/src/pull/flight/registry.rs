@@ -77,12 +77,6 @@ impl Flights {
         Some(Boarded { passenger, new_flight: Some(flight) })
     }
 
-    /// A seat in a flight that fits, or in a new one.
-    #[cfg(test)]
-    pub(in crate::pull) fn board(&self, key: &Arc<str>, wish: &Wish) -> Boarded {
-        self.board_if(key, wish, || true).expect("one may be made")
-    }
-
     /// Nobody boards it any more.
     pub(in crate::pull) fn remove(&self, key: &str, flight: &Arc<Flight>) {
         remove(&mut self.lock(), key, flight);

@@ -172,10 +172,10 @@ async fn confirm(
         (HeldBody::Memory(body), _) => {
             is_held = false;
             flight.unless_purged(|| {
-                is_held = pull.memory.holds(&mission.key, &held.head, body);
-                if is_held && may_keep {
-                    let object = MemoryObject { head: Arc::clone(&head), body: body.clone() };
-                    pull.memory.insert(&mission.key, object);
+                let object = pull.memory.find(&mission.key, &held.head, body);
+                is_held = object.is_some();
+                if let Some(object) = object.filter(|_| may_keep) {
+                    pull.memory.insert(&mission.key, MemoryObject { head: Arc::clone(&head), ..object });
                 }
             });
         }

@@ -1,9 +1,13 @@
-//! Where a body is stored as it comes: block by block on disk; or, when it has come whole and is small or soon stale, in memory.
+//! Where a body is stored as it comes: block by block on disk; or, when it has come whole, is no longer than a block and not worth a disk's
+//! while, in memory. What is longer than a block is on disk whatever it is: no flight has more than that to itself. Of what is small there
+//! is a copy in memory beside.
 //!
 //! Nothing is stored as a whole that is not: what breaks off is forgotten, unless its parts can be told to belong together, and then
 //! its missing blocks are asked for when they are wanted.
 
 use std::sync::Arc;
+
+use http::StatusCode;
 
 use super::Mission;
 use crate::limits::{SHORT_LIFETIME, SMALL_BODY_BYTES};
@@ -92,10 +96,11 @@ impl Filing {
         let received_to = flight.received_to();
         match (result, self.place) {
             (_, Place::Nowhere) => {}
-            (Ok(()), Place::Window) if self.is_for_memory(pull, mission, &head, received_to) => {
-                self.keep_in_memory(pull, flight, mission, &head, received_to);
+            (Ok(()), Place::Window) => self.store_short(pull, flight, mission, &head, received_to).await,
+            (Ok(()), Place::Disk(_)) => {
+                self.store_rest(pull, flight, mission, &head, received_to).await;
+                pull.memory.remove(&mission.key);
             }
-            (Ok(()), _) => self.store_rest(pull, flight, mission, &head, received_to).await,
             (Err(_), Place::Disk(entry)) if !head.is_divisible() || head.total_length.is_none() => {
                 pull.demand.forget(entry);
             }
@@ -103,16 +108,33 @@ impl Filing {
         }
     }
 
-    fn is_for_memory(&self, pull: &Pull, mission: &Mission, head: &StoredHead, end: u64) -> bool {
+    /// All that came, which is in the flight's window: a part, or a whole of which it is known now how long it is.
+    async fn store_short(
+        &mut self,
+        pull: &Pull,
+        flight: &Flight,
+        mission: &Mission,
+        head: &StoredHead,
+        end: u64,
+    ) {
         let is_whole = self.start == 0 && head.total_length.is_none_or(|total| total == end);
-        let is_soon_stale = head.lifetime(&mission.key, &pull.policy) < SHORT_LIFETIME;
-        is_whole && (end <= SMALL_BODY_BYTES || is_soon_stale || self.asked.is_none())
-    }
-
-    fn keep_in_memory(&self, pull: &Pull, flight: &Flight, mission: &Mission, head: &StoredHead, end: u64) {
-        let Some(body) = flight.copy(0, end) else { return };
+        if !is_whole {
+            return self.store_rest(pull, flight, mission, head, end).await;
+        }
         let head = Arc::new(StoredHead { total_length: Some(end), ..head.clone() });
-        flight.unless_purged(|| pull.memory.insert(&mission.key, MemoryObject { head, body }));
+        self.head = Some(Arc::clone(&head));
+        let is_for_disk = self.asked.is_some() && end > 0 && is_for_disk(pull, mission, &head);
+        if is_for_disk {
+            self.store_rest(pull, flight, mission, &head, end).await;
+        }
+        let is_on_disk = is_for_disk && self.place != Place::Nowhere;
+        if is_on_disk && end > SMALL_BODY_BYTES {
+            // What is in memory would be found first.
+            pull.memory.remove(&mission.key);
+        } else if let Some(body) = flight.copy(0, end) {
+            let object = MemoryObject { head, body, is_on_disk };
+            flight.unless_purged(|| pull.memory.insert(&mission.key, object));
+        }
     }
 
     /// The last block, where the body ends the object, and a length that was not known before.
@@ -200,6 +222,7 @@ impl Filing {
 
     /// The body goes on without being stored. What is on disk of it is for those who are on board; alone it is not served.
     fn give_up(&mut self, pull: &Pull, mission: &Mission, fault: &DiskFault) {
+        eprintln!("XX give_up {} {fault} next={}", mission.key, self.next);
         tracing::debug!(key = %mission.key, %fault, "it is sent and not stored");
         let volume = match self.place {
             Place::Disk(entry) => Some(entry.volume),
@@ -211,4 +234,12 @@ impl Filing {
         }
         self.place = Place::Nowhere;
     }
+}
+
+/// Whether a body is worth a disk's while: content that stays what it is for a while. Playlists and MPDs are not, nor is what upstream
+/// has not; a restart may well ask for these anew.
+fn is_for_disk(pull: &Pull, mission: &Mission, head: &StoredHead) -> bool {
+    head.status == StatusCode::OK
+        && !head.is_playlist(&mission.key)
+        && head.lifetime(&mission.key, &pull.policy) >= SHORT_LIFETIME
 }

@@ -8,6 +8,7 @@ use control_client::breaker::{Admission, Breaker};
 use control_client::config::{PullConfig, UpstreamConfig};
 
 use super::http_upstream::{Answer, HttpUpstream};
+use super::patience::Patience;
 use super::s3::S3Upstream;
 use super::{Ask, Count, Reply, UpstreamError};
 use crate::pull::failure::PullFailure;
@@ -86,9 +87,9 @@ impl Upstream {
         match answer.unwrap_or(Err((PullFailure::TimedOut, "no answer in time".to_owned()))) {
             Ok(Answer { status, fields, is_delimited, body }) => {
                 asking.succeeded();
-                let (stall_timeout, count) = (self.stall_timeout, self.count.clone());
+                let (patience, count) = (Patience::new(self.stall_timeout), self.count.clone());
                 let mut reply =
-                    Reply { status, fields, is_delimited, body, stall_timeout, count, is_counted: false };
+                    Reply { status, fields, is_delimited, body, patience, count, is_counted: false };
                 if let Some(result) = UpstreamResult::of_status(status) {
                     reply.ended(result);
                 }
@@ -96,7 +97,7 @@ impl Upstream {
             }
             Err((failure, text)) => {
                 match failure {
-                    PullFailure::Unreachable | PullFailure::TimedOut => asking.failed(),
+                    PullFailure::Unreachable | PullFailure::TimedOut => asking.failed(&text),
                     // It may be this one request that upstream cannot bear, and any client can send such.
                     _ => drop(asking),
                 }
@@ -126,23 +127,23 @@ impl Asking<'_> {
         self.tell(|breaker, _| breaker.succeeded());
     }
 
-    fn failed(self) {
-        self.tell(|breaker, now| breaker.failed(now, None, jitter()));
+    /// For the operator, `why` in words.
+    fn failed(self, why: &str) {
+        let name = &self.upstream.name;
+        if self.tell(|breaker, now| breaker.failed(now, None, jitter())) {
+            tracing::warn!(upstream = name, why, "it fails again and again; it is left alone for a while");
+        }
     }
 
-    fn tell(mut self, tell: impl FnOnce(&mut Breaker, Duration)) {
+    /// Whether it is left alone from now on, and was not before.
+    fn tell(mut self, tell: impl FnOnce(&mut Breaker, Duration)) -> bool {
         self.has_told = true;
         let mut breaker = self.upstream.breaker();
         let was_admitted = matches!(breaker.admission(self.now()), Admission::Admitted);
         tell(&mut breaker, self.now());
         let is_admitted = matches!(breaker.admission(self.now()), Admission::Admitted);
         self.upstream.count.set_open(!is_admitted);
-        if was_admitted && !is_admitted {
-            tracing::warn!(
-                upstream = self.upstream.name,
-                "it fails again and again; it is left alone for a while"
-            );
-        }
+        was_admitted && !is_admitted
     }
 
     fn now(&self) -> Duration {

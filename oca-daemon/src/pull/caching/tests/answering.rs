@@ -130,3 +130,23 @@ fn the_answer_has_the_stored_fields_its_age_and_what_its_status_needs() {
     assert_eq!(of(Unsatisfiable, None), (416, lines(&[ranges, ("content-range", "bytes */10")])));
     assert_eq!(of(PreconditionFailed, None), (412, lines(&[ranges])));
 }
+
+#[test]
+fn a_digest_of_the_content_goes_with_the_whole_alone_and_one_of_the_representation_with_all() {
+    let digests =
+        [("content-digest", "sha-256=:eA==:"), ("content-md5", "eA=="), ("repr-digest", "sha-256=:eA==:")];
+    let mut head = held();
+    head.fields.extend(fields(&digests));
+    for (answering, expected) in [
+        (Whole, &["content-digest", "content-md5", "repr-digest"][..]),
+        (Range(ByteRange::new(2, 4)), &["repr-digest"]),
+        (NotModified, &["repr-digest"]),
+        (Unsatisfiable, &[]),
+        (PreconditionFailed, &[]),
+    ] {
+        let said = answer_fields(&head, answering, None);
+        let said: Vec<_> =
+            digests.iter().map(|(name, _)| *name).filter(|name| said.contains_key(*name)).collect();
+        assert_eq!(said, expected, "{answering:?}");
+    }
+}

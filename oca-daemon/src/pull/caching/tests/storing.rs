@@ -144,6 +144,20 @@ fn fields_of_the_connection_and_those_that_upstream_keeps_back_are_not_stored() 
 }
 
 #[test]
+fn what_is_said_of_one_moment_or_of_one_part_is_not_stored() {
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+    const TAG: (&str, &str) = ("etag", "\"a\"");
+    let of_the_moment = [("cmsd-dynamic", "\"o\";rtt=9"), ("server-timing", "disk;dur=3")];
+    let of_the_content = [("content-digest", "sha-256=:eA==:"), ("content-md5", "eA==")];
+    let of_the_whole = [FRESH, TAG, ("repr-digest", "sha-256=:eQ==:"), ("cmsd-static", "br=800")];
+    let said = [&of_the_whole[..], &of_the_content, &of_the_moment].concat();
+    let whole = store(200, &said).unwrap();
+    assert_eq!(whole.fields, fields(&[&of_the_whole[..], &of_the_content].concat()));
+    let part = store(206, &[&said[..], &[("content-range", "bytes 0-4/10")]].concat()).unwrap();
+    assert_eq!(part.fields, fields(&of_the_whole));
+}
+
+#[test]
 fn a_part_is_stored_as_a_part_of_a_known_whole() {
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const TAG: (&str, &str) = ("etag", "\"a\"");
