@@ -9,7 +9,7 @@
 //! 1. `entry`: the nouns, as callers see them.
 //! 2. `record`, `segment_format`, `purge_format`: the bytes of the files. Pure; they believe none before they are checked.
 //! 3. `held` (one entry, and where it lies), `index` (all of them), `purges`, `segment`, `state` (all that the lock guards),
-//!    `leaving` (what is written again): pure, too.
+//!    `leaving` (what is written again), `kept` (what does not leave yet): pure, too.
 //! 4. `files`: every system call. `log`: storing. `reading`. `room`: how segments come and go. `purging`.
 //! 5. `recovery` and `scan`: what a log finds when it is opened.
 //!
@@ -23,6 +23,7 @@ mod entry;
 mod files;
 mod held;
 mod index;
+mod kept;
 mod leaving;
 mod log;
 mod purge_format;

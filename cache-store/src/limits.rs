@@ -173,5 +173,8 @@ pub const DEMAND_PURGES_BYTES_MAX: u64 = 256 << 20;
 /// Garbage below this is not worth writing the file of purges anew.
 pub const DEMAND_PURGES_GARBAGE_BYTES_MIN: u64 = 64 << 10;
 
+/// How long what is kept for its readers may be in the way of what is new: as long as one slow reader may hold up others.
+pub const DEMAND_KEPT_FOR: Duration = Duration::from_secs(5);
+
 /// How often a read is tried whose record was written again elsewhere in the meantime: that takes a whole turn of the log.
 pub const DEMAND_READ_ATTEMPTS: usize = 3;

@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::volume::Volume;
 
 /// The demand content of one volume, shared by any number of threads. All calls may wait for the disk but
-/// [`Self::mark`], [`Self::forget`] and [`Self::stats`]; reading waits for no writer. One process has it open at a
+/// [`Self::mark`], [`Self::keep`], [`Self::release`], [`Self::forget`] and [`Self::stats`]; reading waits for no writer. One process has it open at a
 /// time: the one that holds the volume's lock.
 pub struct DemandLog {
     pub(super) files: Files,
@@ -172,6 +172,18 @@ impl DemandLog {
     /// new entry with the same keys is stored, a restart brings it back, as it was.
     pub fn forget(&self, entry: EntryId) {
         self.state().index.remove(entry);
+    }
+
+    /// What is stored of an entry, and will be, does not leave for what is new until it is released, or has been in the way of that
+    /// for [`DEMAND_KEPT_FOR`](crate::limits::DEMAND_KEPT_FOR): somebody reads it while it comes, and cannot have it again. Until then
+    /// appends that have no room fail with [`io::ErrorKind::StorageFull`]. Purges do not wait for it.
+    pub fn keep(&self, entry: EntryId) {
+        self.state().kept.add(entry.first_segment());
+    }
+
+    /// Ends a [`Self::keep`]; there is one for each.
+    pub fn release(&self, entry: EntryId) {
+        self.state().kept.remove(entry.first_segment());
     }
 
     /// What it holds, and what it did.

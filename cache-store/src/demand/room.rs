@@ -5,9 +5,12 @@
 //! more than half a segment is, it has left before the one that takes appends is full. Where it has not, because many
 //! write at once, it leaves without the rest: an append never waits for more than its share, and what is hot can never
 //! fill the log.
+//!
+//! What is kept for those who read it while it comes stays: what is new then finds no room, for a while.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use super::entry::AppendError;
 use super::files::is_shortage;
@@ -31,7 +34,7 @@ impl DemandLog {
             if self.state().is_short_of_memory() {
                 self.sweep();
             }
-            *leaving = self.state().begin_leaving();
+            *leaving = self.state().begin_leaving(Instant::now());
         }
         let mut share_bytes = appended_bytes * REWRITTEN_PER_BYTE;
         while share_bytes > 0 {
@@ -88,8 +91,8 @@ impl DemandLog {
             self.finish_leaving(leaving);
         }
         while !self.state().has_memory(need) {
-            if !self.drop_oldest() {
-                return Err(AppendError::TooLarge);
+            if !self.let_oldest_go() {
+                return Err(full());
             }
         }
         Ok(())
@@ -112,7 +115,7 @@ impl DemandLog {
             state.segments.front().is_some_and(|oldest| oldest.identity.sequence == leaves.segment)
         };
         if is_oldest {
-            self.drop_oldest();
+            self.let_oldest_go();
         }
     }
 
@@ -131,7 +134,11 @@ impl DemandLog {
     fn open_segment(&self, identity: Identity, file: OwnedFd) -> Result<(), AppendError> {
         let bytes = self.state().shape.segment_bytes;
         loop {
-            while !self.state().has_space() && self.drop_oldest() {}
+            while !self.state().has_space() && self.let_oldest_go() {}
+            if !self.state().has_space() {
+                let _ = self.files.remove_segment(identity.sequence);
+                return Err(full());
+            }
             match self.files.begin_segment(file.as_fd(), &identity, bytes) {
                 Ok(()) => {
                     self.state().push(Segment::open(identity, file, bytes));
@@ -150,14 +157,20 @@ impl DemandLog {
 
     /// Others have filled the disk: the log makes do with what it has, and the oldest segment goes. All other errors are the caller's.
     fn give_way(&self, error: io::Error) -> Result<(), AppendError> {
-        if error.kind() == io::ErrorKind::StorageFull && self.drop_oldest() {
+        if error.kind() == io::ErrorKind::StorageFull && self.let_oldest_go() {
             return Ok(());
         }
         self.state().note_write_failure(&error);
         Err(error.into())
     }
 
-    /// The oldest segment goes; `false` where there is none.
+    /// The oldest segment goes for what is new; `false` where there is none, or it is kept.
+    fn let_oldest_go(&self) -> bool {
+        let is_kept = self.state().holds_back_oldest(Instant::now());
+        !is_kept && self.drop_oldest()
+    }
+
+    /// The oldest segment goes, whoever reads it; `false` where there is none.
     pub(super) fn drop_oldest(&self) -> bool {
         let dropped = self.state().drop_oldest();
         let Some(sequence) = dropped else { return false };
@@ -201,6 +214,11 @@ impl DemandLog {
             Ok(bytes)
         })
     }
+}
+
+/// All that there is has to stay for now.
+fn full() -> AppendError {
+    io::Error::from(io::ErrorKind::StorageFull).into()
 }
 
 /// The two keys of a head; none for a block.

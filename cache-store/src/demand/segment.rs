@@ -70,6 +70,13 @@ pub(super) struct Sealing {
     pub(super) end: u64,
 }
 
+impl EntryId {
+    /// The segment that its first head was written to: no block of it is in one before that.
+    pub(super) fn first_segment(self) -> u64 {
+        self.0 >> PAGE_BITS
+    }
+}
+
 impl Need {
     /// Bytes of memory that the record adds at most.
     pub(super) fn memory(&self) -> u64 {

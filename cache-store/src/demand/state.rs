@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::time::Instant;
 
 use super::entry::{DemandLimits, DemandStats, EntryId, PurgeMark};
 use super::files::is_shortage;
 use super::held::{Entry, NewHead, Place, RecordRef};
 use super::index::{Evicted, Index};
+use super::kept::Kept;
 use super::leaving::Leaving;
 use super::purges::PurgeSet;
 use super::record::{Header, PAGE_BYTES};
@@ -33,6 +35,7 @@ pub(super) struct State {
     /// Of the file of purges.
     pub(super) era: u64,
     pub(super) index: Index,
+    pub(super) kept: Kept,
     pub(super) purges: PurgeSet,
     /// The purges that have reached the disk: no head carries a higher mark.
     pub(super) durable: PurgeMark,
@@ -79,6 +82,7 @@ impl State {
             shape,
             era,
             index: Index::default(),
+            kept: Kept::default(),
             durable: purges.last(),
             purges,
             segments: VecDeque::new(),
@@ -164,9 +168,11 @@ impl State {
         self.bytes + self.shape.segment_bytes <= self.shape.capacity_bytes
     }
 
-    /// The oldest segment, where it is time for it to go and it is not the one that takes appends.
-    pub(super) fn begin_leaving(&self) -> Option<Leaving> {
-        let oldest = self.segments.front().filter(|oldest| !oldest.is_open())?;
+    /// The oldest segment, where it is time for it to go, and it is neither kept nor the one that takes appends.
+    pub(super) fn begin_leaving(&self, now: Instant) -> Option<Leaving> {
+        let may_leave =
+            |oldest: &&Segment| !oldest.is_open() && !self.kept.keeps(oldest.identity.sequence, now);
+        let oldest = self.segments.front().filter(may_leave)?;
         let is_time = self.is_short_of_memory() || self.has_long_summaries() || !self.has_space();
         is_time.then(|| {
             let budget_bytes = oldest.file_bytes / 2;
@@ -235,6 +241,12 @@ impl State {
         self.bytes += segment.file_bytes;
         self.segment_memory += segment.memory();
         self.recorded += segment.recorded;
+    }
+
+    /// Whether the oldest segment, which is to leave, is kept.
+    pub(super) fn holds_back_oldest(&mut self, now: Instant) -> bool {
+        let Self { segments, kept, .. } = self;
+        segments.front().is_some_and(|oldest| kept.hold_back(oldest.identity.sequence, now))
     }
 
     /// Drops the oldest segment; returns whose file is to be removed.

@@ -7,6 +7,7 @@ mod tries;
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -149,7 +150,10 @@ impl Content {
                 return Err(self.lack());
             }
             self.blocks = without(&self.blocks, block);
-            self.fill(pull, client, place, end).await?;
+            // Not the flight that has left it behind and does not have it any more either.
+            let left_by = self.passenger.as_ref().filter(|_| is_behind).map(|behind| behind.flight().began);
+            let not_before = left_by.map(|began| began + Duration::from_nanos(1));
+            self.fill(pull, client, place, end, not_before).await?;
         }
         Err(Lack::Failed(PullFailure::Unreadable))
     }
@@ -218,16 +222,18 @@ impl Content {
         }
     }
 
-    /// Boards a flight that brings the missing blocks, a new one if there is none. Where the client has all of its part, only waits for
-    /// that: they may have come meanwhile.
+    /// Boards a flight that brings the missing blocks and did not begin before, a new one if there is none. Where the client has all of
+    /// its part, only waits for that: they may have come meanwhile.
     async fn fill(
         &mut self,
         pull: &Arc<Pull>,
         client: &mut Client,
         place: u64,
         end: Option<u64>,
+        not_before: Option<std::time::Instant>,
     ) -> Result<(), Lack> {
         let Some(wish) = self.wish(place, end) else { return Err(self.lack()) };
+        let wish = Wish { not_before, ..wish };
         let mission = || Mission {
             key: Arc::clone(&self.key),
             fields: self.fields.clone(),

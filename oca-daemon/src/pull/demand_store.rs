@@ -52,6 +52,12 @@ pub(super) struct DiskEntry {
     pub id: EntryId,
 }
 
+/// An entry that does not leave for what is new, for as long as this is there; not for ever.
+pub(super) struct KeptEntry {
+    volume: Arc<DemandVolume>,
+    id: EntryId,
+}
+
 /// A moment before an upstream was asked: what was purged since is not stored.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
@@ -166,6 +172,13 @@ impl DemandStore {
         }
     }
 
+    /// Keeps an entry for those who read it while it comes, and cannot have it again.
+    pub(super) fn keep(&self, entry: DiskEntry) -> Option<KeptEntry> {
+        let volume = &self.volumes[entry.volume];
+        volume.log()?.keep(entry.id);
+        Some(KeptEntry { volume: Arc::clone(volume), id: entry.id })
+    }
+
     /// Lets go of an entry that must not be used any more.
     pub(super) fn forget(&self, entry: DiskEntry) {
         // Waits for no disk, so that an entry of one that stalls is forgotten, too.
@@ -215,6 +228,14 @@ impl DemandStore {
         work: impl FnOnce(&DemandLog) -> R + Send + 'static,
     ) -> Result<R, DiskFault> {
         self.volumes[volume].call(self.disk_timeout, work).await
+    }
+}
+
+impl Drop for KeptEntry {
+    fn drop(&mut self) {
+        if let Some(log) = self.volume.log() {
+            log.release(self.id);
+        }
     }
 }
 

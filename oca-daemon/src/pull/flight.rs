@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use super::blocks::Part;
 use super::caching::{Selecting, StoredHead, Unstorable};
-use super::demand_store::DiskEntry;
+use super::demand_store::{DiskEntry, KeptEntry};
 use super::failure::PullFailure;
 use super::held::Held;
 pub(super) use finishing::Progress;
@@ -55,6 +55,8 @@ struct State {
     window: Window,
     /// Where its blocks are stored, once they are, and as far as [`Self::stored_to`].
     entry: Option<DiskEntry>,
+    /// That one, where nobody who falls behind could have its bytes from elsewhere: until the last passenger has left.
+    kept: Option<KeptEntry>,
     /// All bytes from the first one of a block up to here are on disk.
     stored_to: u64,
     end: Option<Result<(), PullFailure>>,
@@ -125,6 +127,7 @@ impl Flight {
             landing: None,
             window: Window::at(wish.part.start().unwrap_or(0)),
             entry: wish.filling.as_ref().and_then(|rest| rest.entry),
+            kept: None,
             stored_to: 0,
             end: None,
             seats: Seats::default(),
@@ -193,6 +196,11 @@ impl Flight {
     /// From now on its blocks are stored there.
     pub(super) fn store_in(&self, entry: DiskEntry) {
         self.lock().entry = Some(entry);
+    }
+
+    /// What is stored of it is kept for as long as anybody is on board.
+    pub(super) fn keep(&self, kept: Option<KeptEntry>) {
+        self.lock().kept = kept;
     }
 
     /// Everything before `place` is on disk.

@@ -23,6 +23,45 @@ fn on_a_full_disk_the_log_makes_do_with_what_it_has() {
     assert_eq!(fetch(&log, "/25"), Some(bytes(5000, 25)));
 }
 
+/// Found by clients that were cut off: a body of which nothing could be asked for again lost what they had yet to read to what came
+/// after it.
+#[test]
+fn what_is_read_while_it_comes_makes_no_room_for_its_own_rest_or_for_others_until_it_is_released() {
+    for is_disk_full in [true, false] {
+        let site = Site::new(SMALL);
+        let log = site.log();
+        add(&log, "/old", b"text");
+        let film = add_head(&log, "/film", "head");
+        log.keep(film);
+        faults::fill_disk(if is_disk_full { usize::MAX } else { 0 });
+        let mut stored = 0;
+        let refused = loop {
+            match append_block(&log, film, stored, &bytes(5000, stored as usize)) {
+                Ok(()) => stored += 1,
+                Err(error) => break error,
+            }
+            assert!(stored < 200, "it is larger than the log");
+        };
+        let is_full =
+            |error| matches!(error, AppendError::Io(error) if error.kind() == io::ErrorKind::StorageFull);
+        assert!(stored > 0 && is_full(refused));
+        let new = NewEntry { key: b"/new", secondary: b"", metadata: &[1; 5000], total_bytes: None };
+        assert!(is_full(log.append_head(&new, log.mark()).unwrap_err()));
+        assert!(view(&log, "/film").unwrap().holds(0..stored), "{is_disk_full}");
+        for number in 0..stored {
+            let block = log.read_block(film, number).unwrap().unwrap();
+            assert_eq!(block.as_ref(), bytes(5000, number as usize));
+        }
+        let stats = log.stats();
+        assert!(stats.bytes <= SMALL.capacity_bytes && stats.segments == site.segments().len() as u64);
+        assert_eq!((stats.write_failures > 0, stats.evicted_blocks), (is_disk_full, 0));
+        log.release(film);
+        faults::fill_disk(usize::from(is_disk_full));
+        log.append_head(&new, log.mark()).unwrap();
+        assert!(view(&log, "/new").is_some() && log.stats().evicted_blocks > 0);
+    }
+}
+
 #[test]
 fn where_the_disk_has_no_room_at_all_an_append_says_so_and_a_later_one_is_taken() {
     let site = Site::new(SMALL);

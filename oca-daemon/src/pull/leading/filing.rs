@@ -101,7 +101,7 @@ impl Filing {
                 self.store_rest(pull, flight, mission, &head, received_to).await;
                 pull.memory.remove(&mission.key);
             }
-            (Err(_), Place::Disk(entry)) if !head.is_divisible() || head.total_length.is_none() => {
+            (Err(_), Place::Disk(entry)) if !has_parts(&head) => {
                 pull.demand.forget(entry);
             }
             (Err(_), _) => {}
@@ -217,12 +217,14 @@ impl Filing {
         };
         self.place = Place::Disk(entry);
         flight.store_in(entry);
+        if !has_parts(head) {
+            flight.keep(pull.demand.keep(entry));
+        }
         Ok(entry)
     }
 
     /// The body goes on without being stored. What is on disk of it is for those who are on board; alone it is not served.
     fn give_up(&mut self, pull: &Pull, mission: &Mission, fault: &DiskFault) {
-        eprintln!("XX give_up {} {fault} next={}", mission.key, self.next);
         tracing::debug!(key = %mission.key, %fault, "it is sent and not stored");
         let volume = match self.place {
             Place::Disk(entry) => Some(entry.volume),
@@ -234,6 +236,11 @@ impl Filing {
         }
         self.place = Place::Nowhere;
     }
+}
+
+/// Whether parts of a body can be asked for and told to belong together.
+fn has_parts(head: &StoredHead) -> bool {
+    head.is_divisible() && head.total_length.is_some()
 }
 
 /// Whether a body is worth a disk's while: content that stays what it is for a while. Playlists and MPDs are not, nor is what upstream
