@@ -214,6 +214,9 @@ pub const PREFETCHED_KEPT: Duration = Duration::from_secs(20);
 /// block's next request.
 pub const TIER_LOADS_MAX: usize = 64;
 
+/// Loads of one volume that are under way at once: beside what workers read of it, little; and each waits as long as their reads do.
+pub const TIER_LOADERS_PER_VOLUME: usize = 4;
+
 /// Loads of one volume beyond which viewers are not let to wait for another one: some 20 ms of a good disk. They read for themselves.
 pub const TIER_ASKED_LOADS_MAX: usize = 16;
 

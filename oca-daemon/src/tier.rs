@@ -27,6 +27,7 @@ mod huge_folio;
 mod loader;
 mod loader_queue;
 mod lookout;
+mod open_files;
 mod pace;
 mod prefetched;
 mod pressure;
@@ -57,12 +58,15 @@ pub use resident_file::Damage;
 pub use samples::{Hint, Sample, SampleSender};
 
 use crate::health::MemoryWatch;
-use crate::limits::{TIER_HINTS_PER_WORKER, TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER};
+use crate::limits::{
+    TIER_HINTS_PER_WORKER, TIER_LOADERS_PER_VOLUME, TIER_LOADS_MAX, TIER_SAMPLES_PER_WORKER,
+};
 use crate::scheduling::give_way;
 use crate::stats::WorkerStats;
-use loader::Loader;
+use loader::{Jobs, Loader};
 use loader_queue::LoaderQueue;
 use lookout::Lookout;
+use open_files::OpenFiles;
 use steward::{Event, Steward};
 
 /// The tier as the rest of the daemon sees it.
@@ -104,11 +108,15 @@ impl Tier {
         let mut loaders = Vec::new();
         for volume in 0..volume_count {
             let (jobs, from_jobs) = mpsc::channel();
-            let loader = Loader::new(Arc::clone(store), events.clone());
-            thread::Builder::new().name(format!("loader-{volume}")).spawn(move || {
-                give_way();
-                loader.run(&from_jobs);
-            })?;
+            let (from_jobs, files) = (Arc::new(Jobs::new(from_jobs)), Arc::new(OpenFiles::new()));
+            for number in 0..TIER_LOADERS_PER_VOLUME {
+                let loader = Loader::new(Arc::clone(store), events.clone(), Arc::clone(&files));
+                let from_jobs = Arc::clone(&from_jobs);
+                thread::Builder::new().name(format!("loader-{volume}-{number}")).spawn(move || {
+                    give_way();
+                    loader.run(&from_jobs);
+                })?;
+            }
             loaders.push(LoaderQueue::new(jobs, loads_max));
         }
         let pair = |_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, TIER_HINTS_PER_WORKER, events.clone());

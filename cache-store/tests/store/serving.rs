@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use cache_store::OpenQueueFull;
+use cache_store::limits::OPENERS_PER_VOLUME;
 use control_client::units::ByteCount;
 
 use crate::support::{PATIENCE, Site, bytes, one, open, open_path, read, read_path, wait_until};
@@ -45,14 +46,14 @@ fn openings_beyond_the_queue_are_refused_at_once() {
     let site = Site::new(1);
     let store =
         cache_store::Store::open(cache_store::StoreOptions { open_queue: 1, ..site.options() }).unwrap();
-    for number in 0..8 {
+    for number in 0..OPENERS_PER_VOLUME + 2 {
         site.add(&store, 0, &format!("/{number}"), 1, &one(number));
     }
-    // Both openers are held up by whom they tell, so that the queue fills.
+    // All openers are held up by whom they tell, so that the queue fills.
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
     let holding = Arc::new(AtomicUsize::new(0));
-    for number in 0..2 {
+    for number in 0..OPENERS_PER_VOLUME {
         let (held, holding_here) = (Arc::clone(&held), Arc::clone(&holding));
         let bundle = store.lookup(&format!("/{number}")).unwrap();
         let on_opened = Box::new(move |_: Result<_, _>| {
@@ -68,9 +69,10 @@ fn openings_beyond_the_queue_are_refused_at_once() {
         let bundle = store.lookup(&format!("/{number}")).unwrap();
         store.open_bundle(&bundle, Box::new(move |result| send.send(result.is_ok()).unwrap()))
     };
-    assert_eq!(ask(2), Ok(()));
-    assert_eq!(ask(3), Err(OpenQueueFull));
-    assert_eq!(ask(2), Ok(()), "who waits for the same bundle takes no place in the queue");
+    let (next, another) = (OPENERS_PER_VOLUME, OPENERS_PER_VOLUME + 1);
+    assert_eq!(ask(next), Ok(()));
+    assert_eq!(ask(another), Err(OpenQueueFull));
+    assert_eq!(ask(next), Ok(()), "who waits for the same bundle takes no place in the queue");
     assert_eq!(store.counters().open_queue_full, 1);
     assert_eq!((store.volumes()[0].openings_waiting, store.volumes()[0].callers_waiting), (1, 2));
     drop(release);

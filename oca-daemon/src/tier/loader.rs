@@ -1,10 +1,13 @@
-//! A loader: one thread for each volume that reads, maps, locks and verifies blocks, and closes files. All that may wait for a disk
+//! A loader: one of a volume's threads that read, map, lock and verify blocks, and close files. All that may wait for a disk
 //! happens here, so that a volume that hangs holds up no other's blocks, no worker, and not the tier.
+//!
+//! A volume has several: beside a disk's full load each read waits for all that the workers have asked for, and one after the other they
+//! would bring 20 blocks a second into memory, of several hundred that are asked for again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cache_store::{OpenBundle, QuarantineReason, Store};
 use control_client::units::ByteRange;
@@ -14,6 +17,7 @@ use rustix::io::{Errno, pread};
 use super::block::{Block, BlockKey};
 use super::counters::LoadEnd;
 use super::huge_folio;
+use super::open_files::{OpenFailure, OpenFiles};
 use super::resident_file::{Damage, ResidentFile};
 use super::steward::Event;
 
@@ -25,14 +29,14 @@ pub(super) enum Job {
     Close(Arc<ResidentFile>),
 }
 
-/// One volume's loader.
+/// What a volume's loaders are asked for, each job by one of them.
+pub(super) struct Jobs(Mutex<Receiver<Job>>);
+
+/// One of a volume's loaders.
 pub(super) struct Loader {
     store: Arc<Store>,
     events: Sender<Event>,
-    /// The files that are open, by their bundle's instance, so that each is open once.
-    files: HashMap<u64, Weak<ResidentFile>>,
-    /// So many files are looked through for those that are closed.
-    files_tidied: usize,
+    files: Arc<OpenFiles>,
     buffer: Vec<u8>,
 }
 
@@ -51,27 +55,34 @@ const AHEAD_MAX: usize = 4;
 /// Bytes of one read: they stay in the processor's cache, since only the page cache is wanted.
 const READ_BYTES: usize = 256 << 10;
 
-/// However few files are open, so many names of closed ones are kept.
-const FILES_TIDIED_MIN: usize = 64;
+impl Jobs {
+    pub(super) fn new(jobs: Receiver<Job>) -> Self {
+        Self(Mutex::new(jobs))
+    }
+
+    /// Waits for the next; `None`: nobody can ask for anything any more.
+    fn next(&self) -> Option<Job> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+    }
+
+    /// The next, if there is one that nobody else is about to take.
+    fn next_now(&self) -> Option<Job> {
+        self.0.try_lock().ok()?.try_recv().ok()
+    }
+}
 
 impl Loader {
-    pub(super) fn new(store: Arc<Store>, events: Sender<Event>) -> Self {
-        Self {
-            store,
-            events,
-            files: HashMap::new(),
-            files_tidied: FILES_TIDIED_MIN,
-            buffer: vec![0; READ_BYTES],
-        }
+    pub(super) fn new(store: Arc<Store>, events: Sender<Event>, files: Arc<OpenFiles>) -> Self {
+        Self { store, events, files, buffer: vec![0; READ_BYTES] }
     }
 
     /// Works until nobody can ask for anything any more.
-    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+    pub(super) fn run(mut self, jobs: &Jobs) {
         let mut ahead = VecDeque::with_capacity(AHEAD_MAX);
-        while let Some(job) = ahead.pop_front().or_else(|| jobs.recv().ok()) {
+        while let Some(job) = ahead.pop_front().or_else(|| jobs.next()) {
             // What comes next is under way while this is waited for, checked and locked.
             while ahead.len() < AHEAD_MAX
-                && let Ok(next) = jobs.try_recv()
+                && let Some(next) = jobs.next_now()
             {
                 self.prefetch(&next);
                 ahead.push_back(next);
@@ -90,9 +101,9 @@ impl Loader {
     }
 
     /// Has the disk begin with it, where that does not make small pages of it. What is wrong shows itself when it is loaded.
-    fn prefetch(&mut self, job: &Job) {
+    fn prefetch(&self, job: &Job) {
         if let Job::Load(key, bundle) = job
-            && let Ok(file) = self.file(bundle)
+            && let Ok(file) = self.files.of(bundle)
             && !file.has_huge_folios()
         {
             will_need(&file, key.range(bundle.data_bytes()));
@@ -104,7 +115,7 @@ impl Loader {
             return Err(Failure::Unneeded);
         }
         let range = key.range(bundle.data_bytes());
-        let file = self.file(bundle)?;
+        let file = self.files.of(bundle)?;
         let mapping = huge_folio::map(&file, range).map_err(Failure::Open)?;
         self.read(&file, range)?;
         let locked = Block::lock(mapping, Arc::clone(&file), range);
@@ -120,28 +131,6 @@ impl Loader {
                 Err(Failure::Lock(Errno::HWPOISON.into()))
             }
         }
-    }
-
-    pub(super) fn file(&mut self, bundle: &OpenBundle) -> Result<Arc<ResidentFile>, Failure> {
-        let instance = bundle.bundle().instance();
-        match self.files.get(&instance).and_then(Weak::upgrade) {
-            // Opened anew when the last block of it is gone.
-            Some(file) if file.is_broken() => return Err(Failure::Unneeded),
-            Some(file) => return Ok(file),
-            None => {}
-        }
-        let file = Arc::new(ResidentFile::open(bundle).map_err(Failure::Open)?);
-        self.files.insert(instance, Arc::downgrade(&file));
-        if self.files.len() >= self.files_tidied {
-            self.files.retain(|_, file| file.strong_count() > 0);
-            self.files_tidied = (2 * self.files.len()).max(FILES_TIDIED_MIN);
-        }
-        Ok(file)
-    }
-
-    #[cfg(test)]
-    pub(super) fn file_count(&self) -> usize {
-        self.files.len()
     }
 
     /// Reads the range into the page cache. Locking would do that too; but a disk that fails then shows itself as a `SIGBUS` or
@@ -192,6 +181,15 @@ impl Loader {
                 );
                 LoadEnd::LockRefused
             }
+        }
+    }
+}
+
+impl From<OpenFailure> for Failure {
+    fn from(failure: OpenFailure) -> Self {
+        match failure {
+            OpenFailure::Broken => Self::Unneeded,
+            OpenFailure::Refused(error) => Self::Open(error),
         }
     }
 }

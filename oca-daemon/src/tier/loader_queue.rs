@@ -1,4 +1,4 @@
-//! A volume's loader as the steward sees it: what it was asked for, and when it may be asked for more.
+//! A volume's loaders as the steward sees them: what it was asked for, and when it may be asked for more.
 
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -21,9 +21,9 @@ pub(super) struct LoaderQueue {
     /// Under way or waiting.
     loads: usize,
     loads_max: usize,
-    /// Since when the loader works on what it works on now: it does one thing after the other.
+    /// Since when no load has ended, or since when there was nothing to do.
     working_since: Instant,
-    /// What a load took of late.
+    /// How long after one load the next has ended of late.
     usual_load: Duration,
     paused_until: Option<Instant>,
     /// When all that was loaded for hints has been paid for, at the rate at which that may be.
@@ -102,7 +102,7 @@ impl LoaderQueue {
         self.loads > 0 && self.usual_load.saturating_mul(with_one_more) > TIER_ASKED_LOADS_TIME
     }
 
-    /// Whether what it works on takes longer than a viewer waits.
+    /// Whether none of what they work on comes within the time for which a viewer waits.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
         self.loads > 0 && now.saturating_duration_since(self.working_since) > TIER_WAIT_MAX
     }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::super::admission::{Admission, Verdict};
 use super::super::block::BlockKey;
 use super::super::counters::{Departure, LoadEnd, Refusal};
-use super::super::loader::Loader;
+use super::super::open_files::OpenFiles;
 use super::site::{Site, eventually};
 use super::*;
 
@@ -131,13 +131,12 @@ fn what_cannot_be_loaded_now_displaces_nothing() {
 #[test]
 fn files_whose_first_block_could_not_be_loaded_leave_nothing_behind() {
     let site = Site::new(16 * MIB);
-    let (events, _steward) = std::sync::mpsc::channel();
-    let mut loader = Loader::new(Arc::clone(&site.store), events);
+    let files = OpenFiles::new();
     site.publish(0, 1);
     for generation in 2..400 {
         site.publish(0, generation);
         let open = site.open(&site.lookup(0).unwrap());
-        assert!(loader.file(&open).is_ok());
+        assert!(files.of(&open).is_ok());
     }
-    assert!(loader.file_count() <= 64, "{}", loader.file_count());
+    assert!(files.count() <= 64, "{}", files.count());
 }
