@@ -47,7 +47,7 @@ fn openings_beyond_the_queue_are_refused_at_once() {
     let store =
         cache_store::Store::open(cache_store::StoreOptions { open_queue: 1, ..site.options() }).unwrap();
     for number in 0..OPENERS_PER_VOLUME + 2 {
-        site.add(&store, 0, &format!("/{number}"), 1, &one(number));
+        site.add(&store, 0, &format!("/{number}"), 1, &one(number as u8));
     }
     // All openers are held up by whom they tell, so that the queue fills.
     let (release, held) = mpsc::channel::<()>();
