@@ -242,5 +242,6 @@ fn readers_of_the_disk_have_their_turns_alike_and_a_small_request_does_not_wait_
         most_meanwhile / STORM as u64 / 1024
     );
     assert!(most_meanwhile <= STORM as u64 * MEANWHILE_BYTES_MAX, "{most_meanwhile} bytes meanwhile");
-    assert!(least * 2 >= most, "{least} and {most} bytes");
+    // Each has one turn after the other, and who reads what another has just read is done with his sooner.
+    assert!(least * 5 >= most * 2, "{least} and {most} bytes");
 }

@@ -134,6 +134,7 @@ impl Worker {
             self.service.stats.heartbeat(monotonic_millis());
             for completion in batch.drain(..) {
                 if self.is_bulk(&completion) {
+                    self.note_room(&completion);
                     self.bulk.push_back(completion);
                 } else {
                     self.apply(completion);
@@ -165,6 +166,15 @@ impl Worker {
             Token::Read(_) => true,
             Token::Writable(id) => self.connection(id).is_some_and(Connection::sends_what_was_read),
             _ => false,
+        }
+    }
+
+    /// A socket with room is no slow one's, however long its completion waits here.
+    fn note_room(&mut self, completion: &Completion) {
+        if let Token::Writable(id) = completion.token
+            && let Some(connection) = self.connections.get_mut(id.slot as usize)
+        {
+            connection.note_room(self.reactor.now);
         }
     }
 

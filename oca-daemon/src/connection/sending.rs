@@ -5,7 +5,7 @@
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Connection, State, Step};
 use crate::body::SendSlices;
@@ -121,19 +121,24 @@ impl Connection {
         if matches!(self.state, State::Closed(_)) {
             return;
         }
+        self.note_room(reactor.now);
+        match self.state {
+            State::ReadingRequest => self.on_writable_while_reading(reactor, service),
+            State::Closing(cause) => self.finish_closing(cause, reactor, service),
+            _ => self.advance(reactor, service),
+        }
+    }
+
+    /// The socket has room since `now`: how long it had none says how fast its client is.
+    pub fn note_room(&mut self, now: Instant) {
         if let Some(since) = self.blocked_since.take() {
-            let waited = reactor.now.saturating_duration_since(since);
+            let waited = now.saturating_duration_since(since);
             self.keeps_up = keeps_up(self.keeps_up, waited);
             if waited < PROMPT {
                 self.piece_chunks = (self.piece_chunks * 2).min(PIECE_CHUNKS_MAX);
             } else if waited > SLOW {
                 self.piece_chunks = (self.piece_chunks / 2).max(1);
             }
-        }
-        match self.state {
-            State::ReadingRequest => self.on_writable_while_reading(reactor, service),
-            State::Closing(cause) => self.finish_closing(cause, reactor, service),
-            _ => self.advance(reactor, service),
         }
     }
 
