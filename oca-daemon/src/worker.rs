@@ -133,8 +133,8 @@ impl Worker {
             self.reactor.read_clock();
             self.service.stats.heartbeat(monotonic_millis());
             for completion in batch.drain(..) {
+                self.note_room(&completion);
                 if self.is_bulk(&completion) {
-                    self.note_room(&completion);
                     self.bulk.push_back(completion);
                 } else {
                     self.apply(completion);
@@ -171,10 +171,11 @@ impl Worker {
 
     /// A socket with room is no slow one's, however long its completion waits here.
     fn note_room(&mut self, completion: &Completion) {
+        let now = self.reactor.now;
         if let Token::Writable(id) = completion.token
-            && let Some(connection) = self.connections.get_mut(id.slot as usize)
+            && let Some(connection) = self.connection_mut(id)
         {
-            connection.note_room(self.reactor.now);
+            connection.note_room(now);
         }
     }
 
@@ -243,6 +244,10 @@ impl Worker {
 
     fn connection(&self, id: ConnectionId) -> Option<&Connection> {
         self.connections.get(id.slot as usize).filter(|connection| connection.id() == id)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.connections.get_mut(id.slot as usize).filter(|connection| connection.id() == id)
     }
 
     fn next_wait(&self) -> Duration {

@@ -115,13 +115,14 @@ impl Connection {
         }
     }
 
-    /// The socket has room, or has failed; a send will tell.
+    /// The socket has room, or has failed; a send will tell. How long it had none was noted when that was told ([`Self::note_room`]).
     pub fn on_writable(&mut self, reactor: &mut Reactor, service: &Service) {
         self.poll_armed = false;
         if matches!(self.state, State::Closed(_)) {
             return;
         }
-        self.note_room(reactor.now);
+        // It may have been filled once more since.
+        self.blocked_since = None;
         match self.state {
             State::ReadingRequest => self.on_writable_while_reading(reactor, service),
             State::Closing(cause) => self.finish_closing(cause, reactor, service),
