@@ -24,7 +24,7 @@ export class Browser {
   // The page, playing. `choices`: player, title, scheme, viewer, buffer, cmcd.
   async watch(address, choices) {
     const page = await this.context.newPage();
-    const viewer = new Viewer(page);
+    const viewer = new Viewer(page, choices.player);
     await page.goto(`${address}/?${new URLSearchParams(choices)}`);
     await viewer.until('the first picture', () => window.demo?.session.startup > 0 && window.demo.playback);
     return viewer;
@@ -38,8 +38,9 @@ export class Browser {
 
 // Somebody who watches in a tab.
 export class Viewer {
-  constructor(page) {
+  constructor(page, player) {
     this.page = page;
+    this.player = player;
     this.media = { segments: 0, cmcd: 0 };   // requests for segments as the browser sent them, and those with CMCD
     page.on('request', request => {
       const url = new URL(request.url());

@@ -11,6 +11,10 @@ const BUFFER = 12;               // seconds that players hold: three segments
 const PATIENCE = 60_000;
 const IN_FLIGHT = 1_000;         // milliseconds within which pages have heard of what was sent before a kill
 
+// Where viewers are, as the page numbers them. Those far away ask where to go every 30 seconds, and dash.js keeps away for as long from who failed.
+const [NEAR, FAR] = [0, 1];
+const ASK_AGAIN = 30;            // seconds
+
 // What an appliance says with a segment, and lets pages of other origins see.
 const SEEN = ['cache-status', 'server-timing', 'cmsd-dynamic', 'repr-digest'];
 
@@ -67,7 +71,7 @@ function undisturbed(player, state) {
 
 // Start, both ends of the qualities, seek, end; CMCD goes with every segment.
 async function playOne(browser, demo, player, scheme, cmcd, titles) {
-  const viewer = await browser.watch(demo.address, { player, scheme, cmcd, title: titles[0], viewer: 0, buffer: BUFFER });
+  const viewer = await browser.watch(demo.address, { player, scheme, cmcd, title: titles[0], viewer: NEAR, buffer: BUFFER });
   try {
     await viewer.reached(1);
     for (const [quality, height] of [[0, 180], [2, 720]]) {
@@ -102,92 +106,122 @@ export async function play(browser, demo, scheme) {
   return rows;
 }
 
-async function begin(browser, demo, scheme, viewer) {
-  const { titles } = await demo.facts();
+// Both players at one appliance, with which `scene` does something; afterwards all serve as before.
+async function together(browser, demo, scheme, whence, scene) {
+  const { titles, appliances } = await demo.facts();
+  const names = appliances.map(one => one.name);
   const viewers = await Promise.all(PLAYERS.map(player =>
-    browser.watch(demo.address, { player, scheme, title: titles[1], viewer, buffer: BUFFER, cmcd: 'query' })));
-  await Promise.all(viewers.map(viewer => viewer.reached(4)));
-  const states = await Promise.all(viewers.map(viewer => viewer.state()));
-  const at = states[0].from;
-  demand(states.every(state => state.from === at && at.startsWith('oca-')), `they are at ${states.map(state => state.from).join(' and ')}`);
-  return { viewers, at };
+    browser.watch(demo.address, { player, scheme, title: titles[1], viewer: whence, buffer: BUFFER, cmcd: 'query' })));
+  return restored(async () => {
+    await all(viewers, viewer => viewer.reached(4));
+    const senders = (await statesOf(viewers)).map(state => state.from);
+    const at = senders[0];
+    demand(names.includes(at) && senders.every(from => from === at), `they are at ${senders.join(' and ')}`);
+    return scene({ demo, scheme, viewers, at, other: names.find(name => name !== at) });
+  }, () => restore(demo, viewers, names));
 }
 
-// Plays beyond what was held, then says who sent segments since.
-async function goOn(viewers, seconds) {
-  const states = await Promise.all(viewers.map(viewer => viewer.state()));
-  await Promise.all(viewers.map((viewer, index) => viewer.reached(states[index].time + seconds)));
-  return { states: await Promise.all(viewers.map(viewer => viewer.state())), since: states.map(state => state.now + IN_FLIGHT) };
+const all = (viewers, act) => Promise.all(viewers.map(act));
+
+const statesOf = viewers => all(viewers, viewer => viewer.state());
+
+// Kills what they are at, and says what each was like then.
+async function kill({ demo, viewers, at }) {
+  await demo.act(at, 'kill');
+  return statesOf(viewers);
+}
+
+// They play on beyond what they held when it was killed, from the other, and nobody sees a stall. `judge` says what else must be so, and notes it.
+async function goOn({ scheme, viewers, at, other }, then, seconds, what, judge) {
+  await all(viewers, (viewer, index) => viewer.reached(then[index].time + seconds, PATIENCE));
+  return all(viewers, async (viewer, index) => {
+    const [player, state] = [viewer.player, await viewer.state()];
+    undisturbed(player, state);
+    await only(other, viewer, then[index].now + IN_FLIGHT);
+    return row(`${at} ${what}`, player, scheme, state, judge(player, state, index));
+  });
 }
 
 // The appliance that both are at is killed: whoever notices goes to the next of its own manifest.
-export async function fallback(browser, demo, scheme) {
-  const { appliances } = await demo.facts();
-  const { viewers, at } = await begin(browser, demo, scheme, 0);
-  const other = appliances.map(one => one.name).find(name => name !== at);
-  return restored(async () => {
-    await demo.act(at, 'kill');
-    const { states, since } = await goOn(viewers, 2 * BUFFER);
-    const rows = [];
-    for (const [index, viewer] of viewers.entries()) {
-      const player = PLAYERS[index];
-      undisturbed(player, states[index]);
-      await only(other, player, viewer, since[index]);
-      rows.push(row(`${at} is killed: fallback`, player, scheme, states[index], `${states[index].failures[at] ?? 0} requests failed`));
-    }
-    return rows;
-  }, () => restore(demo, viewers, at, ['start']));
+export function fallback(browser, demo, scheme) {
+  return together(browser, demo, scheme, NEAR, async party => {
+    const then = await kill(party);
+    return goOn(party, then, 2 * BUFFER, 'is killed: fallback', (_, state) => `${failed(state, party.at)} requests failed`);
+  });
+}
+
+// The same of players that ask again soon: once the control plane has missed it too, what they are told leads nobody back.
+export function killed(browser, demo, scheme) {
+  return together(browser, demo, scheme, FAR, async party => {
+    const { viewers, at, other } = party;
+    await all(viewers, viewer => viewer.until(
+      `it is steered to ${at}`, at => window.demo.session.steering.at(-1)?.priority[0] === at, at));
+    const began = Date.now();
+    const then = await kill(party);
+    await demo.steeredTo([other]);
+    const missed = Date.now() - began;
+    const told = await askAgain(viewers);
+    return goOn(party, then, ASK_AGAIN + 2 * BUFFER, 'is killed: steering', (player, state, index) => {
+      const newest = told[index].steering.at(-1);
+      demand(newest.priority[0] === other && !newest.priority.includes(at), `${player} was told ${JSON.stringify(newest)}`);
+      const [early, late] = [failed(told[index], at), failed(state, at)];
+      demand(late === early, `${player} came back: ${late - early} requests failed after it was told of ${other}`);
+      const after = milliseconds => `${(milliseconds / 1000).toFixed(1)} s`;
+      return `${early} requests failed; steered elsewhere after ${after(missed)}, told after ${after(newest.at - then[index].now)}`;
+    });
+  });
+}
+
+// They are told once more where to go; what each is like then.
+async function askAgain(viewers) {
+  const before = await statesOf(viewers);
+  await all(viewers, (viewer, index) => viewer.until(
+    'it has asked again', heard => window.demo.session.steering.length > heard, before[index].steering.length, PATIENCE));
+  return statesOf(viewers);
 }
 
 // The appliance that both are at drains: the control plane sends players elsewhere when they ask again, and once they have gone it is killed.
-export async function steered(browser, demo, scheme) {
-  const { appliances } = await demo.facts();
-  // Far away, so that they ask again after 30 seconds.
-  const { viewers, at } = await begin(browser, demo, scheme, 1);
-  const other = appliances.map(one => one.name).find(name => name !== at);
-  return restored(async () => {
+export function steered(browser, demo, scheme) {
+  return together(browser, demo, scheme, FAR, async party => {
+    const { viewers, at, other } = party;
     await demo.act(at, 'drain');
     await demo.steeredTo([other]);
-    await Promise.all(viewers.map(viewer => viewer.until(
-      `segments come from ${other}`, other => window.demo.session.counts[other] > 0, other, PATIENCE)));
+    await all(viewers, viewer => viewer.until(
+      `segments come from ${other}`, other => window.demo.session.counts[other] > 0, other, PATIENCE));
     // Requests that were under way have ended by then.
     await sleep(2 * IN_FLIGHT);
-    await demo.act(at, 'kill');
-    const { states, since } = await goOn(viewers, BUFFER + 4);
-    const rows = [];
-    for (const [index, viewer] of viewers.entries()) {
-      const [player, state] = [PLAYERS[index], states[index]];
-      undisturbed(player, state);
+    const then = await kill(party);
+    const rows = await goOn(party, then, BUFFER + 4, 'drains, then is killed: steering', (player, state) => {
       demand(Object.keys(state.failures).length === 0, `${player}: failed: ${JSON.stringify(state.failures)}`);
       demand(state.steering.at(-1)?.priority[0] === other, `${player} was told ${JSON.stringify(state.steering)}`);
-      await only(other, player, viewer, since[index]);
-      rows.push(row(`${at} drains, then is killed: steering`, player, scheme, state, 'no request failed'));
-    }
-    await stallsAreSeen(demo, viewers, other);
+      return 'no request failed';
+    });
+    await stallsAreSeen(party);
     return rows;
-  }, async () => {
-    await demo.act(other, 'start');
-    await restore(demo, viewers, at, ['start', 'serve']);
   });
 }
 
 // That a stall would have been seen: with the last appliance gone too, and no origin over HTTPS, the picture stands still when what is held is played.
-async function stallsAreSeen(demo, viewers, last) {
-  await demo.act(last, 'kill');
-  await Promise.all(viewers.map(viewer => viewer.until(
-    'a stall is seen', stall => window.demo.session.longestStall >= stall && window.demo.session.stalls > 0, VISIBLE_STALL)));
+async function stallsAreSeen({ demo, viewers, other }) {
+  await demo.act(other, 'kill');
+  await all(viewers, viewer => viewer.until(
+    'a stall is seen', stall => window.demo.session.longestStall >= stall && window.demo.session.stalls > 0, VISIBLE_STALL));
 }
 
-async function only(appliance, player, viewer, since) {
+async function only(appliance, viewer, since) {
   const senders = await viewer.sendersSince(since);
-  demand(Object.keys(senders).join() === appliance, `${player}: after the kill from ${JSON.stringify(senders)}, not from ${appliance}`);
+  demand(Object.keys(senders).join() === appliance, `${viewer.player}: after the kill from ${JSON.stringify(senders)}, not from ${appliance}`);
 }
 
-async function restore(demo, viewers, appliance, acts) {
-  await Promise.all(viewers.map(viewer => viewer.close()));
-  for (const act of acts) await demo.act(appliance, act);
-  const { appliances } = await demo.facts();
-  await demo.steeredTo(appliances.map(one => one.name));
+const failed = (state, appliance) => state.failures[appliance] ?? 0;
+
+async function restore(demo, viewers, appliances) {
+  await all(viewers, viewer => viewer.close());
+  for (const appliance of appliances) {
+    await demo.act(appliance, 'start');
+    await demo.act(appliance, 'serve');
+  }
+  await demo.steeredTo(appliances);
 }
 
 // Requests with CMCD that the appliances counted, all of them since they were started.
