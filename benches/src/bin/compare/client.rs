@@ -63,7 +63,12 @@ impl Client {
 
     /// Fetches an object whole.
     pub(crate) fn get(&mut self, target: &str) -> Result<Answer, Failure> {
-        self.exchange(target).step(&format!("fetching {target}"))
+        self.get_with(target, &[])
+    }
+
+    /// Fetches an object whole, with these fields besides Host.
+    pub(crate) fn get_with(&mut self, target: &str, fields: &[(&str, &str)]) -> Result<Answer, Failure> {
+        self.exchange(target, fields).step(&format!("fetching {target}"))
     }
 
     /// The connection without its session, which is forgotten; to be held.
@@ -74,8 +79,9 @@ impl Client {
         }
     }
 
-    fn exchange(&mut self, target: &str) -> io::Result<Answer> {
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host);
+    fn exchange(&mut self, target: &str, fields: &[(&str, &str)]) -> io::Result<Answer> {
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{fields}\r\n", self.host);
         self.stream.write_all(request.as_bytes())?;
         self.stream.flush()?;
         let mut bytes = Vec::new();

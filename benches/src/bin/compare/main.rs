@@ -9,9 +9,9 @@
 //! # Reading order
 //!
 //! `scenario` is the list, and a file for each; `bench` is what they share, `scale` how much is measured, `benches::rounds` in which order.
-//! Contestants: `ours`, `nginx`, `varnish`, and `bare`, the limits. Load: `wrk`, and `load`, a generator of our own. What is measured:
-//! `core_time`, `process_facts`, `device`. What comes of it: `benches::statistics`, `record`, `target`, `table`; `results`, what is kept of it with its
-//! `benches::run`, and `markdown`, how that is quoted.
+//! Contestants: `ours`, `nginx`, `varnish`, and `bare`, the limits. Load: `wrk`, which says what a `player` says where that is asked for, and
+//! `load`, a generator of our own. What is measured: `core_time`, `process_facts`, `device`. What comes of it: `benches::statistics`, `record`,
+//! `target`, `table`; `results`, what is kept of it with its `benches::run`, and `markdown`, how that is quoted.
 
 mod answer_reader;
 mod bare;
@@ -28,6 +28,7 @@ mod optimum;
 mod ours;
 mod peer;
 mod placement;
+mod player;
 mod process_facts;
 mod progress;
 mod read_ahead;

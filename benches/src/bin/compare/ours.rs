@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::client::Client;
 use super::placement::{Side, standing};
+use super::player;
 use super::process_facts::family;
 use super::read_ahead::DefaultReadAhead;
 
@@ -89,14 +90,46 @@ impl Ours {
 
     /// Where the bodies came from so far, as its metrics say.
     pub(crate) fn served_from(&self, runtime: &Runtime) -> Result<String, Failure> {
-        let metrics = runtime.block_on(self.premises.admin().metrics()).step("asking for metrics")?;
-        let bytes = body_bytes(&metrics);
-        let sum: f64 = bytes.iter().map(|(_, bytes)| bytes).sum();
-        if sum == 0.0 {
+        let bytes = Counts::of(&self.metrics(runtime)?, "oca_body_bytes_total");
+        if bytes.sum() == 0.0 {
             return Err(Failure::new("the daemon does not count what it serves"));
         }
-        let shares = bytes.iter().map(|(outcome, bytes)| format!("{outcome} {:.1} %", bytes / sum * 100.0));
-        Ok(format!("bodies from {}", shares.collect::<Vec<_>>().join(", ")))
+        Ok(format!("bodies from {}", bytes.shares()))
+    }
+
+    /// Looks whether it has taken all of what players said in so many requests, of which wrk has the answers, and has sent to them as fast as
+    /// the connections can; and whether it tells a player that fetches an object how its connection does (CMSD).
+    pub(crate) fn look_at_players(
+        &self,
+        runtime: &Runtime,
+        target: &str,
+        requests: u64,
+    ) -> Result<String, Failure> {
+        let answer = Client::connect(self.http)?.get_with(target, &player::FIELDS)?;
+        let told = answer.field("cmsd-dynamic");
+        let told = told.ok_or_else(|| Failure::new("the daemon tells players nothing (CMSD-Dynamic)"))?;
+        let metrics = self.metrics(runtime)?;
+        let heard = Counts::of(&metrics, "oca_cmcd_requests_total");
+        let ignored = Counts::of(&metrics, "oca_cmcd_ignored_values_total");
+        let paces = Counts::of(&metrics, "oca_paced_responses_total");
+        let next = Counts::of(&metrics, "oca_cmcd_next_objects_total");
+        let said = format!(
+            "took what players said in {} requests, of which wrk has {requests} answers, and left {} values out; paces: {}; next objects: {}",
+            heard.sum(),
+            ignored.sum(),
+            paces.shares(),
+            next.shares()
+        );
+        let is_all_heard = heard.sum() >= requests as f64 && ignored.sum() == 0.0;
+        if is_all_heard && paces.count("urgent") >= requests as f64 {
+            Ok(format!("{said}; tells them {told}"))
+        } else {
+            Err(Failure::new(format!("the daemon {said}")))
+        }
+    }
+
+    fn metrics(&self, runtime: &Runtime) -> Result<String, Failure> {
+        runtime.block_on(self.premises.admin().metrics()).step("asking for metrics")
     }
 
     /// Tells it to stop, and waits.
@@ -111,12 +144,33 @@ impl Ours {
     }
 }
 
-/// The outcomes that bodies had, with their bytes; those without any are left out.
-fn body_bytes(metrics: &str) -> Vec<(String, f64)> {
-    let prefix = "oca_body_bytes_total{outcome=\"";
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix(prefix)?.split_once("\"} "));
-    let outcomes = lines.filter_map(|(outcome, bytes)| Some((outcome.to_owned(), bytes.parse().ok()?)));
-    outcomes.filter(|(_, bytes)| *bytes > 0.0).collect()
+/// A metric's counts, each with the value of the metric's one label; those of zero are left out.
+#[derive(Debug, PartialEq)]
+struct Counts(Vec<(String, f64)>);
+
+impl Counts {
+    fn of(metrics: &str, name: &str) -> Self {
+        let count = |line: &str| {
+            let (label, count) = line.strip_prefix(name)?.strip_prefix('{')?.split_once("\"} ")?;
+            let (_, value) = label.split_once("=\"")?;
+            Some((value.to_owned(), count.parse().ok()?))
+        };
+        Self(metrics.lines().filter_map(count).filter(|(_, count)| *count > 0.0).collect())
+    }
+
+    fn sum(&self) -> f64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+
+    fn count(&self, value: &str) -> f64 {
+        self.0.iter().find(|(of, _)| of == value).map_or(0.0, |(_, count)| *count)
+    }
+
+    fn shares(&self) -> String {
+        let sum = self.sum();
+        let shares = self.0.iter().map(|(value, count)| format!("{value} {:.1} %", count / sum * 100.0));
+        shares.collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -124,9 +178,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcomes_without_bytes_are_left_out() {
+    fn counts_of_zero_and_of_other_metrics_are_left_out() {
         let metrics = "# HELP oca_body_bytes_total x\noca_body_bytes_total{outcome=\"hit_ram\"} 300\n\
                        oca_body_bytes_total{outcome=\"hit_disk\"} 0\noca_requests_total{outcome=\"hit_ram\"} 3\n";
-        assert_eq!(body_bytes(metrics), [("hit_ram".to_owned(), 300.0)]);
+        assert_eq!(Counts::of(metrics, "oca_body_bytes_total"), Counts(vec![("hit_ram".to_owned(), 300.0)]));
+        assert_eq!(Counts::of(metrics, "oca_body_bytes"), Counts(Vec::new()));
+    }
+
+    #[test]
+    fn shares_are_of_the_sum() {
+        let counts = Counts(vec![("urgent".to_owned(), 3.0), ("bitrate".to_owned(), 1.0)]);
+        assert_eq!((counts.sum(), counts.count("urgent"), counts.count("off")), (4.0, 3.0, 0.0));
+        assert_eq!(counts.shares(), "urgent 75.0 %, bitrate 25.0 %");
     }
 }

@@ -29,10 +29,11 @@ pub(crate) enum Verdict {
 /// The target of a scenario against the limit. What `limit` is, each scenario says.
 pub(crate) fn against_limit(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric.as_str()) {
-        ("hot-2m" | "hot-8m", CPU_GIB) => Target::AtMost(1.10),
-        ("hot-16k" | "hot-64k" | "hot-256k" | "tls-64k" | "tls-256k" | "tls-2m", CPU_GIB | CPU_REQUEST) => {
-            Target::AtMost(1.15)
-        }
+        ("hot-2m" | "hot-8m" | "hot-2m-players", CPU_GIB) => Target::AtMost(1.10),
+        (
+            "hot-16k" | "hot-64k" | "hot-256k" | "hot-64k-players" | "tls-64k" | "tls-256k" | "tls-2m",
+            CPU_GIB | CPU_REQUEST,
+        ) => Target::AtMost(1.15),
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second") => Target::AtLeast(0.9),
         ("latency-beside-storm", "p99_micros") => Target::AtMost(1.0),
         ("one-block", _) => Target::AtMost(1.0),
@@ -47,8 +48,10 @@ pub(crate) fn against_limit(record: &Record) -> Option<Target> {
 /// The target of a scenario against a peer.
 pub(crate) fn against_peer(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric.as_str(), record.peer.as_str()) {
-        ("hot-2m" | "hot-8m", CPU_GIB, "nginx") => Target::AtMost(1.0),
-        ("hot-16k" | "hot-64k" | "hot-256k", CPU_GIB | CPU_REQUEST, "nginx") => Target::AtMost(0.9),
+        ("hot-2m" | "hot-8m" | "hot-2m-players", CPU_GIB, "nginx") => Target::AtMost(1.0),
+        ("hot-16k" | "hot-64k" | "hot-256k" | "hot-64k-players", CPU_GIB | CPU_REQUEST, "nginx") => {
+            Target::AtMost(0.9)
+        }
         ("tls-2m" | "tls-256k", CPU_GIB, "nginx") => Target::AtMost(0.40),
         ("tls-64k", CPU_REQUEST, "nginx") => Target::AtMost(0.45),
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second", "nginx aio") => Target::AtLeast(1.3),

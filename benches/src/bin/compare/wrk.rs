@@ -19,6 +19,8 @@ pub(crate) struct Wrk<'a> {
     pub(crate) threads: usize,
     /// In whole seconds.
     pub(crate) seconds: u64,
+    /// Names and values of what each request has besides Host.
+    pub(crate) fields: &'a [(&'a str, &'a str)],
     /// Where its script is written.
     pub(crate) folder: &'a Path,
 }
@@ -43,7 +45,7 @@ impl Wrk<'_> {
     /// Runs it over these targets, in their order. Any error, and any answer that was not whole, is a failure.
     pub(crate) fn run(&self, objects: &ObjectSet) -> Result<Found, Failure> {
         let script = self.folder.join("wrk.lua");
-        fs::write(&script, script_text(&objects.targets)).step("writing wrk's script")?;
+        fs::write(&script, script_text(&objects.targets, self.fields)).step("writing wrk's script")?;
         let scheme = if self.is_tls { "https" } else { "http" };
         let output = Command::new("wrk")
             .arg(format!("-t{}", self.threads))
@@ -67,10 +69,13 @@ impl Wrk<'_> {
 }
 
 /// Each thread asks for the targets in turn.
-fn script_text(targets: &[String]) -> String {
+fn script_text(targets: &[String], fields: &[(&str, &str)]) -> String {
     let quoted: Vec<String> = targets.iter().map(|target| format!("{target:?}")).collect();
+    let fields: String =
+        fields.iter().map(|(name, value)| format!("wrk.headers[{name:?}] = {value:?}\n")).collect();
     format!(
-        "local targets = {{{}}}\n\
+        "{fields}\
+         local targets = {{{}}}\n\
          local requests, last = {{}}, 0\n\
          function init() for place, target in ipairs(targets) do requests[place] = wrk.format(\"GET\", target) end end\n\
          function request() last = last % #requests + 1; return requests[last] end\n\
@@ -115,7 +120,14 @@ mod tests {
 
     #[test]
     fn the_script_asks_for_every_target() {
-        let script = script_text(&["/a/1".to_owned(), "/a/2".to_owned()]);
+        let script = script_text(&["/a/1".to_owned(), "/a/2".to_owned()], &[]);
         assert!(script.starts_with("local targets = {\"/a/1\",\"/a/2\"}\n"), "{script}");
+    }
+
+    #[test]
+    fn the_script_sends_every_field() {
+        let script = script_text(&["/a/1".to_owned()], &[("A", "b=1"), ("C", "d=\"2\"")]);
+        let fields = "wrk.headers[\"A\"] = \"b=1\"\nwrk.headers[\"C\"] = \"d=\\\"2\\\"\"\n";
+        assert!(script.starts_with(&format!("{fields}local targets")), "{script}");
     }
 }

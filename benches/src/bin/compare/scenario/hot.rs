@@ -1,5 +1,5 @@
 //! Hot objects: all of them in memory, asked for over and over by 64 connections. What is compared is how long the servers' core was busy
-//! for each request, or for each GiB.
+//! for each request, or for each GiB. Those who ask may be players, and say what players say.
 
 use benches::rounds::metric;
 use demo::failure::Failure;
@@ -13,6 +13,7 @@ use crate::corpus::ObjectSet;
 use crate::nginx::Reading;
 use crate::peer::is_installed;
 use crate::placement::server_core;
+use crate::player;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Series, compare};
 use crate::wrk::{Found, Wrk};
@@ -31,6 +32,8 @@ pub(super) struct Hot {
     pub(super) name: &'static str,
     pub(super) object_bytes: u64,
     pub(super) is_tls: bool,
+    /// Each request has what a player says. Peers and limit get the same, and make nothing of it.
+    pub(super) is_of_players: bool,
 }
 
 pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
@@ -62,20 +65,22 @@ pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
     contestants.push(hot.contestant(LIMIT, bare.address, bare.address));
     processes.push(bare.peer.processes());
 
+    let mut requests = Vec::new();
     for contestant in &contestants {
         if hot.is_tls && bench.client(contestant)?.suite() != Some(TLS13_AES_256_GCM_SHA384) {
             return Err(Failure::new(format!("{} does not agree on AES-256-GCM", contestant.name)));
         }
-        load(bench, contestant, &objects)?;
+        requests.push(hot.load(bench, contestant, &objects)?.requests);
         bench.sample(contestant, &objects, 1)?;
     }
     let measured = bench.rounds.run(contestants.len(), |number| {
         let contestant = &contestants[number];
         let ran_before = ProcessFacts::of(&processes[number])?.run_seconds;
         let before = CoreTime::of(server_core())?;
-        let found = load(bench, contestant, &objects)?;
+        let found = hot.load(bench, contestant, &objects)?;
         let (busy_seconds, _) = before.busy_until(&CoreTime::of(server_core())?);
         let ran_seconds = ProcessFacts::of(&processes[number])?.run_seconds - ran_before;
+        requests[number] += found.requests;
         let cost = hot.cost(busy_seconds, &found);
         let ran = hot.cost(ran_seconds, &found);
         println!(
@@ -88,6 +93,10 @@ pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
     })?;
     contestants.iter().try_for_each(|contestant| bench.sample(contestant, &objects, 2))?;
     println!("  ours: {}", ours.served_from(&bench.runtime)?);
+    if hot.is_of_players {
+        let seen = ours.look_at_players(&bench.runtime, &objects.targets[0], requests[0])?;
+        println!("  ours: {seen}");
+    }
     ours.stop(&bench.runtime)?;
 
     let mut records = Vec::new();
@@ -111,9 +120,9 @@ impl Hot {
         Contestant { name, address: if self.is_tls { https } else { http }, is_tls: self.is_tls }
     }
 
-    /// In TLS the same objects are served as in cleartext.
+    /// In TLS, and to players, the same objects are served as in cleartext.
     fn set_name(&self) -> String {
-        self.name.replace("tls-", "hot-")
+        self.name.replace("tls-", "hot-").replace("-players", "")
     }
 
     fn objects(&self, bench: &Bench) -> Result<ObjectSet, Failure> {
@@ -143,16 +152,17 @@ impl Hot {
             busy_seconds / (requests * self.object_bytes as f64 / f64::from(1 << 30))
         }
     }
-}
 
-fn load(bench: &Bench, contestant: &Contestant, objects: &ObjectSet) -> Result<Found, Failure> {
-    let wrk = Wrk {
-        address: contestant.address,
-        is_tls: contestant.is_tls,
-        connections: CONNECTIONS,
-        threads: 1,
-        seconds: bench.scale.wrk_seconds,
-        folder: &bench.folder,
-    };
-    wrk.run(objects).map_err(|failure| Failure::new(format!("{}: {failure}", contestant.name)))
+    fn load(&self, bench: &Bench, contestant: &Contestant, objects: &ObjectSet) -> Result<Found, Failure> {
+        let wrk = Wrk {
+            address: contestant.address,
+            is_tls: contestant.is_tls,
+            connections: CONNECTIONS,
+            threads: 1,
+            seconds: bench.scale.wrk_seconds,
+            fields: if self.is_of_players { &player::FIELDS } else { &[] },
+            folder: &bench.folder,
+        };
+        wrk.run(objects).map_err(|failure| Failure::new(format!("{}: {failure}", contestant.name)))
+    }
 }

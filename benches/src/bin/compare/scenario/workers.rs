@@ -36,6 +36,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
             connections: CONNECTIONS,
             threads: 2,
             seconds: bench.scale.wrk_seconds,
+            fields: &[],
             folder: &bench.folder,
         };
         standing(Side::Everywhere, || wrk.run(&objects))?;
