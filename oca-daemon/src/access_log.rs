@@ -68,7 +68,7 @@ pub struct Record {
     pub body_bytes: u64,
     /// From the request's beginning until the first byte of the response was sent; `None`: none was.
     pub first_byte: Option<Duration>,
-    /// From the request's beginning until its end.
+    /// From the request's beginning until its end: until the last bytes of the response were sent, or nothing more could be.
     pub duration: Duration,
 }
 
@@ -142,11 +142,12 @@ impl LogSender {
         self.ring.is_some()
     }
 
-    /// Queues `record`, or drops and counts it when the ring is full. Never blocks.
+    /// Queues `record`, or drops and counts it when the ring is full. Never blocks. What the player says goes with it.
     #[inline]
-    pub fn push(&mut self, record: Record) {
+    pub fn push(&mut self, record: &mut Record) {
         let Some(ring) = &mut self.ring else { return };
-        if ring.push(record).is_err() {
+        let cmcd = record.cmcd.take();
+        if ring.push(Record { cmcd, ..*record }).is_err() {
             self.counts.dropped.store(self.counts.dropped.load(Relaxed) + 1, Relaxed);
         }
     }
@@ -319,7 +320,7 @@ mod tests {
         let path = folder.path().join("access.log");
         let (log, mut senders) = AccessLog::start(Some(&path), 2, 8192).unwrap();
         for number in 0..5000 {
-            senders[number % 2].push(record(&format!("/{number}")));
+            senders[number % 2].push(&mut record(&format!("/{number}")));
         }
         assert!(log.stop());
         let mut logged = targets(&path);
@@ -333,11 +334,11 @@ mod tests {
         let (producer, mut consumer) = rtrb::RingBuffer::new(2);
         let mut sender = LogSender { ring: Some(producer), counts: Arc::default() };
         for target in ["/1", "/2", "/3", "/4"] {
-            sender.push(record(target));
+            sender.push(&mut record(target));
         }
         assert_eq!(sender.counts.dropped.load(Relaxed), 2);
         assert_eq!(consumer.pop().unwrap().target.as_bytes(), b"/1");
-        sender.push(record("/5"));
+        sender.push(&mut record("/5"));
         assert_eq!(consumer.pop().unwrap().target.as_bytes(), b"/2");
         assert_eq!(consumer.pop().unwrap().target.as_bytes(), b"/5");
     }
@@ -347,13 +348,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, rotated) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
         let (log, mut senders) = AccessLog::start(Some(&path), 1, 64).unwrap();
-        senders[0].push(record("/before"));
+        senders[0].push(&mut record("/before"));
         wait_for(|| log.totals().written == 1);
         fs::rename(&path, &rotated).unwrap();
-        senders[0].push(record("/between"));
+        senders[0].push(&mut record("/between"));
         log.reopen();
         wait_for(|| path.exists());
-        senders[0].push(record("/after"));
+        senders[0].push(&mut record("/after"));
         assert!(log.stop());
         assert_eq!(targets(&rotated), ["/before", "/between"]);
         assert_eq!(targets(&path), ["/after"]);
@@ -369,7 +370,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         log.reopen();
         wait_for(|| log.totals().errors == 1);
-        senders[0].push(record("/kept"));
+        senders[0].push(&mut record("/kept"));
         assert!(log.stop());
         assert_eq!(targets(&moved), ["/kept"]);
     }
@@ -378,7 +379,7 @@ mod tests {
     fn a_full_disk_loses_lines_and_counts_them_while_the_writer_goes_on() {
         let (log, mut senders) = AccessLog::start(Some(Path::new("/dev/full")), 1, 64).unwrap();
         for round in 1..=3 {
-            senders[0].push(record("/lost"));
+            senders[0].push(&mut record("/lost"));
             wait_for(|| log.totals().lost == round);
         }
         assert!(log.stop());
@@ -389,7 +390,7 @@ mod tests {
     fn without_a_path_records_cost_nothing_and_count_nothing() {
         let (log, mut senders) = AccessLog::start(None, 1, 8192).unwrap();
         assert!(!senders[0].is_on());
-        senders[0].push(record("/"));
+        senders[0].push(&mut record("/"));
         log.reopen();
         assert!(log.stop());
         assert_eq!(log.totals(), LogTotals::default());

@@ -85,9 +85,16 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// A body of these parts.
-    pub fn new(parts: impl IntoIterator<Item = Part>) -> Self {
-        Self { parts: parts.into_iter().collect(), pieces: VecDeque::new() }
+    /// Makes it a body of these parts; what it was is [rewound](Self::rewind), and forgotten.
+    pub fn begin_with(&mut self, parts: impl IntoIterator<Item = Part>) {
+        self.clear();
+        self.parts.extend(parts);
+    }
+
+    /// Makes it an empty body, whose buffers were given back before.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+        self.pieces.clear();
     }
 
     /// Adds what comes after all that is there: of a body that is known only as it comes.

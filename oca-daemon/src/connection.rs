@@ -38,7 +38,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, SpareExchanges};
 
 use control_client::units::BitRate;
 

@@ -145,6 +145,16 @@ pub const RECEIVE_BUFFERS: u16 = 512;
 /// Bytes of each: most request heads fit twice.
 pub const RECEIVE_BUFFER_BYTES: usize = 4 * 1024;
 
+/// How often a worker reads the wall clock, and says that it is alive. In between, the wall clock goes on with the monotonic one: it is
+/// for the log and for dates.
+pub const WALL_CLOCK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Exchanges that are over and kept by a worker for the next ones: more than are begun and ended in one of its turns, as a rule.
+pub const SPARE_EXCHANGES_MAX: usize = 64;
+
+/// What the head of such an exchange may keep: all that the usual one needs.
+pub const SPARE_HEAD_BYTES_MAX: usize = 4 * 1024;
+
 /// The grain of deadlines. All are seconds long, so that 100 ms more is nothing.
 pub const TIMER_TICK: Duration = Duration::from_millis(100);
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::access_log::LogSender;
 use crate::block_waiters::BlockWaiters;
+use crate::connection::SpareExchanges;
 use crate::demand::DemandTable;
-use crate::limits::SEAL_BUFFER_BYTES;
+use crate::limits::{SEAL_BUFFER_BYTES, WALL_CLOCK_INTERVAL};
 use crate::read_queue::ReadQueue;
 use crate::ring::{Ring, RingError};
 use crate::tier::SampleSender;
@@ -28,12 +29,15 @@ pub struct Reactor {
     pub samples: SampleSender,
     /// Who waits for blocks that are on their way into memory.
     pub block_waiters: BlockWaiters,
+    /// Exchanges that are over.
+    pub spare_exchanges: SpareExchanges,
     /// What was asked for since it was last handed over.
     pub demand: DemandTable,
     /// The time of this turn of the loop.
     pub now: Instant,
     /// The same, in nanoseconds since the Unix epoch.
     pub unix_nanos: u64,
+    wall_clock_due: Instant,
     date: [u8; 29],
     date_seconds: u64,
 }
@@ -58,9 +62,11 @@ impl Reactor {
             log,
             samples,
             block_waiters: BlockWaiters::default(),
+            spare_exchanges: SpareExchanges::default(),
             demand: DemandTable::default(),
             now,
             unix_nanos: 0,
+            wall_clock_due: now,
             date: [b' '; 29],
             date_seconds: u64::MAX,
         };
@@ -68,11 +74,22 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Brings the time up to date; once per turn of the loop.
-    pub fn read_clock(&mut self) {
-        self.now = Instant::now();
-        self.unix_nanos =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    /// Brings the time up to date; once per turn of the loop. True: the wall clock was read, which happens every now and then.
+    pub fn read_clock(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.now, Instant::now());
+        let is_read = self.now >= self.wall_clock_due;
+        if is_read {
+            self.wall_clock_due = self.now + WALL_CLOCK_INTERVAL;
+            self.unix_nanos =
+                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+        } else {
+            self.unix_nanos += self.now.saturating_duration_since(before).as_nanos() as u64;
+        }
+        self.bring_date_up_to_date();
+        is_read
+    }
+
+    fn bring_date_up_to_date(&mut self) {
         if self.unix_seconds() != self.date_seconds {
             self.date_seconds = self.unix_seconds();
             let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.date_seconds));

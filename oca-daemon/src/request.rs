@@ -203,6 +203,22 @@ fn parse_head(bytes: &[u8]) -> Result<Option<Request<'_>>, Refusal> {
     }))
 }
 
+/// Letters, digits, and these: a table, since every byte of a request is looked up in one or two.
+const fn alphanumeric_and(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < others.len() {
+        table[others[index] as usize] = true;
+        index += 1;
+    }
+    table
+}
+
 impl Request<'_> {
     /// What reads past this request's content; `None` where there is nothing to read, or nothing will be
     /// ([`Request::expect_continue`]).

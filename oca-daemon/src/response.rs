@@ -7,6 +7,7 @@
 mod multipart;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -243,8 +244,23 @@ const HTTP_DATE_LAST: u64 = 253_402_300_799;
 /// What the fields of a usual response take, 800 with the digest and all that pages may read; more is only slower.
 const FIELDS_BYTES_USUAL: usize = 1000;
 
+thread_local! {
+    /// The moment that was said last, and how: objects that were made together say the same one.
+    static LAST_DATE: Cell<(u64, [u8; HTTP_DATE_BYTES])> = const { Cell::new((0, *b"Thu, 01 Jan 1970 00:00:00 GMT")) };
+}
+
 /// The HTTP date of a moment in seconds since 1970, such as `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub fn http_date(unix_seconds: u64) -> [u8; HTTP_DATE_BYTES] {
+    let (last_seconds, last_date) = LAST_DATE.get();
+    if unix_seconds == last_seconds {
+        return last_date;
+    }
+    let date = format_date(unix_seconds);
+    LAST_DATE.set((unix_seconds, date));
+    date
+}
+
+fn format_date(unix_seconds: u64) -> [u8; HTTP_DATE_BYTES] {
     let moment = UNIX_EPOCH + Duration::from_secs(unix_seconds.min(HTTP_DATE_LAST));
     let mut date = [b' '; HTTP_DATE_BYTES];
     write!(date.as_mut_slice(), "{}", HttpDate::from(moment))

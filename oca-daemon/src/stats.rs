@@ -117,7 +117,7 @@ impl WorkerStats {
         }
     }
 
-    /// The worker is alive. To be called on every turn of its loop, and at least once a second when there is
+    /// The worker is alive. To be called on the turns of its loop, and at least once a second when there is
     /// nothing to do. `now_millis` is [`monotonic_millis`].
     pub fn heartbeat(&self, now_millis: u64) {
         self.heartbeat_millis.store(now_millis, Relaxed);

@@ -130,8 +130,9 @@ impl Worker {
                 tracing::error!(worker = self.service.worker, %error, "io_uring_enter failed; the worker ends");
                 std::process::abort();
             }
-            self.reactor.read_clock();
-            self.service.stats.heartbeat(monotonic_millis());
+            if self.reactor.read_clock() {
+                self.service.stats.heartbeat(monotonic_millis());
+            }
             for completion in batch.drain(..) {
                 self.note_room(&completion);
                 if self.is_bulk(&completion) {

@@ -136,18 +136,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 pub(super) fn append_decimal(out: &mut Vec<u8>, value: u64) {
-    let mut digits = [0; 20]; // u64::MAX has 20
-    let mut start = digits.len();
-    let mut rest = value;
-    loop {
-        start -= 1;
-        digits[start] = digit_of(rest);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[start..]);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 fn digit_of(value: u64) -> u8 {

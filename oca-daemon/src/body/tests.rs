@@ -6,9 +6,15 @@ fn file_byte(offset: u64) -> u8 {
     (offset % 251) as u8
 }
 
+fn body_of(parts: impl IntoIterator<Item = Part>) -> ResponseBody {
+    let mut body = ResponseBody::default();
+    body.begin_with(parts);
+    body
+}
+
 /// Plays reads and sends of any size, with rewinds in between, and returns the bytes that were sent.
 fn play(parts: Vec<Part>, chunks_max: usize, sends: &[usize], pool: &mut ReadBuffers) -> Vec<u8> {
-    let mut body = ResponseBody::new(parts);
+    let mut body = body_of(parts);
     let mut sent = Vec::new();
     // The pool's memory stays zero here: what a slice would hold is told by where it lies.
     for step in 0..100_000 {
@@ -85,7 +91,7 @@ proptest! {
 fn slices_are_the_parts_of_the_chunks_that_the_range_covers() {
     let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
     let range = ByteRange { start: CHUNK_BYTES - 10, end: 2 * CHUNK_BYTES + 5 };
-    let mut body = ResponseBody::new([Part::File(range)]);
+    let mut body = body_of([Part::File(range)]);
     let read = next_read(&mut body, 1, 8).unwrap();
     assert_eq!((read.first_chunk, read.chunk_count), (0, 3));
     body.begin(read);
@@ -102,10 +108,10 @@ fn slices_are_the_parts_of_the_chunks_that_the_range_covers() {
 #[test]
 fn a_late_read_of_an_earlier_response_is_not_taken_for_the_present_one() {
     let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
-    let mut earlier = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
+    let mut earlier = body_of([Part::File(ByteRange { start: 0, end: 10 })]);
     let late = next_read(&mut earlier, 1, 1).unwrap();
     earlier.begin(late);
-    let mut present = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
+    let mut present = body_of([Part::File(ByteRange { start: 0, end: 10 })]);
     let read = next_read(&mut present, 2, 1).unwrap();
     present.begin(read);
     let buffers = std::iter::once(pool.take().unwrap()).collect();
@@ -117,7 +123,7 @@ fn a_late_read_of_an_earlier_response_is_not_taken_for_the_present_one() {
 #[test]
 fn a_read_that_nobody_waits_for_hands_its_buffers_back() {
     let mut pool = ReadBuffers::new(4 * CHUNK_BYTES).unwrap();
-    let mut body = ResponseBody::new([Part::File(ByteRange { start: 0, end: 10 })]);
+    let mut body = body_of([Part::File(ByteRange { start: 0, end: 10 })]);
     let read = next_read(&mut body, 1, 1).unwrap();
     body.begin(read);
     body.rewind(&mut pool);

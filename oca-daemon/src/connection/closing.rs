@@ -100,6 +100,7 @@ impl Connection {
     pub(super) fn end_exchange(&mut self, outcome: Outcome, reactor: &mut Reactor, service: &Service) {
         if let Some(mut exchange) = self.exchange.take() {
             exchange.body.rewind(&mut reactor.reads.buffers);
+            exchange.record.duration = exchange.began.elapsed();
             self.count(exchange, outcome, reactor, service);
         }
     }
@@ -238,8 +239,7 @@ impl Connection {
         reactor: &mut Reactor,
         service: &Service,
     ) {
-        let duration = exchange.began.elapsed();
-        let Record { body_bytes, first_byte, .. } = exchange.record;
+        let Record { body_bytes, first_byte, duration, .. } = exchange.record;
         service.stats.ended(outcome, body_bytes, first_byte, duration);
         let object_bytes = if exchange.bundle.is_some() { body_bytes } else { 0 };
         if reactor.demand.count(&exchange.asked, object_bytes) == Counted::TableFull {
@@ -253,8 +253,8 @@ impl Connection {
                 exchange.record.status = 0;
             }
             exchange.record.outcome = outcome;
-            exchange.record.duration = duration;
-            reactor.log.push(exchange.record);
+            reactor.log.push(&mut exchange.record);
         }
+        reactor.spare_exchanges.keep(exchange);
     }
 }

@@ -9,7 +9,6 @@ use control_client::units::ByteRange;
 
 use super::{Connection, State, Step};
 use crate::access_log::LoggedTarget;
-use crate::body::ResponseBody;
 use crate::demand::Asked;
 use crate::mailbox::Message;
 use crate::outcome::Outcome;
@@ -205,11 +204,11 @@ impl Connection {
         exchange.body.rewind(&mut reactor.reads.buffers);
         exchange.pull = None;
         exchange.bundle = bundle.filter(|_| matches!(response.body, Body::Object(_)));
-        exchange.body = match response.body {
-            Body::Empty => ResponseBody::default(),
-            Body::Text(text) => ResponseBody::new([Part::Text(text.into_owned().into_bytes())]),
-            Body::Object(parts) => ResponseBody::new(parts),
-        };
+        match response.body {
+            Body::Empty => exchange.body.clear(),
+            Body::Text(text) => exchange.body.begin_with([Part::Text(text.into_owned().into_bytes())]),
+            Body::Object(parts) => exchange.body.begin_with(parts),
+        }
         exchange.record.range = None;
         self.state = State::SendingHead;
         Step::Again

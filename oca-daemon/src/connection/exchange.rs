@@ -11,9 +11,36 @@ use super::pulling::Pull;
 use crate::access_log::Record;
 use crate::body::ResponseBody;
 use crate::demand::Asked;
+use crate::limits::{SPARE_EXCHANGES_MAX, SPARE_HEAD_BYTES_MAX};
 use crate::outcome::Outcome;
 use crate::request::Persistence;
 use crate::tier::BlockKey;
+
+/// Exchanges of one worker that are over, kept for the next ones: an answer from memory asks the allocator for little.
+#[derive(Default)]
+#[expect(clippy::vec_box, reason = "what goes to a connection and comes back is the box")]
+pub struct SpareExchanges(Vec<Box<Exchange>>);
+
+impl SpareExchanges {
+    /// An exchange whose first byte has just arrived.
+    pub(super) fn begin(&mut self, now: Instant, record: Record) -> Box<Exchange> {
+        match self.0.pop() {
+            Some(mut exchange) => {
+                exchange.begin_again(now, record);
+                exchange
+            }
+            None => Box::new(Exchange::begin(now, record)),
+        }
+    }
+
+    /// Takes one that is over, whose buffers are back in their pool.
+    pub(super) fn keep(&mut self, mut exchange: Box<Exchange>) {
+        if self.0.len() < SPARE_EXCHANGES_MAX && exchange.head.capacity() <= SPARE_HEAD_BYTES_MAX {
+            exchange.end();
+            self.0.push(exchange);
+        }
+    }
+}
 
 /// The exchange in hand.
 pub struct Exchange {
@@ -51,8 +78,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange whose first byte has just arrived.
-    pub fn begin(now: Instant, record: Record) -> Self {
+    fn begin(now: Instant, record: Record) -> Self {
         Self {
             began: now,
             record,
@@ -70,6 +96,22 @@ impl Exchange {
             bundle: None,
             pull: None,
         }
+    }
+
+    /// One more, in the place of one that is over: with the memory that its head and its body's lists have.
+    fn begin_again(&mut self, now: Instant, record: Record) {
+        let (head, body) = (std::mem::take(&mut self.head), std::mem::take(&mut self.body));
+        *self = Self { head, body, ..Self::begin(now, record) };
+    }
+
+    /// It is over: nothing that it holds is of use any more, but that memory.
+    fn end(&mut self) {
+        self.asked = Asked::Nothing;
+        self.record.cmcd = None;
+        self.head.clear();
+        self.body.clear();
+        self.bundle = None;
+        self.pull = None;
     }
 
     /// Whether anything of the response has left, so that another answer is no longer possible.

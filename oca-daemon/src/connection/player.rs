@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control_client::config::Cmsd;
 use control_client::units::BitRate;
@@ -58,14 +58,14 @@ impl Exchange {
     }
 
     /// Adds to the head of an object what is known only now that its first bytes are there: where they came from and how long it
-    /// took, and to players how their connection does.
-    pub(super) fn complete_head(&mut self, socket: BorrowedFd<'_>, service: &Service) {
+    /// took until this turn, which began at `now`, and to players how their connection does.
+    pub(super) fn complete_head(&mut self, now: Instant, socket: BorrowedFd<'_>, service: &Service) {
         if self.head_is_complete {
             return;
         }
         self.head_is_complete = true;
         let Some(source) = self.source() else { return };
-        let delay = self.began.elapsed();
+        let delay = now.saturating_duration_since(self.began);
         Response::add_to_head(&mut self.head, |head| {
             serve::append_server_timing(head, source, delay);
             let players = &service.players;

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::{Connection, Exchange, State, Step, TransportKind};
+use super::{Connection, State, Step, TransportKind};
 use crate::access_log::{LoggedTarget, Record};
 use crate::limits::{CLOSING_BYTES_MAX, EMPTY_LINES_BEFORE_REQUEST};
 use crate::outcome::Outcome;
@@ -171,14 +171,14 @@ impl Connection {
     }
 
     /// The first byte of a request has arrived, or the connection is answered without one.
-    pub(super) fn begin_exchange(&mut self, reactor: &Reactor, service: &Service) {
+    pub(super) fn begin_exchange(&mut self, reactor: &mut Reactor, service: &Service) {
         service.stats.began();
         if let Some(layer) = self.transport.choose_record_layer(service.kernel_tls, self.socket.as_fd()) {
             service.stats.record_layer_chosen(layer);
         }
         let tls = self.transport.handshake().map(|(version, _)| version);
         let record = Record::begin(reactor.unix_nanos, self.peer, service.worker, tls);
-        self.exchange = Some(Box::new(Exchange::begin(reactor.now, record)));
+        self.exchange = Some(reactor.spare_exchanges.begin(reactor.now, record));
     }
 
     /// Empty lines before a request are no request (RFC 9112 §2.2): some clients end their content with one.

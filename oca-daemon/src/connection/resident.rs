@@ -57,9 +57,10 @@ impl Connection {
             (self.socket.as_fd(), &mut self.transport, &mut reactor.seal_buffer);
         let turn_bytes_left = TURN_BYTES_MAX.saturating_sub(self.turn_bytes);
         let range = ByteRange { end: range.end.min(range.start + turn_bytes_left), ..range };
+        let turn_began = reactor.now;
         let sent = residency.with(key, |block| {
-            // Whoever writes to the file or cuts it is noticed before the bytes leave.
-            if let Some(damage) = block.damage() {
+            // Whoever writes to the file or cuts it is noticed before the bytes of this turn leave.
+            if let Some(damage) = block.damage_since(turn_began) {
                 return Err(ResidentError::Unsent(damage));
             }
             if !transport.takes_files() {

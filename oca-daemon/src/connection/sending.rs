@@ -66,7 +66,7 @@ impl Connection {
             return Step::Wait;
         }
 
-        exchange.complete_head(self.socket.as_fd(), service);
+        exchange.complete_head(reactor.now, self.socket.as_fd(), service);
         if self.turn_bytes >= TURN_BYTES_MAX {
             return self.yield_turn(reactor, service);
         }
@@ -147,6 +147,9 @@ impl Connection {
         match self.transport.flush(self.socket.as_fd()) {
             Ok(flushed) => {
                 self.count_sent(flushed.wire_bytes, service);
+                if let Some(exchange) = &mut self.exchange {
+                    exchange.record.duration = exchange.began.elapsed();
+                }
                 if flushed.blocked {
                     self.await_room(flushed.wire_bytes > 0, reactor, service)
                 } else {
@@ -186,8 +189,9 @@ impl Connection {
 
     fn note_sent(&mut self, sent_bytes: usize, reactor: &mut Reactor) {
         let Some(exchange) = &mut self.exchange else { return };
-        if sent_bytes > 0 && exchange.record.first_byte.is_none() {
-            exchange.record.first_byte = Some(exchange.began.elapsed());
+        if sent_bytes > 0 {
+            exchange.record.duration = exchange.began.elapsed();
+            exchange.record.first_byte.get_or_insert(exchange.record.duration);
         }
         let of_head = sent_bytes.min(exchange.head.len() - exchange.head_sent_bytes);
         exchange.head_sent_bytes += of_head;

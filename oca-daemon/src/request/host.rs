@@ -1,5 +1,7 @@
 //! `uri-host [":" port]`, as in Host and in absolute-form (RFC 9110 §7.2, RFC 3986 §3.2.2).
 
+use super::alphanumeric_and;
+
 /// Whether `host` follows the grammar. The empty host does: it says that the target has no authority (RFC
 /// 9110 §7.2), and a server of one namespace may take its default (RFC 9112 §3.3). User information does not
 /// (RFC 9110 §4.2.4).
@@ -27,13 +29,16 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     str::from_utf8(literal).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
+/// `unreserved` and `sub-delims`.
+static NAME_BYTES: [bool; 256] = alphanumeric_and(b"-._~!$&'()*+,;=");
+
 /// `*( unreserved / pct-encoded / sub-delims )`; IPv4 addresses are among them.
 fn is_registered_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let [byte, after @ ..] = rest {
         rest = match (byte, after) {
             (b'%', [high, low, after @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => after,
-            (byte, after) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => after,
+            (byte, after) if NAME_BYTES[usize::from(*byte)] => after,
             _ => return false,
         };
     }

@@ -1,6 +1,6 @@
 //! The request line: `method SP request-target SP HTTP-version CRLF` (RFC 9112 §3).
 
-use super::{Cause, Method, Refusal, Version};
+use super::{Cause, Method, Refusal, Version, alphanumeric_and};
 use crate::limits;
 
 /// A request line, split.
@@ -42,9 +42,9 @@ impl<'a> RequestLine<'a> {
     /// where proxies and servers come to disagree.
     pub(super) fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
         let text = str::from_utf8(line).map_err(|_| Refusal::new(Cause::Malformed))?;
-        let (method, rest) = text.split_once(' ').ok_or(Refusal::new(Cause::Malformed))?;
+        let (method, rest) = split_at_space(text).ok_or(Refusal::new(Cause::Malformed))?;
         let refused = |cause| Refusal { cause, is_head: method == "HEAD" };
-        let (target, version) = rest.split_once(' ').ok_or(refused(Cause::Malformed))?;
+        let (target, version) = split_at_space(rest).ok_or(refused(Cause::Malformed))?;
         if method.is_empty() || target.is_empty() || !method.bytes().all(is_token_byte) {
             return Err(refused(Cause::Malformed));
         }
@@ -70,6 +70,11 @@ impl Method {
     }
 }
 
+/// What is before the first space, and what is behind it.
+fn split_at_space(text: &str) -> Option<(&str, &str)> {
+    memchr::memchr(b' ', text.as_bytes()).map(|space| (&text[..space], &text[space + 1..]))
+}
+
 /// `HTTP/` DIGIT `.` DIGIT, case-sensitive (RFC 9112 §2.3).
 fn parse_version(version: &[u8]) -> Result<Version, Cause> {
     match version {
@@ -83,7 +88,8 @@ fn parse_version(version: &[u8]) -> Result<Version, Cause> {
 
 /// `tchar` of RFC 9110 §5.6.2.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    static TOKEN_BYTES: [bool; 256] = alphanumeric_and(b"!#$%&'*+-.^_`|~");
+    TOKEN_BYTES[usize::from(byte)]
 }
 
 #[cfg(test)]

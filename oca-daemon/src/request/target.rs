@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::host;
+use super::{alphanumeric_and, host};
 
 /// A request target, by its form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,8 @@ impl<'a> Location<'a> {
         if needs_normalising(path.as_bytes()) {
             return normalise(path);
         }
-        let (directory, object) = path.rsplit_once('/').ok_or(TargetError::Malformed)?;
+        let slash = memchr::memrchr(b'/', path.as_bytes()).ok_or(TargetError::Malformed)?;
+        let (directory, object) = (&path[..slash], &path[slash + 1..]);
         if object.is_empty() {
             return Err(TargetError::NoObject);
         }
@@ -195,14 +196,16 @@ fn cut_path(path_and_query: &str) -> Result<&str, TargetError> {
         return Err(TargetError::Malformed);
     }
     let path = &path_and_query[..memchr::memchr(b'?', bytes).unwrap_or(bytes.len())];
-    if path.bytes().all(is_path_byte) { Ok(path) } else { Err(TargetError::Malformed) }
+    if path.bytes().all(|byte| PATH_BYTES[usize::from(byte)]) {
+        Ok(path)
+    } else {
+        Err(TargetError::Malformed)
+    }
 }
 
 /// `pchar`, `/` and `%` of RFC 3986, and `[ ] ^ |`, which the URL standard of the browsers leaves unescaped
 /// in a path.
-fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%[]^|".contains(&byte)
-}
+static PATH_BYTES: [bool; 256] = alphanumeric_and(b"-._~!$&'()*+,;=:@/%[]^|");
 
 /// Whether an escape, an empty component, or one that starts with a dot is in `path`.
 fn needs_normalising(path: &[u8]) -> bool {

@@ -3,12 +3,13 @@
 //!
 //! Locked pages are the page cache's own: they are not reclaimed and cannot fault, so the bytes that were verified are the
 //! bytes that are sent, unless somebody writes to the file or cuts it behind our back, or the memory itself fails.
-//! [`Block::damage`] tells that before each send, [`faults`] after a read of the mapping, and `failed_memory` what neither can
+//! [`Block::damage_since`] tells that before a turn's sends, [`faults`] after a read of the mapping, and `failed_memory` what neither can
 //! see. What is found broken is not in memory any more, for nobody: the disk has it, or says what is wrong.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 use cache_store::{Bundle, OpenBundle};
 use control_client::units::ByteRange;
@@ -119,6 +120,11 @@ impl Block {
     /// What is wrong, if its file is not any more what was verified. Asks no disk.
     pub fn damage(&self) -> Option<Damage> {
         self.file.damage()
+    }
+
+    /// The same, as it was at that moment or later.
+    pub fn damage_since(&self, moment: Instant) -> Option<Damage> {
+        self.file.damage_since(moment)
     }
 
     /// A part of it could not be sent: nothing more of its file is, until it was read anew.

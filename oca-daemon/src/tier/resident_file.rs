@@ -5,7 +5,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use cache_store::{Bundle, FileHold, OpenBundle};
 use rustix::fs::{Advice, AtFlags, Mode, OFlags, StatxFlags, fadvise, fstat, open, statx};
@@ -18,6 +19,9 @@ pub(super) struct ResidentFile {
     file: OwnedFd,
     hold: FileHold,
     stamp: Stamp,
+    opened_at: Instant,
+    /// In nanoseconds since then; the file had its stamp at that moment or later.
+    was_intact_at: AtomicU64,
     has_huge_folios: bool,
     /// Nothing more is sent from it.
     is_broken: AtomicBool,
@@ -44,7 +48,7 @@ struct Stamp {
 impl ResidentFile {
     /// Opens the file of an open bundle: the very same one, whatever its name is now.
     pub(super) fn open(bundle: &OpenBundle) -> io::Result<Self> {
-        let hold = bundle.hold();
+        let (hold, opened_at) = (bundle.hold(), Instant::now());
         let file = reopen(bundle.file())?;
         let (ours, theirs) = (fstat(&file)?, fstat(bundle.file())?);
         if (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino) {
@@ -54,7 +58,15 @@ impl ResidentFile {
         fadvise(&file, 0, None, Advice::Random)?;
         let stamp = Stamp::of(file.as_fd())?;
         let has_huge_folios = huge_folio::is_possible(&file)?;
-        Ok(Self { file, hold, stamp, has_huge_folios, is_broken: AtomicBool::new(false) })
+        Ok(Self {
+            file,
+            hold,
+            stamp,
+            opened_at,
+            was_intact_at: AtomicU64::new(0),
+            has_huge_folios,
+            is_broken: AtomicBool::new(false),
+        })
     }
 
     /// Another descriptor of it, for a mapping that outlives it.
@@ -77,6 +89,21 @@ impl ResidentFile {
         };
         self.mark_broken();
         Some(damage)
+    }
+
+    /// The same, as it was at a moment or later: a file that was compared since then is not compared again. Between the comparison and the
+    /// network there is always time in which it can change; a worker's turn, which is a millisecond or a few, adds little to that, and
+    /// asking the kernel for each response costs a twentieth of what a small one does.
+    pub(super) fn damage_since(&self, moment: Instant) -> Option<Damage> {
+        let nanos = moment.saturating_duration_since(self.opened_at).as_nanos() as u64;
+        if self.was_intact_at.load(Ordering::Relaxed) >= nanos {
+            return self.is_broken().then_some(Damage::Failed);
+        }
+        let damage = self.damage();
+        if damage.is_none() {
+            self.was_intact_at.store(nanos, Ordering::Relaxed);
+        }
+        damage
     }
 
     /// Nothing more is sent from the file: its blocks count as absent. Async-signal-safe.

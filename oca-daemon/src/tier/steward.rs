@@ -4,7 +4,8 @@
 mod hints;
 mod leaving;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -22,6 +23,7 @@ use super::lookout::Lookout;
 use super::prefetched::Prefetched;
 use super::residency::Residency;
 use super::samples::{Question, Sample, Samples};
+use crate::key_hasher::KeyHasher;
 use crate::limits::{TIER_FIRST_LOADS_MAX, TIER_LOCK_PAUSE, TIER_TURN};
 use crate::mailbox::{Mailbox, Message};
 
@@ -56,6 +58,8 @@ pub(super) struct Steward {
     prefetched: Prefetched,
     holdings: Holdings,
     samples: Vec<Samples>,
+    /// Blocks in memory that the policy has been told of in this turn: once is enough, where a few are asked for a thousand times in it.
+    touched: HashSet<BlockKey, BuildHasherDefault<KeyHasher>>,
     loaders: Vec<LoaderQueue>,
     lookout: Lookout,
     /// Who waits for which block that is being loaded: each worker once.
@@ -84,6 +88,7 @@ impl Steward {
             askers: HashMap::new(),
             residency,
             samples,
+            touched: HashSet::default(),
             loaders,
             lookout,
             left_service: 0,
@@ -116,12 +121,15 @@ impl Steward {
     }
 
     fn take_samples(&mut self) {
+        self.touched.clear();
         for worker in 0..self.samples.len() {
             // As many as there are now: a worker that is faster than we are must not hold us here.
             for _ in 0..self.samples[worker].asked.slots() {
                 let Ok(sample) = self.samples[worker].asked.pop() else { break };
                 count(&self.counters.samples, 1);
-                self.take_sample(sample, Wish::Passing);
+                if sample.bundle.is_some() || !self.touched.contains(&sample.key) {
+                    self.take_sample(sample, Wish::Passing);
+                }
             }
         }
         self.admission.settle();
@@ -165,7 +173,10 @@ impl Steward {
             return;
         }
         // It was in memory when it was asked for; should it have left since, the next request says more.
-        let Some(bundle) = bundle else { return self.admission.touch(key) };
+        let Some(bundle) = bundle else {
+            self.touched.insert(key);
+            return self.admission.touch(key);
+        };
         if bundle.is_leaving() || !self.store.is_in_use(bundle.volume()) {
             return;
         }

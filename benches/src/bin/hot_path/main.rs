@@ -171,7 +171,7 @@ fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
     let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, 8192)?;
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
     bursts.with_pause(Duration::from_millis(30)).measure("make a log record and queue it", |number| {
-        senders[0].push(Record {
+        senders[0].push(&mut Record {
             method: "GET",
             version: "HTTP/1.1",
             target: LoggedTarget::new(black_box(b"/bench/001234/00007.m4s")),

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -51,6 +51,21 @@ fn what_was_sealed_of_a_file_that_was_damaged_meanwhile_does_not_leave() {
         });
         assert!(lent.is_some(), "it was in memory");
     }
+}
+
+#[test]
+fn a_file_that_was_written_to_is_noticed_in_the_next_turn() {
+    let mut site = Site::new(16 << 20);
+    let bundle = site.publish_and_load(0);
+    let lent = site.tier.residency().unwrap().with(BlockKey::at(&bundle, 0), |block| {
+        let turn = Instant::now();
+        assert_eq!(block.damage_since(turn), None);
+        site.file_of(&bundle).write_all_at(b"x", 1000).unwrap();
+        assert_eq!(block.damage_since(turn), None, "it was asked about in this turn");
+        assert_eq!(block.damage_since(Instant::now()), Some(Damage::Changed));
+        assert_eq!(block.damage_since(turn), Some(Damage::Failed), "what is broken stays so");
+    });
+    assert!(lent.is_some(), "it was in memory");
 }
 
 #[test]
