@@ -175,9 +175,11 @@ export function killed(browser, demo, scheme) {
 // They are told once more where to go; what each is like then.
 async function askAgain(viewers) {
   const before = await statesOf(viewers);
-  await all(viewers, (viewer, index) => viewer.until(
-    'it has asked again', heard => window.demo.session.steering.length > heard, before[index].steering.length, PATIENCE));
-  return statesOf(viewers);
+  return all(viewers, async (viewer, index) => {
+    await viewer.until(
+      'it has asked again', heard => window.demo.session.steering.length > heard, before[index].steering.length, PATIENCE);
+    return viewer.state();
+  });
 }
 
 // The appliance that both are at drains: the control plane sends players elsewhere when they ask again, and once they have gone it is killed.

@@ -85,14 +85,15 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Makes it a body of these parts; what it was is [rewound](Self::rewind), and forgotten.
+    /// Makes it a body of these parts; buffers of what it was were given back before ([`Self::rewind`]).
     pub fn begin_with(&mut self, parts: impl IntoIterator<Item = Part>) {
         self.clear();
         self.parts.extend(parts);
     }
 
-    /// Makes it an empty body, whose buffers were given back before.
+    /// Makes it an empty body; its buffers were given back before.
     pub fn clear(&mut self) {
+        debug_assert!(!self.pieces.iter().any(|piece| matches!(piece, Piece::Ready { .. })));
         self.parts.clear();
         self.pieces.clear();
     }

@@ -35,7 +35,9 @@ pub struct Reactor {
     pub demand: DemandTable,
     /// The time of this turn of the loop.
     pub now: Instant,
-    /// The same, in nanoseconds since the Unix epoch.
+    /// When the clock was last read: at the beginning of this turn, or since ([`Self::read_clock_again`]).
+    pub clock_read_at: Instant,
+    /// The time of this turn in nanoseconds since the Unix epoch.
     pub unix_nanos: u64,
     wall_clock_due: Instant,
     date: [u8; 29],
@@ -65,6 +67,7 @@ impl Reactor {
             spare_exchanges: SpareExchanges::default(),
             demand: DemandTable::default(),
             now,
+            clock_read_at: now,
             unix_nanos: 0,
             wall_clock_due: now,
             date: [b' '; 29],
@@ -77,6 +80,7 @@ impl Reactor {
     /// Brings the time up to date; once per turn of the loop. True: the wall clock was read, which happens every now and then.
     pub fn read_clock(&mut self) -> bool {
         let before = std::mem::replace(&mut self.now, Instant::now());
+        self.clock_read_at = self.now;
         let is_read = self.now >= self.wall_clock_due;
         if is_read {
             self.wall_clock_due = self.now + WALL_CLOCK_INTERVAL;
@@ -87,6 +91,12 @@ impl Reactor {
         }
         self.bring_date_up_to_date();
         is_read
+    }
+
+    /// The present moment, within a turn: of what is told to the microsecond.
+    pub fn read_clock_again(&mut self) -> Instant {
+        self.clock_read_at = Instant::now();
+        self.clock_read_at
     }
 
     fn bring_date_up_to_date(&mut self) {

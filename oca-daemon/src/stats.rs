@@ -117,8 +117,8 @@ impl WorkerStats {
         }
     }
 
-    /// The worker is alive. To be called on the turns of its loop, and at least once a second when there is
-    /// nothing to do. `now_millis` is [`monotonic_millis`].
+    /// The worker is alive. To be called every [`WALL_CLOCK_INTERVAL`](crate::limits::WALL_CLOCK_INTERVAL) while its loop turns, and at
+    /// least once a second when there is nothing to do. `now_millis` is [`monotonic_millis`].
     pub fn heartbeat(&self, now_millis: u64) {
         self.heartbeat_millis.store(now_millis, Relaxed);
     }

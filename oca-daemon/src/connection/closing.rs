@@ -23,7 +23,11 @@ use crate::stats::{CloseCause, RecordLayer, Transport as TransportKind};
 impl Connection {
     /// The response is with the kernel, whole: counts it, and turns to the next request.
     pub(super) fn finish_exchange(&mut self, reactor: &mut Reactor, service: &Service) -> Step {
-        let Some(exchange) = self.exchange.take() else { return Step::Wait };
+        let Some(mut exchange) = self.exchange.take() else { return Step::Wait };
+        if exchange.pull.is_some() {
+            // Upstream's end may come long after its last bytes.
+            exchange.record.duration = exchange.began.elapsed();
+        }
         self.requests_served += 1;
         self.awaits_since = reactor.now;
         self.state = State::ReadingRequest;

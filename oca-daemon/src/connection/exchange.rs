@@ -111,7 +111,10 @@ impl Exchange {
         self.head.clear();
         self.body.clear();
         self.bundle = None;
-        self.pull = None;
+        if self.pull.take().is_some() {
+            // It came in pieces of upstream's size, of which there may have been many.
+            self.body = ResponseBody::default();
+        }
     }
 
     /// Whether anything of the response has left, so that another answer is no longer possible.
@@ -137,5 +140,54 @@ impl Exchange {
         self.head_sent_bytes == self.head.len()
             && self.body.is_sent()
             && self.pull.as_ref().is_none_or(Pull::has_ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use control_client::units::ByteRange;
+
+    use super::*;
+    use crate::access_log::LoggedTarget;
+    use crate::response::Part;
+
+    fn record(unix_nanos: u64) -> Record {
+        Record::begin(unix_nanos, SocketAddr::from(([192, 0, 2, 1], 1)), 0, None)
+    }
+
+    #[test]
+    fn nothing_of_an_exchange_that_is_over_is_in_the_next_one_but_memory() {
+        let mut spare = SpareExchanges::default();
+        let mut exchange = spare.begin(Instant::now(), record(1));
+        exchange.record.target = LoggedTarget::new(b"/theirs");
+        exchange.record.status = 200;
+        exchange.head.extend_from_slice(b"HTTP/1.1 200 OK");
+        (exchange.head_is_complete, exchange.head_sent_bytes, exchange.ram_bytes) = (true, 7, 1);
+        exchange.body.begin_with([Part::File(ByteRange { start: 0, end: 10 }), Part::Text(vec![b'x'])]);
+        exchange.body.queue_resident(10);
+        let address: *const Exchange = &raw const *exchange;
+        spare.keep(exchange);
+        let next = spare.begin(Instant::now(), record(2));
+        assert_eq!(&raw const *next, address);
+        assert_eq!(
+            (next.record.began_unix_nanos, next.record.target.as_bytes(), next.record.status),
+            (2, &b""[..], 0)
+        );
+        assert!(next.head.is_empty() && next.head.capacity() > 0 && next.is_sent() && !next.has_answered());
+        assert_eq!((next.head_is_complete, next.ram_bytes), (false, 0));
+    }
+
+    #[test]
+    fn a_head_that_grew_is_not_kept() {
+        let mut spare = SpareExchanges::default();
+        let mut exchange = spare.begin(Instant::now(), record(1));
+        exchange.head.reserve(SPARE_HEAD_BYTES_MAX + 1);
+        spare.keep(exchange);
+        assert!(spare.0.is_empty());
+        (0..2 * SPARE_EXCHANGES_MAX)
+            .for_each(|_| spare.keep(Box::new(Exchange::begin(Instant::now(), record(1)))));
+        assert_eq!(spare.0.len(), SPARE_EXCHANGES_MAX);
     }
 }

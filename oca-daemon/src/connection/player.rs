@@ -58,11 +58,8 @@ impl Exchange {
     }
 
     /// Adds to the head of an object what is known only now that its first bytes are there: where they came from and how long it
-    /// took until this turn, which began at `now`, and to players how their connection does.
+    /// took until `now`, and to players how their connection does.
     pub(super) fn complete_head(&mut self, now: Instant, socket: BorrowedFd<'_>, service: &Service) {
-        if self.head_is_complete {
-            return;
-        }
         self.head_is_complete = true;
         let Some(source) = self.source() else { return };
         let delay = now.saturating_duration_since(self.began);

@@ -12,7 +12,9 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send, sockopt};
 
 use super::{Connection, Exchange, Step};
-use crate::limits::{RESIDENT_SHORT_BYTES, RESIDENT_UNSENT_BYTES, SEALED_UNSENT_BYTES, TURN_BYTES_MAX};
+use crate::limits::{
+    RESIDENT_LOOK_AGE_MAX, RESIDENT_SHORT_BYTES, RESIDENT_UNSENT_BYTES, SEALED_UNSENT_BYTES, TURN_BYTES_MAX,
+};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
 use crate::service::Service;
@@ -57,10 +59,14 @@ impl Connection {
             (self.socket.as_fd(), &mut self.transport, &mut reactor.seal_buffer);
         let turn_bytes_left = TURN_BYTES_MAX.saturating_sub(self.turn_bytes);
         let range = ByteRange { end: range.end.min(range.start + turn_bytes_left), ..range };
-        let turn_began = reactor.now;
+        // Between a look and the network there is always time in which the file can change. A look for each response is a
+        // twentieth of what a small one costs: so there is one in a turn, and where that is long one every now and then.
+        let now = reactor.clock_read_at;
+        let looked_since =
+            now.checked_sub(RESIDENT_LOOK_AGE_MAX).map_or(reactor.now, |moment| moment.max(reactor.now));
         let sent = residency.with(key, |block| {
-            // Whoever writes to the file or cuts it is noticed before the bytes of this turn leave.
-            if let Some(damage) = block.damage_since(turn_began) {
+            // Whoever wrote to the file or cut it before is noticed.
+            if let Some(damage) = block.damage_since(looked_since, now) {
                 return Err(ResidentError::Unsent(damage));
             }
             if !transport.takes_files() {

@@ -66,7 +66,9 @@ impl Connection {
             return Step::Wait;
         }
 
-        exchange.complete_head(reactor.now, self.socket.as_fd(), service);
+        if !exchange.head_is_complete {
+            exchange.complete_head(reactor.read_clock_again(), self.socket.as_fd(), service);
+        }
         if self.turn_bytes >= TURN_BYTES_MAX {
             return self.yield_turn(reactor, service);
         }
@@ -190,7 +192,7 @@ impl Connection {
     fn note_sent(&mut self, sent_bytes: usize, reactor: &mut Reactor) {
         let Some(exchange) = &mut self.exchange else { return };
         if sent_bytes > 0 {
-            exchange.record.duration = exchange.began.elapsed();
+            exchange.record.duration = reactor.read_clock_again().saturating_duration_since(exchange.began);
             exchange.record.first_byte.get_or_insert(exchange.record.duration);
         }
         let of_head = sent_bytes.min(exchange.head.len() - exchange.head_sent_bytes);

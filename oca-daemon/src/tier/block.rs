@@ -3,7 +3,7 @@
 //!
 //! Locked pages are the page cache's own: they are not reclaimed and cannot fault, so the bytes that were verified are the
 //! bytes that are sent, unless somebody writes to the file or cuts it behind our back, or the memory itself fails.
-//! [`Block::damage_since`] tells that before a turn's sends, [`faults`] after a read of the mapping, and `failed_memory` what neither can
+//! [`Block::damage_since`] tells that before each send, [`faults`] after a read of the mapping, and `failed_memory` what neither can
 //! see. What is found broken is not in memory any more, for nobody: the disk has it, or says what is wrong.
 
 use std::io;
@@ -122,9 +122,9 @@ impl Block {
         self.file.damage()
     }
 
-    /// The same, as it was at that moment or later.
-    pub fn damage_since(&self, moment: Instant) -> Option<Damage> {
-        self.file.damage_since(moment)
+    /// The same, as it was at `moment` at the earliest. `now` is the present, or a little before it.
+    pub fn damage_since(&self, moment: Instant, now: Instant) -> Option<Damage> {
+        self.file.damage_since(moment, now)
     }
 
     /// A part of it could not be sent: nothing more of its file is, until it was read anew.

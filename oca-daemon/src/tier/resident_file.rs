@@ -21,7 +21,7 @@ pub(super) struct ResidentFile {
     stamp: Stamp,
     opened_at: Instant,
     /// In nanoseconds since then; the file had its stamp at that moment or later.
-    was_intact_at: AtomicU64,
+    looked_at: AtomicU64,
     has_huge_folios: bool,
     /// Nothing more is sent from it.
     is_broken: AtomicBool,
@@ -63,7 +63,7 @@ impl ResidentFile {
             hold,
             stamp,
             opened_at,
-            was_intact_at: AtomicU64::new(0),
+            looked_at: AtomicU64::new(0),
             has_huge_folios,
             is_broken: AtomicBool::new(false),
         })
@@ -91,17 +91,17 @@ impl ResidentFile {
         Some(damage)
     }
 
-    /// The same, as it was at a moment or later: a file that was compared since then is not compared again. Between the comparison and the
-    /// network there is always time in which it can change; a worker's turn, which is a millisecond or a few, adds little to that, and
-    /// asking the kernel for each response costs a twentieth of what a small one does.
-    pub(super) fn damage_since(&self, moment: Instant) -> Option<Damage> {
-        let nanos = moment.saturating_duration_since(self.opened_at).as_nanos() as u64;
-        if self.was_intact_at.load(Ordering::Relaxed) >= nanos {
+    /// The same, as it was at `moment` at the earliest: a file that was looked at since then is not looked at again. `now` is the present,
+    /// or a little before it.
+    pub(super) fn damage_since(&self, moment: Instant, now: Instant) -> Option<Damage> {
+        let nanos = |moment: Instant| moment.saturating_duration_since(self.opened_at).as_nanos() as u64;
+        if self.looked_at.load(Ordering::Relaxed) >= nanos(moment) {
             return self.is_broken().then_some(Damage::Failed);
         }
         let damage = self.damage();
         if damage.is_none() {
-            self.was_intact_at.store(nanos, Ordering::Relaxed);
+            // Another worker may have looked since.
+            self.looked_at.fetch_max(nanos(now), Ordering::Relaxed);
         }
         damage
     }

@@ -127,7 +127,9 @@ impl Steward {
             for _ in 0..self.samples[worker].asked.slots() {
                 let Ok(sample) = self.samples[worker].asked.pop() else { break };
                 count(&self.counters.samples, 1);
-                if sample.bundle.is_some() || !self.touched.contains(&sample.key) {
+                if sample.bundle.is_none() && self.touched.contains(&sample.key) {
+                    self.holdings.touch(sample.key);
+                } else {
                     self.take_sample(sample, Wish::Passing);
                 }
             }

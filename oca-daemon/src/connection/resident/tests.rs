@@ -54,16 +54,17 @@ fn what_was_sealed_of_a_file_that_was_damaged_meanwhile_does_not_leave() {
 }
 
 #[test]
-fn a_file_that_was_written_to_is_noticed_in_the_next_turn() {
+fn a_file_that_was_written_to_is_noticed_by_the_next_look() {
     let mut site = Site::new(16 << 20);
     let bundle = site.publish_and_load(0);
     let lent = site.tier.residency().unwrap().with(BlockKey::at(&bundle, 0), |block| {
-        let turn = Instant::now();
-        assert_eq!(block.damage_since(turn), None);
+        let look = Instant::now();
+        let later = look + Duration::from_nanos(1);
+        assert_eq!(block.damage_since(look, look), None);
         site.file_of(&bundle).write_all_at(b"x", 1000).unwrap();
-        assert_eq!(block.damage_since(turn), None, "it was asked about in this turn");
-        assert_eq!(block.damage_since(Instant::now()), Some(Damage::Changed));
-        assert_eq!(block.damage_since(turn), Some(Damage::Failed), "what is broken stays so");
+        assert_eq!(block.damage_since(look, later), None, "it was looked at");
+        assert_eq!(block.damage_since(later, later), Some(Damage::Changed));
+        assert_eq!(block.damage_since(look, later), Some(Damage::Failed), "what is broken stays so");
     });
     assert!(lent.is_some(), "it was in memory");
 }
