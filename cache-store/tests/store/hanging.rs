@@ -6,6 +6,7 @@ use std::sync::{Arc, RwLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use cache_store::limits::OPENERS_PER_VOLUME;
 use cache_store::{OpenQueueFull, QuarantineReason, Store, StoreOptions};
 
 use crate::hang::Hang;
@@ -23,8 +24,14 @@ fn at_once<T>(call: impl FnOnce() -> T) -> T {
 fn while_a_volume_hangs_the_others_serve_and_no_report_waits() {
     let site = Site::new(2);
     let store = Store::open(StoreOptions { open_queue: 2, ..site.options() }).unwrap();
-    for number in 0..16 {
-        site.add(&store, usize::from(number) % 2, &format!("/{number}"), 1, &one(number));
+    // On the first volume, which will hang: one for each opener, two that wait, and one too many. On the other, three.
+    let of_hung = (OPENERS_PER_VOLUME + 3) as u8;
+    for number in 0..of_hung {
+        site.add(&store, 0, &format!("/{number}"), 1, &one(number));
+    }
+    let others = [100, 101, 102];
+    for number in others {
+        site.add(&store, 1, &format!("/{number}"), 1, &one(number));
     }
     let gate = Arc::new(RwLock::new(()));
     let hang = gate.write().unwrap();
@@ -38,25 +45,27 @@ fn while_a_volume_hangs_the_others_serve_and_no_report_waits() {
         };
         at_once(|| store.open_bundle(&bundle, Box::new(on_opened)))
     };
-    for number in [0, 2] {
+    let too_many = of_hung - 1;
+    for number in 0..too_many - 2 {
         ask(number).unwrap();
         wait_until("an opener hangs", || store.volumes()[0].openings_waiting == 0);
     }
-    ask(4).unwrap();
-    ask(6).unwrap();
-    assert_eq!(ask(8), Err(OpenQueueFull));
-    for number in [1, 3, 5] {
+    for number in too_many - 2..too_many {
+        ask(number).unwrap();
+    }
+    assert_eq!(ask(too_many), Err(OpenQueueFull));
+    for number in others {
         assert_eq!(at_once(|| read_path(&store, &format!("/{number}"), "1.m4s")), one(number)[0].1);
     }
     at_once(|| site.add(&store, 1, "/new", 1, &one(9)));
-    assert_eq!(at_once(|| store.inventory()).len(), 17);
+    assert_eq!(at_once(|| store.inventory()).len(), usize::from(of_hung) + others.len() + 1);
     at_once(|| store.counters());
     wait_until("the hang is seen", || store.volumes()[0].busy > Duration::from_millis(20));
     assert!(receive.try_recv().is_err(), "nothing of the volume that hangs was opened");
     drop(hang);
-    let mut opened: Vec<_> = (0..4).map(|_| receive.recv_timeout(PATIENCE).unwrap()).collect();
+    let mut opened: Vec<_> = (0..too_many).map(|_| receive.recv_timeout(PATIENCE).unwrap()).collect();
     opened.sort_unstable();
-    assert_eq!(opened, [(0, true), (2, true), (4, true), (6, true)]);
+    assert_eq!(opened, (0..too_many).map(|number| (number, true)).collect::<Vec<_>>());
 }
 
 #[test]
