@@ -267,8 +267,8 @@ pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
 /// Bytes of a body that one connection sends before the others have their turn: a block, by one `sendfile`.
 pub const TURN_BYTES_MAX: u64 = 2 << 20;
 
-/// A file of which something is sent from memory was looked at in this turn of the worker, and so long ago at most: as little as it takes
-/// what a socket holds to leave.
+/// A file of which something is sent from memory was looked at in this turn of the worker, and so long ago at most: little beside the time that
+/// bytes wait in a socket, where the file can change, too.
 pub const RESIDENT_LOOK_AGE_MAX: Duration = Duration::from_millis(2);
 
 /// Bytes in memory for which a socket is left as it is: as many are sent with one waking or two.

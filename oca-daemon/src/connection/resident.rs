@@ -59,8 +59,8 @@ impl Connection {
             (self.socket.as_fd(), &mut self.transport, &mut reactor.seal_buffer);
         let turn_bytes_left = TURN_BYTES_MAX.saturating_sub(self.turn_bytes);
         let range = ByteRange { end: range.end.min(range.start + turn_bytes_left), ..range };
-        // Between a look and the network there is always time in which the file can change. A look for each response is a
-        // twentieth of what a small one costs: so there is one in a turn, and where that is long one every now and then.
+        // Between a look and the network there is always time in which the file can change. A look is a system call:
+        // so there is one in a turn, and where that is long one every now and then.
         let now = reactor.clock_read_at;
         let looked_since =
             now.checked_sub(RESIDENT_LOOK_AGE_MAX).map_or(reactor.now, |moment| moment.max(reactor.now));
