@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cache_store::{
-    Bundle, BundleWriter, OpenBundle, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
+    Bundle, BundleWriter, OpenBundle, OpenError, PlannedObject, Store, StoreOptions, Volume, VolumeOptions,
 };
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::units::ByteCount;
@@ -70,9 +70,13 @@ impl Site {
     }
 
     pub(super) fn open(&self, bundle: &Arc<Bundle>) -> Arc<OpenBundle> {
+        self.try_open(bundle).unwrap()
+    }
+
+    fn try_open(&self, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, OpenError> {
         let (sender, receiver) = mpsc::channel();
         self.store.open_bundle(bundle, Box::new(move |opened| sender.send(opened).unwrap())).unwrap();
-        receiver.recv().unwrap().unwrap()
+        receiver.recv().unwrap()
     }
 
     /// Asks as a worker does.
@@ -83,7 +87,11 @@ impl Site {
     /// So many ask before the tier turns to it.
     pub(super) fn ask_at_once(&mut self, title: usize, times: usize) {
         let Some(bundle) = self.lookup(title) else { return };
-        let open = self.open(&bundle);
+        let open = match self.try_open(&bundle) {
+            // It has left service since it was found.
+            Err(OpenError::Leaving) => return,
+            opened => opened.unwrap(),
+        };
         let offset = open.object("1.m4s").unwrap().range.start;
         let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
         for _ in 0..times {
