@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::bare::{Bare, BareKind};
 use super::client::{Client, tls_settings};
 use super::corpus::{Corpus, ObjectSet};
-use super::nginx::{self, Nginx, Reading};
+use super::nginx::{Nginx, Reading, Setup};
 use super::ours::{Ours, Setting};
 use super::peer::is_installed;
 use super::placement::{Side, standing};
@@ -108,21 +108,22 @@ impl Bench {
 
     /// nginx, where it is installed.
     pub(crate) fn nginx(&self, reading: Reading) -> Result<Option<Nginx>, Failure> {
-        self.nginx_with(reading, nginx::CONNECTIONS)
+        self.nginx_with(Setup::new(reading), Side::Server)
     }
 
-    /// nginx with room for so many connections, where it is installed, and looked at: it serves as it is told to.
-    pub(crate) fn nginx_with(&self, reading: Reading, connections: u32) -> Result<Option<Nginx>, Failure> {
+    /// nginx as it is told to be, where it is installed, and looked at: it serves so.
+    pub(crate) fn nginx_with(&self, setup: Setup, side: Side) -> Result<Option<Nginx>, Failure> {
         if !is_installed("nginx") {
             return Ok(None);
         }
-        let folder = self.folder.join(match reading {
+        let folder = match setup.reading {
             Reading::Sendfile => "nginx",
             Reading::Threads => "nginx-aio",
-        });
-        let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, reading, connections);
-        let nginx = standing(Side::Server, start)?;
-        nginx.look(&self.looked_at()?, reading)?;
+        };
+        let folder = self.folder.join(format!("{folder}-{}", setup.workers));
+        let start = || Nginx::start(&folder, &self.corpus.root, &self.certificate, setup);
+        let nginx = standing(side, start)?;
+        nginx.look(&self.looked_at()?, setup.reading)?;
         Ok(Some(nginx))
     }
 

@@ -97,9 +97,9 @@ struct Arguments {
     /// Leave out the scenarios of which there are records already.
     #[arg(long, requires = "json")]
     resume: bool,
-    /// Measure nothing: print the records of this file as a table in Markdown.
-    #[arg(long, value_name = "FILE", exclusive = true)]
-    table: Option<PathBuf>,
+    /// Measure nothing: print the records of this file as a table in Markdown; of several, with the verdicts of all of them.
+    #[arg(long, value_name = "FILE", num_args = 1.., exclusive = true)]
+    table: Vec<PathBuf>,
     #[command(subcommand)]
     started_as: Option<Started>,
 }
@@ -121,9 +121,11 @@ fn main() -> ExitCode {
         Some(Started::Bare(bare)) => return bare::run(&bare),
         None => {}
     }
-    let done = match &arguments.table {
-        Some(path) => results::read(path).map(|entries| print!("{}", markdown::table(&entries))),
-        None => measure(&arguments),
+    let done = if arguments.table.is_empty() {
+        measure(&arguments)
+    } else {
+        let files = arguments.table.iter().map(|path| results::read(path)).collect::<Result<Vec<_>, _>>();
+        files.map(|files| print!("{}", markdown::table(&files)))
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,19 +7,35 @@ use super::results::Entry;
 use super::table::{ratio, target, verdicts};
 use super::target::{against_limit, against_peer};
 
-/// All of it: which scenarios were run when and where, then a row for each record.
-pub(crate) fn table(entries: &[Entry]) -> String {
-    let mut text = runs(entries);
+/// All of it: which scenarios were run when and where, then a row for each record of the first file, with the verdicts of each file.
+pub(crate) fn table(files: &[Vec<Entry>]) -> String {
+    let mut text: String = files.iter().map(|entries| runs(entries)).collect();
     text.push_str("\n| scenario | metric | ours | peer | its value | ratio (95 %) | asked for | limit | ratio (95 %) | asked for | rounds | verdict |\n");
     text.push_str("|---|---|---|---|---|---|---|---|---|---|---|---|\n");
+    let Some((first, others)) = files.split_first() else { return text };
     let mut before: Option<&Record> = None;
-    for Entry { record, .. } in entries {
+    for Entry { record, .. } in first {
         let is_repeated =
             before.is_some_and(|before| before.scenario == record.scenario && before.metric == record.metric);
-        text.push_str(&row(record, is_repeated));
+        text.push_str(&row(record, is_repeated, &all_verdicts(record, others)));
         before = Some(record);
     }
     text
+}
+
+/// The verdicts of one file, or of several: once, where they are the same.
+fn all_verdicts(record: &Record, others: &[Vec<Entry>]) -> String {
+    let name = |record: &Record| (record.scenario.clone(), record.metric.clone(), record.peer.clone());
+    let other = |entries: &Vec<Entry>| {
+        let found = entries.iter().find(|entry| name(&entry.record) == name(record));
+        found.map_or_else(|| "not measured".to_owned(), |entry| verdicts(&entry.record))
+    };
+    let all: Vec<String> = std::iter::once(verdicts(record)).chain(others.iter().map(other)).collect();
+    match all.iter().all(|verdict| *verdict == all[0]) {
+        true if all.len() == 1 || all[0].is_empty() => all[0].clone(),
+        true => format!("{} ({} runs)", all[0], all.len()),
+        false => all.join("; "),
+    }
 }
 
 /// One line for each run.
@@ -41,7 +57,7 @@ fn runs(entries: &[Entry]) -> String {
 }
 
 /// What is of ours and of the limit stands in the first row of several peers only.
-fn row(record: &Record, is_repeated: bool) -> String {
+fn row(record: &Record, is_repeated: bool, verdicts: &str) -> String {
     let once = |cell: String| if is_repeated { String::new() } else { cell };
     let peer = if record.peer == NO_PEER { "" } else { &record.peer };
     let cells = [
@@ -56,7 +72,7 @@ fn row(record: &Record, is_repeated: bool) -> String {
         once(ratio(record.ratio_limit, record.interval_limit)),
         once(target(against_limit(record))),
         once(record.rounds.to_string()),
-        verdicts(record),
+        verdicts.to_owned(),
     ];
     format!("| {} |\n", cells.join(" | "))
 }
@@ -77,7 +93,7 @@ mod tests {
 
     #[test]
     fn every_record_has_its_row_with_both_verdicts() {
-        let text = table(&entries("hot-2m", "abc"));
+        let text = table(&[entries("hot-2m", "abc")]);
         let rows: Vec<&str> = text.lines().skip(4).collect();
         assert_eq!(
             rows,
@@ -92,11 +108,33 @@ mod tests {
     #[test]
     fn runs_are_named_with_their_scenarios() {
         let all = [entries("hot-2m", "abc"), entries("hot-8m", "abc"), entries("idle", "def")].concat();
-        let text = table(&all);
+        let text = table(&[all]);
         let lines: Vec<&str> = text.lines().take(2).collect();
         assert_eq!(
             lines,
             ["- 2026-11-21, commit abc, 2 cores: hot-2m, hot-8m", "- 2026-11-21, commit def, 2 cores: idle"]
+        );
+    }
+
+    #[test]
+    fn several_runs_have_one_verdict_or_are_told_apart() {
+        let mut dearer = entries("hot-2m", "def");
+        let dearer_runs: Vec<Entry> = dearer
+            .iter_mut()
+            .map(|entry| {
+                entry.record.ratio_limit = Some(1.2);
+                entry.record.interval_limit = None;
+                entry.clone()
+            })
+            .collect();
+        let same = [entries("hot-2m", "abc"), entries("hot-2m", "def")];
+        assert!(table(&same).contains("| limit reached, peer reached (2 runs) |"), "{}", table(&same));
+        let other = [entries("hot-2m", "abc"), dearer_runs, entries("idle", "abc")];
+        assert!(
+            table(&other)
+                .contains("| limit reached, peer reached; limit missed, peer reached; not measured |"),
+            "{}",
+            table(&other)
         );
     }
 }

@@ -24,6 +24,24 @@ pub(crate) enum Reading {
     Threads,
 }
 
+/// What differs between one nginx and another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// How it reads files.
+    pub(crate) reading: Reading,
+    /// Connections that a worker has room for.
+    pub(crate) connections: u32,
+    /// Its workers.
+    pub(crate) workers: usize,
+}
+
+impl Setup {
+    /// One worker, with room for as many connections as most machines allow.
+    pub(crate) const fn new(reading: Reading) -> Self {
+        Self { reading, connections: DESCRIPTORS - 512, workers: 1 }
+    }
+}
+
 /// A running nginx.
 pub(crate) struct Nginx {
     pub(crate) http: SocketAddr,
@@ -32,7 +50,7 @@ pub(crate) struct Nginx {
 }
 
 /// The settings that make it fast, as they must be in effect.
-const SETTINGS: [&str; 13] = [
+const SETTINGS: [&str; 12] = [
     "access_log off",
     "aio threads",
     "keepalive_requests 1000000000",
@@ -45,7 +63,6 @@ const SETTINGS: [&str; 13] = [
     "ssl_protocols TLSv1.3",
     "tcp_nodelay on",
     "tcp_nopush on",
-    "worker_processes 1",
 ];
 
 impl Nginx {
@@ -54,15 +71,14 @@ impl Nginx {
         folder: &Path,
         root: &Path,
         certificate: &CertificateFiles,
-        reading: Reading,
-        connections: u32,
+        setup: Setup,
     ) -> Result<Self, Failure> {
         fs::create_dir_all(folder).step("making nginx's folder")?;
         let (http, https) = (free_address()?, free_address()?);
-        let text = configuration(folder, root, certificate, reading, connections, [http, https]);
+        let text = configuration(folder, root, certificate, setup, [http, https]);
         let file = folder.join("nginx.conf");
         fs::write(&file, text).step("writing nginx's configuration")?;
-        is_in_effect(&file, folder, reading, [http, https])?;
+        is_in_effect(&file, folder, setup, [http, https])?;
         let mut command = command(&file, folder);
         command.stderr(fs::File::create(folder.join("stderr")).step("nginx's folder")?);
         let peer = Peer::start("nginx", command, http)?;
@@ -114,8 +130,7 @@ fn configuration(
     folder: &Path,
     root: &Path,
     certificate: &CertificateFiles,
-    reading: Reading,
-    connections: u32,
+    Setup { reading, connections, workers }: Setup,
     [http, https]: [SocketAddr; 2],
 ) -> String {
     let folder = folder.display();
@@ -124,7 +139,7 @@ fn configuration(
     format!(
         "daemon off;\n\
          {user}\
-         worker_processes 1;\n\
+         worker_processes {workers};\n\
          worker_rlimit_nofile {descriptors};\n\
          pid {folder}/nginx.pid;\n\
          error_log {folder}/error.log warn;\n\
@@ -166,14 +181,11 @@ fn configuration(
 /// Descriptors of a worker: enough for 16,000 connections, and within what most machines allow.
 const DESCRIPTORS: u32 = 20_000;
 
-/// The connections that it has room for, where nothing else is asked.
-pub(crate) const CONNECTIONS: u32 = DESCRIPTORS - 512;
-
 /// What nginx itself says is in effect (`nginx -T`).
 fn is_in_effect(
     file: &Path,
     folder: &Path,
-    reading: Reading,
+    Setup { reading, workers, .. }: Setup,
     [http, https]: [SocketAddr; 2],
 ) -> Result<(), Failure> {
     let output = command(file, folder).arg("-T").output().step("asking nginx for its configuration")?;
@@ -182,14 +194,15 @@ fn is_in_effect(
         return Err(Failure::new(format!("nginx refuses its configuration: {words}")));
     }
     let directives = directives(&String::from_utf8_lossy(&output.stdout));
-    let listen = [
+    let own = [
         format!("listen {http} reuseport backlog=4096"),
         format!("listen {https} ssl reuseport backlog=4096"),
+        format!("worker_processes {workers}"),
     ];
     let wanted = SETTINGS
         .into_iter()
         .filter(|setting| *setting != "aio threads" || reading == Reading::Threads)
-        .chain(listen.iter().map(String::as_str));
+        .chain(own.iter().map(String::as_str));
     for setting in wanted {
         if !directives.iter().any(|directive| directive == setting) {
             return Err(Failure::new(format!("nginx does not have {setting:?} in effect")));
@@ -223,12 +236,12 @@ mod tests {
         let certificate = CertificateFiles { chain: file(), key: file(), pem: String::new() };
         let address: SocketAddr = ([127, 0, 0, 1], 80).into();
         let folder = Path::new("/folder");
-        let text = configuration(folder, folder, &certificate, Reading::Threads, 512, [address; 2]);
+        let text = configuration(folder, folder, &certificate, Setup::new(Reading::Threads), [address; 2]);
         let written = directives(&text);
         for setting in SETTINGS {
             assert!(written.iter().any(|directive| directive == setting), "{setting}");
         }
-        let text = configuration(folder, folder, &certificate, Reading::Sendfile, 512, [address; 2]);
+        let text = configuration(folder, folder, &certificate, Setup::new(Reading::Sendfile), [address; 2]);
         assert!(!directives(&text).contains(&"aio threads".to_owned()));
     }
 }

@@ -116,7 +116,8 @@ impl Ours {
         let said = format!(
             "took what players said in {} requests, of which wrk has {requests} answers, and left {} values out; paces: {}; next objects: {}",
             heard.sum(),
-            ignored.sum(),
+            // A sum of nothing is a negative zero.
+            ignored.sum().abs(),
             paces.shares(),
             next.shares()
         );

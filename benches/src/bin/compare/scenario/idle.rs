@@ -12,9 +12,10 @@ use rustix::process::{Resource, getrlimit};
 use super::Ran;
 use crate::bench::{Bench, Contestant};
 use crate::corpus::ObjectSet;
-use crate::nginx::Reading;
+use crate::nginx::{Reading, Setup};
 use crate::ours::Setting;
 use crate::peer::is_installed;
+use crate::placement::Side;
 use crate::process_facts::ProcessFacts;
 use crate::record::{Record, Series, compare};
 
@@ -78,7 +79,8 @@ fn of(
                 daemon.stop(&bench.runtime)?;
                 Ok(bytes)
             } else {
-                let nginx = bench.nginx_with(Reading::Sendfile, connections)?;
+                let nginx =
+                    bench.nginx_with(Setup { connections, ..Setup::new(Reading::Sendfile) }, Side::Server)?;
                 let nginx = nginx.ok_or_else(|| Failure::new("nginx is not there"))?;
                 let address = if is_tls { nginx.https } else { nginx.http };
                 hold(bench, objects, &Contestant { name, address, is_tls }, &nginx.peer.processes(), held)
