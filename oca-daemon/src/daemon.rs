@@ -90,7 +90,7 @@ impl Daemon {
         let kernel_tls = tls.as_ref().and_then(|_| probe_kernel_tls(&config.tls));
         let worker_count = worker_count(config.serve.workers);
         let (access_log, log_senders) =
-            AccessLog::start(config.log.access.as_deref(), worker_count, config.log.access_queue as usize)
+            AccessLog::start(config.log.access.as_deref(), worker_count, config.log.access_queue)
                 .map_err(|error| StartError::new(UNAVAILABLE, error))?;
         let store =
             Store::open(store_options(&config)).map_err(|error| StartError::new(UNAVAILABLE, error))?;

@@ -17,7 +17,7 @@
 //! # What lies under it
 //!
 //! [`reactor`] is what connections share on a worker: [`ring`] (io_uring), [`receive_buffers`] and
-//! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], the [`read_queue`] with its lines for buffers, and the [`block_waiters`].
+//! [`read_buffers`] in [`mapping`]s, the [`timer_wheel`], the [`wall_clock`], the [`read_queue`] with its lines for buffers, and the [`block_waiters`].
 //! [`token`] names what a completion is about; [`acceptor`] and [`listener`] bring connections in, as many as [`connection_bound`] allows;
 //! [`mailbox`] brings messages from other threads; [`scheduling`] says who goes first on a core; [`service`] is what never changes. [`tls`] holds the
 //! certificates. [`limits`] holds every bound, with its reason.
@@ -70,5 +70,6 @@ pub mod timer_wheel;
 pub mod tls;
 pub mod token;
 pub mod transport;
+pub mod wall_clock;
 pub mod watchdog;
 pub mod worker;

@@ -1,17 +1,18 @@
 //! What a worker's connections share and change: the ring, the reads, the timers, the clock, the log, the demand. One
 //! thread owns it.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use crate::access_log::LogSender;
 use crate::block_waiters::BlockWaiters;
 use crate::connection::SpareExchanges;
 use crate::demand::DemandTable;
-use crate::limits::{SEAL_BUFFER_BYTES, WALL_CLOCK_INTERVAL};
+use crate::limits::SEAL_BUFFER_BYTES;
 use crate::read_queue::ReadQueue;
 use crate::ring::{Ring, RingError};
 use crate::tier::SampleSender;
 use crate::timer_wheel::TimerWheel;
+use crate::wall_clock::WallClock;
 
 /// The shared, changing things of one worker.
 pub struct Reactor {
@@ -37,11 +38,8 @@ pub struct Reactor {
     pub now: Instant,
     /// When the clock was last read: at the beginning of this turn, or since ([`Self::read_clock_again`]).
     pub clock_read_at: Instant,
-    /// The time of this turn in nanoseconds since the Unix epoch.
-    pub unix_nanos: u64,
-    wall_clock_due: Instant,
-    date: [u8; 29],
-    date_seconds: u64,
+    /// The time of this turn for people.
+    pub wall_clock: WallClock,
 }
 
 impl Reactor {
@@ -68,54 +66,22 @@ impl Reactor {
             demand: DemandTable::default(),
             now,
             clock_read_at: now,
-            unix_nanos: 0,
-            wall_clock_due: now,
-            date: [b' '; 29],
-            date_seconds: u64::MAX,
+            wall_clock: WallClock::new(now),
         };
         reactor.read_clock();
         Ok(reactor)
     }
 
-    /// Brings the time up to date; once per turn of the loop. True: the wall clock was read, which happens every now and then.
+    /// Brings the time up to date; once per turn of the loop. True: the wall clock was read, too, which happens every now and then.
     pub fn read_clock(&mut self) -> bool {
-        let before = std::mem::replace(&mut self.now, Instant::now());
+        self.now = Instant::now();
         self.clock_read_at = self.now;
-        let is_read = self.now >= self.wall_clock_due;
-        if is_read {
-            self.wall_clock_due = self.now + WALL_CLOCK_INTERVAL;
-            self.unix_nanos =
-                SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-        } else {
-            self.unix_nanos += self.now.saturating_duration_since(before).as_nanos() as u64;
-        }
-        self.bring_date_up_to_date();
-        is_read
+        self.wall_clock.turn(self.now, SystemTime::now)
     }
 
     /// The present moment, within a turn: of what is told to the microsecond.
     pub fn read_clock_again(&mut self) -> Instant {
         self.clock_read_at = Instant::now();
         self.clock_read_at
-    }
-
-    fn bring_date_up_to_date(&mut self) {
-        if self.unix_seconds() != self.date_seconds {
-            self.date_seconds = self.unix_seconds();
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(self.date_seconds));
-            if let Ok(date) = text.as_bytes().try_into() {
-                self.date = date;
-            }
-        }
-    }
-
-    /// Whole seconds since the Unix epoch.
-    pub fn unix_seconds(&self) -> u64 {
-        self.unix_nanos / 1_000_000_000
-    }
-
-    /// The time as the `Date` field has it (RFC 9110 §5.6.7).
-    pub fn date(&self) -> &[u8; 29] {
-        &self.date
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::optional;
 use super::problem::Problems;
 use crate::limits;
+use crate::units::ByteCount;
 
 /// `[log]`: what is written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,8 +14,8 @@ pub struct LogConfig {
     /// The access log, one JSON document a line; `None`, written `""`, writes none.
     #[serde(with = "optional")]
     pub access: Option<PathBuf>,
-    /// Access log records that may wait, per worker; beyond, they are dropped and counted.
-    pub access_queue: u32,
+    /// Lines of the access log that may wait, per worker; beyond, they are dropped and counted.
+    pub access_queue: ByteCount,
     /// What the daemon says of itself, on standard error.
     pub level: LogLevel,
 }
@@ -52,7 +53,7 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self {
             access: Some(PathBuf::from("/var/log/oca/access.log")),
-            access_queue: 8192,
+            access_queue: ByteCount::mib(2),
             level: LogLevel::Info,
         }
     }
@@ -67,7 +68,7 @@ impl LogConfig {
             "log.access_queue",
             self.access_queue,
             &limits::ACCESS_QUEUE,
-            "each record takes about 300 bytes; the default is 8192",
+            "a line takes about 300 bytes; the default is 2 MiB",
         );
     }
 }

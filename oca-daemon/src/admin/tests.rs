@@ -73,7 +73,7 @@ impl Running {
         })
         .unwrap();
         let workers = vec![Arc::new(WorkerStats::new(1)), Arc::new(WorkerStats::new(1))];
-        let (access_log, _senders) = AccessLog::start(None, 2, 16).unwrap();
+        let (access_log, _senders) = AccessLog::start(None, 2, ByteCount::kib(16)).unwrap();
         let appliance = Appliance::new(config, None, store, workers, access_log);
         appliance.begin_recovering().unwrap();
         let health = HealthThread::start(Arc::clone(&appliance)).unwrap();

@@ -257,7 +257,7 @@ impl Connection {
                 exchange.record.status = 0;
             }
             exchange.record.outcome = outcome;
-            reactor.log.push(&mut exchange.record);
+            reactor.log.push(&exchange.record);
         }
         reactor.spare_exchanges.keep(exchange);
     }

@@ -8,7 +8,6 @@ use cache_store::{Bundle, OpenBundle, OpenError, QuarantineReason};
 use control_client::units::ByteRange;
 
 use super::{Connection, State, Step};
-use crate::access_log::LoggedTarget;
 use crate::demand::Asked;
 use crate::mailbox::Message;
 use crate::outcome::Outcome;
@@ -68,7 +67,7 @@ impl Connection {
             last_modified: object.last_modified,
             media_type: object.media_type,
         };
-        let response = serve::answer(request, &facts, &service.policy, reactor.unix_seconds());
+        let response = serve::answer(request, &facts, &service.policy, reactor.wall_clock.unix_seconds());
         let range = first_range(&response, object.range.start);
         if matches!(response.body, Body::Object(_)) {
             self.prefetch_next(request, &bundle, object.range, reactor, service);
@@ -196,7 +195,7 @@ impl Connection {
         }
         let Some(exchange) = &mut self.exchange else { return Step::Wait };
         exchange.head.clear();
-        response.write_head(&mut exchange.head, reactor.date());
+        response.write_head(&mut exchange.head, reactor.wall_clock.date());
         exchange.head_is_complete = false;
         exchange.record.status = response.status.code();
         exchange.record.outcome = response.outcome;
@@ -225,7 +224,7 @@ impl Connection {
         let Some(exchange) = &mut self.exchange else { return };
         exchange.record.method = request.method.as_str();
         exchange.record.version = request.version.as_str();
-        exchange.record.target = LoggedTarget::new(request.target.as_bytes());
+        exchange.record.target.set(request.target.as_bytes());
         exchange.note_player(request);
     }
 

@@ -98,9 +98,10 @@ impl Exchange {
         }
     }
 
-    /// One more, in the place of one that is over: with the memory that its head and its body's lists have.
+    /// One more, in the place of one that is over: with the memory that its record's target, its head and its body's lists have.
     fn begin_again(&mut self, now: Instant, record: Record) {
         let (head, body) = (std::mem::take(&mut self.head), std::mem::take(&mut self.body));
+        let record = record.with_memory_of(&mut self.record);
         *self = Self { head, body, ..Self::begin(now, record) };
     }
 
@@ -150,7 +151,6 @@ mod tests {
     use control_client::units::ByteRange;
 
     use super::*;
-    use crate::access_log::LoggedTarget;
     use crate::response::Part;
 
     fn record(unix_nanos: u64) -> Record {
@@ -161,7 +161,7 @@ mod tests {
     fn nothing_of_an_exchange_that_is_over_is_in_the_next_one_but_memory() {
         let mut spare = SpareExchanges::default();
         let mut exchange = spare.begin(Instant::now(), record(1));
-        exchange.record.target = LoggedTarget::new(b"/theirs");
+        exchange.record.target.set(b"/theirs");
         exchange.record.status = 200;
         exchange.head.extend_from_slice(b"HTTP/1.1 200 OK");
         (exchange.head_is_complete, exchange.head_sent_bytes, exchange.ram_bytes) = (true, 7, 1);

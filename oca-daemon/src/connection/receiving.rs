@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::{Connection, State, Step, TransportKind};
-use crate::access_log::{LoggedTarget, Record};
+use crate::access_log::Record;
 use crate::limits::{CLOSING_BYTES_MAX, EMPTY_LINES_BEFORE_REQUEST};
 use crate::outcome::Outcome;
 use crate::reactor::Reactor;
@@ -177,7 +177,7 @@ impl Connection {
             service.stats.record_layer_chosen(layer);
         }
         let tls = self.transport.handshake().map(|(version, _)| version);
-        let record = Record::begin(reactor.unix_nanos, self.peer, service.worker, tls);
+        let record = Record::begin(reactor.wall_clock.unix_nanos(), self.peer, service.worker, tls);
         self.exchange = Some(reactor.spare_exchanges.begin(reactor.now, record));
     }
 
@@ -275,7 +275,7 @@ impl Connection {
             .find(|line| !line.is_empty())
             .unwrap_or_default();
         if let Some(exchange) = &mut self.exchange {
-            exchange.record.target = LoggedTarget::new(line);
+            exchange.record.target.set(line);
         }
     }
 }

@@ -3,7 +3,6 @@
 //! Only `CMSD-Dynamic` is sent. `CMSD-Static` is the origin's to say, about objects; a bundle does not keep it, and what a
 //! cache does not know it must not invent.
 
-use std::io::Write;
 use std::time::Duration;
 
 /// What the kernel knows of a connection.
@@ -43,19 +42,21 @@ impl TransportFacts {
 pub fn append_line(out: &mut Vec<u8>, member: &str, told: &Told) {
     out.extend_from_slice(b"CMSD-Dynamic: ");
     out.extend_from_slice(member.as_bytes());
-    let mut number = |key: &str, value: u64| {
-        write!(out, ";{key}={value}").expect("writing to memory cannot fail");
+    // By hand, as on every response to a player: `write!` takes three times as long.
+    let mut number = |key: &[u8], value: u64| {
+        out.extend_from_slice(key);
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     };
     if let Some(transport) = told.transport {
         if let Some(throughput_kbps) = transport.throughput_kbps() {
-            number("etp", throughput_kbps);
+            number(b";etp=", throughput_kbps);
         }
-        number("rtt", rounded_millis(transport.round_trip));
+        number(b";rtt=", rounded_millis(transport.round_trip));
     }
-    number("rd", rounded_millis(told.delay));
+    number(b";rd=", rounded_millis(told.delay));
     if told.is_in_duress {
         if let Some(bitrate_kbps) = told.bitrate_kbps {
-            number("mb", bitrate_kbps.into());
+            number(b";mb=", bitrate_kbps.into());
         }
         out.extend_from_slice(b";du");
     }

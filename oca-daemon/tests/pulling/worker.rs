@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cache_store::limits::OPENERS_PER_VOLUME;
 use cache_store::{Store, StoreOptions, VolumeOptions};
 use control_client::config::{CertificateConfig, Config};
+use control_client::units::ByteCount;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use oca_daemon::access_log::AccessLog;
 use oca_daemon::connection_bound::ConnectionBound;
@@ -101,7 +102,7 @@ impl ScriptedWorker {
 
         let (mailbox, letters) = mailbox().unwrap();
         let stats = Arc::new(WorkerStats::new(1));
-        let (_, mut senders) = AccessLog::start(None, 1, 16).unwrap();
+        let (_, mut senders) = AccessLog::start(None, 1, ByteCount::kib(16)).unwrap();
         let day = Duration::from_secs(86_400);
         let policy = Policy::new("oca-1", "*", day, day, Duration::from_secs(5)).unwrap();
         let service = Service {

@@ -168,13 +168,13 @@ fn open(store: &Store, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, Box<dyn 
 
 /// With pauses in which the writer's thread empties the queue, as it does when a worker has other things to do, too.
 fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
-    let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, 8192)?;
+    let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, ByteCount::mib(2))?;
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
-    bursts.with_pause(Duration::from_millis(30)).measure("make a log record and queue it", |number| {
-        senders[0].push(&mut Record {
+    bursts.with_pause(Duration::from_millis(30)).measure("make a line of the log and queue it", |number| {
+        senders[0].push(&Record {
             method: "GET",
             version: "HTTP/1.1",
-            target: LoggedTarget::new(black_box(b"/bench/001234/00007.m4s")),
+            target: LoggedTarget::from(black_box(&b"/bench/001234/00007.m4s"[..])),
             status: 200,
             outcome: Outcome::HitDisk,
             body_bytes: number,
@@ -185,6 +185,6 @@ fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
     });
     log.stop();
     let totals = log.totals();
-    println!("log records written {}, dropped {}", totals.written, totals.dropped);
+    println!("log lines written {}, dropped {}", totals.written, totals.dropped);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Dictionaries of structured fields (RFC 9651), as far as CMCD needs them, and read with more patience than the RFC asks
-//! for: a value that is wrong is that value's fault alone.
+//! for: a value that is wrong is that value's fault alone. Most names and values are a few bytes long, so they are gone through byte
+//! by byte; what may be long is searched.
 
 use smallvec::SmallVec;
 
@@ -26,7 +27,7 @@ impl<'a> Iterator for Members<'a> {
             self.rest = rest;
             let member = member.trim_ascii();
             if !member.is_empty() {
-                let equals = memchr::memchr(b'=', member).unwrap_or(member.len());
+                let equals = member.iter().position(|&byte| byte == b'=').unwrap_or(member.len());
                 let (name, value) = member.split_at(equals);
                 // An equals sign without a value is not a bare name.
                 return Some((name, if value == b"=" { b"=" } else { value.get(1..).unwrap_or_default() }));
@@ -38,12 +39,13 @@ impl<'a> Iterator for Members<'a> {
 /// Splits at the first `separator` that is neither in a string nor in a list; what follows is empty where there is none.
 pub(super) fn split_outside(bytes: &[u8], separator: u8) -> (&[u8], &[u8]) {
     let mut place = 0;
-    while let Some(skipped) = memchr::memchr3(separator, b'"', b'(', &bytes[place..]) {
-        place += skipped + 1;
-        match bytes[place - 1] {
+    while let Some(&byte) = bytes.get(place) {
+        place += 1;
+        match byte {
             b'"' => place = end_of_string(bytes, place),
             b'(' => place = end_of_list(bytes, place),
-            _ => return (&bytes[..place - 1], &bytes[place..]),
+            _ if byte == separator => return (&bytes[..place - 1], &bytes[place..]),
+            _ => {}
         }
     }
     (bytes, &[])
@@ -103,12 +105,23 @@ pub(super) fn text(value: &[u8]) -> Option<SmallVec<[u8; 64]>> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return token(value).map(SmallVec::from_slice);
     };
+    let escaped = quoted.strip_suffix(b"\"")?;
+    let text = if memchr::memchr(b'\\', escaped).is_some() {
+        unescaped(escaped)?
+    } else {
+        SmallVec::from_slice(escaped)
+    };
+    (!text.is_empty() && text.iter().all(|byte| (0x20..0x7f).contains(byte))).then_some(text)
+}
+
+/// `None`: it ends with the first half of an escape.
+fn unescaped(escaped: &[u8]) -> Option<SmallVec<[u8; 64]>> {
     let mut text = SmallVec::new();
-    let mut bytes = quoted.strip_suffix(b"\"")?.iter();
+    let mut bytes = escaped.iter();
     while let Some(&byte) = bytes.next() {
         text.push(if byte == b'\\' { *bytes.next()? } else { byte });
     }
-    (!text.is_empty() && text.iter().all(|byte| (0x20..0x7f).contains(byte))).then_some(text)
+    Some(text)
 }
 
 /// A number that is not negative, in hundredths; what is finer is cut off. Of a list, the number whose parameter is `of`,
@@ -127,11 +140,14 @@ pub(super) fn hundredths(value: &[u8], of: &[u8]) -> Option<Option<u64>> {
 
 /// Up to ten digits, and a fraction: more than any bitrate in kbit/s or time in ms.
 fn decimal(text: &[u8]) -> Option<u64> {
-    let point = memchr::memchr(b'.', text).unwrap_or(text.len());
-    let (whole, fraction) = (&text[..point], text.get(point + 1..).unwrap_or_default());
-    let is_number =
-        !whole.is_empty() && whole.len() <= 10 && whole.iter().chain(fraction).all(u8::is_ascii_digit);
-    if !is_number {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (whole, rest) = text.split_at(digits);
+    let fraction = match rest {
+        [] => rest,
+        [b'.', fraction @ ..] if fraction.iter().all(u8::is_ascii_digit) => fraction,
+        _ => return None,
+    };
+    if !(1..=10).contains(&digits) {
         return None;
     }
     let whole = whole.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
