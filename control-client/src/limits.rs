@@ -109,8 +109,8 @@ pub const PULL_FETCHES: RangeInclusive<u32> = 1..=65_536;
 /// Timeouts of an upstream. Viewers do not wait for minutes.
 pub const PULL_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
 
-/// Lines of the access log that wait, per worker.
-pub const ACCESS_QUEUE: RangeInclusive<ByteCount> = ByteCount::kib(16)..=ByteCount::gib(1);
+/// Lines of the access log that wait, per worker. The least is what a worker may log in the shortest pause of the log's thread.
+pub const ACCESS_QUEUE: RangeInclusive<ByteCount> = ByteCount::kib(128)..=ByteCount::gib(1);
 
 /// Bundles of one question for sources: about 100 KiB of names.
 pub const SOURCES_BUNDLES_MAX: usize = 1_000;

@@ -297,7 +297,7 @@ fn values_out_of_range_are_refused_with_the_range() {
         ("[serve]\nallow_origin = \"https://a\\r\\nx: y\"", "is not an origin"),
         ("[store]\nopen_queue = 0", "store.open_queue: 0 is not between 1 and 65536"),
         ("[store]\nvolume_errors = 0", "store.volume_errors: 0 is not between 1 and 1000000"),
-        ("[log]\naccess_queue = \"1 KiB\"", "log.access_queue: 1 KiB is not between 16 KiB and 1 GiB"),
+        ("[log]\naccess_queue = \"1 KiB\"", "log.access_queue: 1 KiB is not between 128 KiB and 1 GiB"),
     ] {
         assert_only_problem(text, expected);
     }

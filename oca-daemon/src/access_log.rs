@@ -7,8 +7,8 @@
 //! wakes up by its own clock, so that a worker never has to wake it. A disk that is full or hangs costs
 //! lines, which are counted, and nothing else.
 //!
-//! The lines are made on the workers because the writer has no core of its own: what it does is taken from a worker, and a line is
-//! shorter than what it is made of.
+//! The lines are made on the workers because the writer has no core of its own, so that what it does is taken from one of them; and what a
+//! line is made of is freed where it was made.
 //!
 //! What is not logged, on purpose: field values (cookies, referrers, user agents). They are the viewers', not
 //! ours. CMCD is, since it is said for those who deliver: its identifiers name a viewing, and no viewer.

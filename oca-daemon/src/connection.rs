@@ -42,7 +42,6 @@ pub use exchange::{Exchange, SpareExchanges};
 
 use control_client::units::BitRate;
 
-use self::player::LastFacts;
 use crate::reactor::Reactor;
 use crate::read_queue::Place;
 use crate::request::ContentSkipper;
@@ -134,8 +133,6 @@ pub struct Connection {
     keeps_up: bool,
     /// How fast the socket may send; `None`: as fast as it can.
     pace: Option<BitRate>,
-    /// What the kernel knows of it, for its player.
-    last_facts: LastFacts,
     /// When its player's words about what comes next were last heeded.
     hinted_at: Option<Instant>,
     /// Bytes thrown away while closing.
@@ -192,7 +189,6 @@ impl Connection {
             unsent_bytes: service.notsent_lowat_bytes,
             keeps_up: false,
             pace: None,
-            last_facts: LastFacts::default(),
             hinted_at: None,
             discarded_bytes: 0,
             unacknowledged_bytes: u32::MAX,

@@ -39,10 +39,6 @@ pub const PREFETCH_OBJECTS_MAX: usize = 2;
 /// Blocks of such an object that are brought into memory: some 8 MiB, a long segment of a high bitrate. Of a longer one, its beginning.
 pub const PREFETCH_BLOCKS_MAX: usize = 4;
 
-/// How old what the kernel knows of a connection may be when a player is told of it: it is asked ten times a second at most, and a segment's
-/// player every few seconds.
-pub const TRANSPORT_FACTS_AGE_MAX: Duration = Duration::from_millis(100);
-
 /// How long a connection's words about what comes next are not heeded after they were: players ask for a segment every few seconds, and
 /// whoever says it more often does not mean it.
 pub const PREFETCH_INTERVAL: Duration = Duration::from_millis(250);

@@ -66,14 +66,6 @@ impl Record {
             duration: Duration::ZERO,
         }
     }
-
-    /// The same, and room for its target where that of one that is over was.
-    pub fn with_memory_of(mut self, over: &mut Record) -> Self {
-        let mut target = std::mem::take(&mut over.target);
-        target.set(self.target.as_bytes());
-        self.target = target;
-        self
-    }
 }
 
 /// The beginning of a request target. The bytes are the client's, and may be anything.

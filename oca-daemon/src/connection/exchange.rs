@@ -101,8 +101,9 @@ impl Exchange {
     /// One more, in the place of one that is over: with the memory that its record's target, its head and its body's lists have.
     fn begin_again(&mut self, now: Instant, record: Record) {
         let (head, body) = (std::mem::take(&mut self.head), std::mem::take(&mut self.body));
-        let record = record.with_memory_of(&mut self.record);
-        *self = Self { head, body, ..Self::begin(now, record) };
+        let mut target = std::mem::take(&mut self.record.target);
+        target.set(b"");
+        *self = Self { head, body, ..Self::begin(now, Record { target, ..record }) };
     }
 
     /// It is over: nothing that it holds is of use any more, but that memory.
@@ -151,6 +152,7 @@ mod tests {
     use control_client::units::ByteRange;
 
     use super::*;
+    use crate::media::Cmcd;
     use crate::response::Part;
 
     fn record(unix_nanos: u64) -> Record {
@@ -161,7 +163,8 @@ mod tests {
     fn nothing_of_an_exchange_that_is_over_is_in_the_next_one_but_memory() {
         let mut spare = SpareExchanges::default();
         let mut exchange = spare.begin(Instant::now(), record(1));
-        exchange.record.target.set(b"/theirs");
+        exchange.record.target.set(&[b'/'; 1000]);
+        exchange.record.cmcd = Cmcd::read("/", &[b"sid=\"theirs\""]).map(Box::new);
         exchange.record.status = 200;
         exchange.head.extend_from_slice(b"HTTP/1.1 200 OK");
         (exchange.head_is_complete, exchange.head_sent_bytes, exchange.ram_bytes) = (true, 7, 1);
@@ -171,10 +174,9 @@ mod tests {
         spare.keep(exchange);
         let next = spare.begin(Instant::now(), record(2));
         assert_eq!(&raw const *next, address);
-        assert_eq!(
-            (next.record.began_unix_nanos, next.record.target.as_bytes(), next.record.status),
-            (2, &b""[..], 0)
-        );
+        assert_eq!((next.record.began_unix_nanos, next.record.status), (2, 0));
+        assert!(next.record.target.as_bytes().is_empty() && !next.record.target.is_cut());
+        assert!(next.record.cmcd.is_none());
         assert!(next.head.is_empty() && next.head.capacity() > 0 && next.is_sent() && !next.has_answered());
         assert_eq!((next.head_is_complete, next.ram_bytes), (false, 0));
     }

@@ -67,8 +67,7 @@ impl Connection {
         }
 
         if !exchange.head_is_complete {
-            let now = reactor.read_clock_again();
-            exchange.complete_head(now, self.socket.as_fd(), &mut self.last_facts, service);
+            exchange.complete_head(reactor.read_clock_again(), self.socket.as_fd(), service);
         }
         if self.turn_bytes >= TURN_BYTES_MAX {
             return self.yield_turn(reactor, service);

@@ -35,10 +35,10 @@ pub(super) const ROWS: &[Metric] = &[
         read: |scrape, samples| samples.one(scrape.totals.sealed_bytes),
     },
     Metric {
-        name: "oca_access_log_records_total",
+        name: "oca_access_log_lines_total",
         kind: Kind::Counter,
         labels: &["fate"],
-        help: "Records of the access log: written, dropped (the writer was too slow), lost (the file system \
+        help: "Lines of the access log: written, dropped (the writer was too slow), lost (the file system \
             did not take them).",
         action: "dropped: the log's disk or the processor is overloaded. lost: make room, see the daemon's \
             log.",

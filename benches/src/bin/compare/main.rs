@@ -43,6 +43,7 @@ mod varnish;
 mod wrk;
 mod zipf;
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -124,7 +125,9 @@ fn main() -> ExitCode {
     let done = if arguments.table.is_empty() {
         measure(&arguments)
     } else {
-        let files = arguments.table.iter().map(|path| results::read(path)).collect::<Result<Vec<_>, _>>();
+        let read =
+            |path: &PathBuf| fs::metadata(path).step("reading the results").and_then(|_| results::read(path));
+        let files = arguments.table.iter().map(read).collect::<Result<Vec<_>, _>>();
         files.map(|files| print!("{}", markdown::table(&files)))
     };
     match done {

@@ -30,11 +30,16 @@ fn all_verdicts(record: &Record, others: &[Vec<Entry>]) -> String {
         let found = entries.iter().find(|entry| name(&entry.record) == name(record));
         found.map_or_else(|| "not measured".to_owned(), |entry| verdicts(&entry.record))
     };
-    let all: Vec<String> = std::iter::once(verdicts(record)).chain(others.iter().map(other)).collect();
-    match all.iter().all(|verdict| *verdict == all[0]) {
-        true if all.len() == 1 || all[0].is_empty() => all[0].clone(),
-        true => format!("{} ({} runs)", all[0], all.len()),
-        false => all.join("; "),
+    let own = verdicts(record);
+    // Without a target there is nothing to say, of no run.
+    if own.is_empty() || others.is_empty() {
+        return own;
+    }
+    let others: Vec<String> = others.iter().map(other).collect();
+    if others.iter().all(|verdict| *verdict == own) {
+        format!("{own} ({} runs)", 1 + others.len())
+    } else {
+        format!("{own}; {}", others.join("; "))
     }
 }
 
@@ -119,17 +124,12 @@ mod tests {
     #[test]
     fn several_runs_have_one_verdict_or_are_told_apart() {
         let mut dearer = entries("hot-2m", "def");
-        let dearer_runs: Vec<Entry> = dearer
-            .iter_mut()
-            .map(|entry| {
-                entry.record.ratio_limit = Some(1.2);
-                entry.record.interval_limit = None;
-                entry.clone()
-            })
-            .collect();
+        for entry in &mut dearer {
+            (entry.record.ratio_limit, entry.record.interval_limit) = (Some(1.2), None);
+        }
         let same = [entries("hot-2m", "abc"), entries("hot-2m", "def")];
         assert!(table(&same).contains("| limit reached, peer reached (2 runs) |"), "{}", table(&same));
-        let other = [entries("hot-2m", "abc"), dearer_runs, entries("idle", "abc")];
+        let other = [entries("hot-2m", "abc"), dearer, entries("idle", "abc")];
         assert!(
             table(&other)
                 .contains("| limit reached, peer reached; limit missed, peer reached; not measured |"),

@@ -97,7 +97,7 @@ impl Scenario {
             Scenario::WorkingSet => 350.0,
             Scenario::Idle => 140.0,
             Scenario::Slow => 150.0,
-            Scenario::Workers => 90.0,
+            Scenario::Workers => 160.0,
             Scenario::Start => 150.0,
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn against_limit(record: &Record) -> Option<Target> {
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second") => Target::AtLeast(0.9),
         ("latency-beside-storm", "p99_micros") => Target::AtMost(1.0),
         ("one-block", _) => Target::AtMost(1.0),
-        ("workers", _) => Target::AtMost(1.05),
+        ("workers", "run_micros_per_request") => Target::AtMost(1.05),
         ("idle" | "idle-tls" | "start", _) => Target::AtMost(1.0),
         (scenario, "gap_closed") if scenario.starts_with("working-set") => Target::AtLeast(1.0),
         _ => return None,

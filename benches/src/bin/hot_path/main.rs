@@ -20,7 +20,7 @@ use cache_store::generate::{GenerateOptions, generate};
 use cache_store::{Bundle, OpenBundle, Store, StoreOptions, Volume, VolumeOptions};
 use control_client::content::BundlePath;
 use control_client::units::ByteCount;
-use oca_daemon::access_log::{AccessLog, LoggedTarget, Record};
+use oca_daemon::access_log::{AccessLog, Record};
 use oca_daemon::demand::{Asked, DemandTable};
 use oca_daemon::outcome::Outcome;
 use oca_daemon::request::{Parsed, Request, Scheme, parse};
@@ -170,18 +170,20 @@ fn open(store: &Store, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, Box<dyn 
 fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
     let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, ByteCount::mib(2))?;
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
+    let mut record = Record {
+        method: "GET",
+        version: "HTTP/1.1",
+        status: 200,
+        outcome: Outcome::HitDisk,
+        ..Record::begin(1_795_219_200_000_000_000, client, 0, None)
+    };
     bursts.with_pause(Duration::from_millis(30)).measure("make a line of the log and queue it", |number| {
-        senders[0].push(&Record {
-            method: "GET",
-            version: "HTTP/1.1",
-            target: LoggedTarget::from(black_box(&b"/bench/001234/00007.m4s"[..])),
-            status: 200,
-            outcome: Outcome::HitDisk,
-            body_bytes: number,
-            first_byte: Some(Duration::from_micros(number)),
-            duration: Duration::from_micros(number),
-            ..Record::begin(1_795_219_200_000_000_000 + number, client, 0, None)
-        });
+        record.began_unix_nanos += number;
+        record.target.set(black_box(b"/bench/001234/00007.m4s"));
+        record.body_bytes = number;
+        record.first_byte = Some(Duration::from_micros(number));
+        record.duration = Duration::from_micros(number);
+        senders[0].push(&record);
     });
     log.stop();
     let totals = log.totals();

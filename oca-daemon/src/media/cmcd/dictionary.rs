@@ -143,7 +143,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (whole, rest) = text.split_at(digits);
     let fraction = match rest {
-        [] => rest,
+        [] => &[],
         [b'.', fraction @ ..] if fraction.iter().all(u8::is_ascii_digit) => fraction,
         _ => return None,
     };

@@ -9,7 +9,6 @@ use super::Ran;
 use crate::bench::{Bench, Contestant};
 use crate::corpus::ObjectSet;
 use crate::nginx::{Nginx, Reading, Setup};
-
 use crate::peer::is_installed;
 use crate::placement::{Side, core_count, standing};
 use crate::process_facts::ProcessFacts;
