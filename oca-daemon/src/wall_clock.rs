@@ -1,5 +1,5 @@
 //! The wall clock as a worker has it: read every now and then, and in between taken on by the monotonic one. It is for the log and for
-//! dates, which do not need more, and to read it costs what the monotonic clock costs.
+//! dates, which do not need more.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

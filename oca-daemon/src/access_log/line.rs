@@ -1,6 +1,6 @@
 //! A record as a line of JSON.
 //!
-//! Written by hand: a worker makes a hundred thousand lines a second beside its requests, so
+//! Written by hand: a worker makes tens of thousands of lines a second beside its requests, so
 //! each must cost a fraction of what the request did. A line is pure ASCII, whatever the client sent: `"` and
 //! `\` are escaped, and every byte that is not printable ASCII is written as `\u00XX`. So the log cannot be
 //! forged by a newline, and a terminal that shows it cannot be driven by it. A reader gets one character

@@ -42,7 +42,7 @@ impl TransportFacts {
 pub fn append_line(out: &mut Vec<u8>, member: &str, told: &Told) {
     out.extend_from_slice(b"CMSD-Dynamic: ");
     out.extend_from_slice(member.as_bytes());
-    // By hand, as on every response to a player: `write!` takes three times as long.
+    // By hand: format strings took a hundredth of a request with CMCD.
     let mut number = |key: &[u8], value: u64| {
         out.extend_from_slice(key);
         out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
