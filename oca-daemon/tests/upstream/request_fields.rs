@@ -1,10 +1,15 @@
 //! Fields of requests: which of them upstream is told, and what of its answers depends on them.
 
+use std::io::Write;
+use std::thread::sleep;
+
 use control_client::config::PullConfig;
 
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, send};
-use crate::scripts::FRESH;
+use crate::scripts::{A_WHILE, FRESH, Gate, head};
+
+const BY_GROUP: &str = "Cache-Control: max-age=600\r\nVary: X-Group\r\n";
 
 /// An origin that says what it was told in a field.
 fn echo(field: &'static str, fields: &'static str) -> Origin {
@@ -40,8 +45,7 @@ fn what_a_client_makes_up_does_not_reach_an_origin_whose_answer_is_for_all() {
 
 #[test]
 fn a_field_that_vary_names_goes_upstream_and_the_next_of_its_kind_are_asked_with_it_at_once() {
-    let vary = "Cache-Control: max-age=600\r\nVary: X-Group\r\n";
-    let origin = echo("x-group", vary);
+    let origin = echo("x-group", BY_GROUP);
     let edge = Edge::of(&[origin.url()]);
     let get = |target: &str, group: &str| edge.get_with(target, &[("x-group", group)]).whole();
     assert_eq!(get("/t/1.m4s", "a"), b"a");
@@ -52,6 +56,29 @@ fn a_field_that_vary_names_goes_upstream_and_the_next_of_its_kind_are_asked_with
     assert_eq!(origin.count(), 2);
     assert_eq!((get("/t/1.m4s", "b"), get("/t/2.m4s", "a")), (b"b".to_vec(), b"a".to_vec()));
     assert_eq!(origin.count(), 4);
+}
+
+#[test]
+fn an_answer_that_turns_out_to_be_for_others_is_there_for_them() {
+    let asked_again = Gate::default();
+    let held_up = asked_again.clone();
+    let origin = Origin::start(move |asked, stream| {
+        if let Some(group) = asked.field("x-group") {
+            asked_again.open();
+            return send(stream, "200 OK", BY_GROUP, group.as_bytes());
+        }
+        stream.write_all(head(BY_GROUP, 7).as_bytes()).unwrap();
+        // Whoever caused it has seen that it is for others, and has left.
+        held_up.wait();
+        stream.write_all(b"not").unwrap();
+        sleep(A_WHILE);
+        stream.write_all(b"hing").is_ok()
+    });
+    let edge = Edge::of(&[origin.url()]);
+    assert_eq!(edge.get_with("/t/1.m4s", &[("x-group", "a")]).whole(), b"a");
+    edge.settle();
+    assert_eq!(edge.get("/t/1.m4s").whole(), b"nothing");
+    assert_eq!(origin.count(), 2);
 }
 
 #[test]

@@ -113,7 +113,13 @@ impl Answer<'_> {
             ArrivalHead::Storable(head) if self.is_for_me(&passenger, head) => {
                 self.send_arrived(passenger, arrival, head, reason).await
             }
-            ArrivalHead::Storable(_) => Ok(Next::LookAgain),
+            ArrivalHead::Storable(_) => {
+                if passenger.is_first {
+                    // It was asked with less than the answer varies by: it is for others, as far as a block goes.
+                    passenger.take_head(arrival.start);
+                }
+                Ok(Next::LookAgain)
+            }
             ArrivalHead::Passing { selecting: Some(selecting), .. }
                 if !selecting.matches(&self.request.fields) =>
             {

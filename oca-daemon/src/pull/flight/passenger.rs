@@ -63,8 +63,7 @@ impl Passenger {
         }
     }
 
-    /// It is answered from the head alone, and has had what it wants: reckoned as the first byte, so that what it asked for is there for
-    /// the next as far as a block goes.
+    /// The head is all that it needs: reckoned as the first byte, so that what it asked for is there for the next as far as a block goes.
     pub(in crate::pull) fn take_head(&self, start: u64) {
         let mut state = self.flight.lock();
         state.seats.read_at(self.seat, start);
