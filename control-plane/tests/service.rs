@@ -610,17 +610,17 @@ async fn slow_heads_and_too_many_connections_are_closed() {
     let mut rest = Vec::new();
     tokio::time::timeout(PATIENCE, slow.read_to_end(&mut rest)).await.unwrap().unwrap();
     assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&rest));
-    let mut held_open = Vec::new();
-    for _ in 0..3 {
-        held_open.push(TcpStream::connect(address).await.unwrap());
-    }
     eventually("a fourth connection is refused", async || {
+        // Anew for each try: they say nothing, and are soon closed.
+        let mut held_open = Vec::new();
+        for _ in 0..3 {
+            held_open.push(TcpStream::connect(address).await.unwrap());
+        }
         let mut stream = TcpStream::connect(address).await.unwrap();
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await;
         matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_))
     })
     .await;
-    drop(held_open);
     eventually("there is room again", async || {
         running.client.get(format!("http://{address}/healthz")).send().await.is_ok()
     })
@@ -638,16 +638,19 @@ async fn a_stop_answers_what_is_being_worked_on() {
     let content = serde_json::to_vec(&report("oca-1", "one", 1)).unwrap();
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     let head = format!(
-        "POST /v1/appliances/oca-1/reports HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n",
+        "POST /v1/appliances/oca-1/reports HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
         content.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
+    // "HTTP/1.1 100 Continue\r\n\r\n": its content is being read.
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.unwrap();
+    assert!(go_on.starts_with(b"HTTP/1.1 100"), "{}", String::from_utf8_lossy(&go_on));
     stream.write_all(&content[..10]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
     let service = running.service.take().unwrap();
     let stopping = tokio::spawn(service.stop());
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(TcpStream::connect(running.address).await.is_err(), "nobody new is let in");
+    let address = running.address;
+    eventually("nobody new is let in", async || TcpStream::connect(address).await.is_err()).await;
     stream.write_all(&content[10..]).await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();

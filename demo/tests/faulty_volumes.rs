@@ -57,6 +57,9 @@ fn add_disk(site: &mut Site, name: &str, submission: Submission) -> Option<Fault
 
 // ---- a disk that hangs ----
 
+/// Held by whoever measures: others who do so at the same time are no baseline.
+static MACHINE: Mutex<()> = Mutex::new(());
+
 /// What clients of the healthy volume measured.
 struct Measured {
     warm: Vec<Duration>,
@@ -131,6 +134,7 @@ fn of_two_volumes_that_block_whoever_submits_a_read_the_one_that_hangs_does_not_
 
 /// The second volume hangs, and the one with the index `healthy` is read from beside it.
 fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usize) {
+    let _machine = MACHINE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     // Fewer open bundles than are asked for, so that footers are loaded all the time.
     site.premises.set("store", "open_bundles = 48");
     site.premises.set("serve", "disk_timeout = \"2 s\"");
@@ -179,13 +183,15 @@ fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usiz
     assert!(footers >= during.first.len() as f64 / 2.0, "only {footers} footers were loaded");
     assert!(refusals.load(Ordering::SeqCst) > 80);
 
-    // What the machine itself cannot do today is not the hung volume's doing.
-    assert!(p99 <= P99_MAX.max(baseline * 2), "p99 {p99:?}, and {baseline:?} without the fault");
     for sample in &hung {
         eventually("the volume serves again when its disk answers", || {
             read_carefully(http, sample, "1") == End::Right
         });
     }
+    // What the machine itself cannot do today, before or after, is not the hung volume's doing.
+    let mut after = measure(http, &warm, &cold, Duration::from_secs(3));
+    let baseline = baseline.max(report("after it", &mut after));
+    assert!(p99 <= P99_MAX.max(baseline * 2), "p99 {p99:?}, and {baseline:?} without the fault");
     assert!(daemon.stop().success());
 }
 

@@ -31,7 +31,7 @@ fn site() -> Option<(Site, FaultyVolume, [Sample; 2])> {
     std::fs::create_dir(&mount_point).unwrap();
     let disk = FaultyVolume::mount_or_skip(&backing, &mount_point, Submission::Queued)?;
     site.add_volume("disk");
-    site.premises.set("serve", "disk_timeout = \"1 s\"");
+    site.premises.set("serve", "disk_timeout = \"3 s\"");
     let samples = [sample("/late"), sample("/next")];
     for sample in &samples {
         sample.publish(site.volume(1));

@@ -247,12 +247,13 @@ fn a_peer_that_lies_is_found_out_and_the_origin_takes_over() {
 
 #[test]
 fn a_source_that_is_slow_for_one_bundle_does_not_hold_up_the_others() {
-    let samples = samples(4);
+    let mut samples = samples(4);
+    samples[0] = Sample::new("/night/0", 1, 3, 3 * OBJECT_BYTES);
     let night = night(&samples);
-    // An object takes ten seconds.
+    // An object of it takes ten seconds; not so slow that the agent would give the source up.
     let slow = [OriginFault {
         paths: "/night/0".to_owned(),
-        wrong: Wrong::Slow { bytes_per_second: OBJECT_BYTES as u64 / 5 },
+        wrong: Wrong::Slow { bytes_per_second: 3 * OBJECT_BYTES as u64 / 10 },
     }];
     night.site.wait_for(night.origin.set_faults(&slow)).unwrap();
     night.list(1, &references(&samples));

@@ -145,9 +145,10 @@ async fn bundles_become_whole_one_after_another() {
         source.asked().into_iter().filter(|asked| asked.method == "GET").map(|asked| asked.target).collect();
     let last_of_first = gets.iter().rposition(|target| target.contains("/titles/0/")).unwrap();
     let overtaking = gets[..last_of_first].iter().filter(|target| !target.contains("/titles/0/")).count();
-    // What began before the first did, and what had a place that the first no longer needed.
+    // What began before the first did, and what had a place that the first no longer needed. Without an order
+    // among the bundles it would be about 22 of the 24.
     assert!(
-        overtaking <= 6,
+        overtaking <= 12,
         "{overtaking} objects of later bundles came before the first was whole: {gets:?}"
     );
 }

@@ -26,9 +26,6 @@ fn wait_for(has_happened: impl Fn() -> bool) {
     }
 }
 
-/// What is free in memory is counted: one of them at a time.
-static MEMORY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
-
 /// An appliance that holds these and has a megabyte beside them; all that it is to fetch is pinned.
 fn full_appliance(contents: &[&Content], source: &ScriptedSource, held: &[(&str, usize)]) -> Appliance {
     let bundles: Vec<_> = contents.iter().map(|content| (*content, vec![origin(source.url())])).collect();
@@ -48,7 +45,6 @@ fn full_appliance(contents: &[&Content], source: &ScriptedSource, held: &[(&str,
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_retired_for_a_volume_that_cannot_be_written_and_the_volume_is_left_alone() {
-    let _alone = MEMORY.lock().await;
     let contents: Vec<Content> =
         (0..3).map(|place| Content::new(&format!("/titles/{place}"), 1, &[4 * MIB])).collect();
     let volume = Arc::new(Mutex::new(None::<std::path::PathBuf>));
@@ -109,7 +105,6 @@ async fn a_file_that_the_daemon_refuses_to_serve_gives_way_once_a_source_has_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_overtakes_the_one_that_makes_its_room_waits_for_it() {
-    let _alone = MEMORY.lock().await;
     let (first, second) =
         (Content::new("/titles/first", 1, &[3 * MIB]), Content::new("/titles/second", 1, &[4 * MIB]));
     let has_overtaken = Arc::new(Mutex::new(false));

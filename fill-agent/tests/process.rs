@@ -144,10 +144,12 @@ async fn one_run_by_hand_is_reported_before_the_program_exits() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_keeps_the_window_answers_its_socket_and_ends_soon_when_told() {
-    let content = Content::new("/titles/a", 1, &[100_000; 40]);
-    // Each object takes half a second, so that there is something to interrupt.
-    let source = ScriptedSource::start(&[&content], |asked| match asked.method.as_str() {
-        "GET" => Act::Slow(10_000),
+    let content = Content::new("/titles/a", 1, &[100_000; 80]);
+    // Eight at once, each object takes more than a second: there is something to interrupt for a while.
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let slow = Arc::clone(&is_slow);
+    let source = ScriptedSource::start(&[&content], move |asked| match asked.method.as_str() {
+        "GET" if slow.load(Ordering::SeqCst) => Act::Slow(4_000),
         _ => Act::Right,
     });
     let appliance = appliance(&[(&content, vec![origin(source.url())])]);
@@ -187,6 +189,7 @@ async fn the_service_keeps_the_window_answers_its_socket_and_ends_soon_when_told
     assert!(!appliance.agent.config.fill.socket.exists(), "the name goes with the process");
     assert_eq!(appliance.incoming().len(), 1, "what was begun stays");
 
+    is_slow.store(false, Ordering::SeqCst);
     let child = program(&config, &["serve"]).spawn().unwrap();
     until("the next process goes on", async || !appliance.daemon.held().is_empty()).await;
     until("it says so", async || {

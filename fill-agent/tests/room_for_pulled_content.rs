@@ -15,12 +15,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use support::appliance::{Appliance, origin};
 use support::content::Content;
 use support::scripted_source::ScriptedSource;
-use tokio::sync::Mutex;
 
 const MIB: u64 = 1 << 20;
-
-/// Held by each test: all have the same memory, and what one puts there is not free for the others.
-static MEMORY: Mutex<()> = Mutex::const_new(());
 
 /// What others may take or give back of the memory meanwhile.
 const SLACK: u64 = 64 * MIB;
@@ -58,7 +54,6 @@ fn put_demand_content(appliance: &Appliance, bytes: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_pulled_content_may_take_is_not_filled_with_bundles() {
-    let _memory = MEMORY.lock().await;
     let content = Content::new("/titles/a", 1, &[4 * MIB as usize]);
     let source = ScriptedSource::right(&[&content]);
     let mut appliance = Appliance::in_memory(&[(&content, vec![origin(source.url())])], |_| {});
@@ -74,7 +69,6 @@ async fn what_pulled_content_may_take_is_not_filled_with_bundles() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nothing_is_pulled_bundles_may_have_all() {
-    let _memory = MEMORY.lock().await;
     let content = Content::new("/titles/a", 1, &[4 * MIB as usize]);
     let source = ScriptedSource::right(&[&content]);
     let mut appliance = Appliance::in_memory(&[(&content, vec![origin(source.url())])], |_| {});
@@ -87,7 +81,6 @@ async fn where_nothing_is_pulled_bundles_may_have_all() {
 /// free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_a_full_volume_titles_are_updated_still_and_what_nobody_wants_gives_way_to_pulled_content() {
-    let _memory = MEMORY.lock().await;
     let (old, unwanted) =
         (Content::new("/titles/a", 1, &[1_000]), Content::new("/titles/unwanted", 1, &[1_000]));
     let new = Content::new("/titles/a", 2, &[4 * MIB as usize]);
@@ -113,7 +106,6 @@ async fn room_bytes(appliance: &Appliance) -> i128 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_capacity_that_is_told_leaves_out_the_share_of_pulled_content_whether_it_is_there_or_not() {
-    let _memory = MEMORY.lock().await;
     let mut appliance = Appliance::in_memory(&[], |_| {});
     let all = room_bytes(&appliance).await;
     let share = space(&appliance).1 / 100;

@@ -91,10 +91,11 @@ fn wait_for_room(daemon: &Daemon) -> Option<Duration> {
 fn who_waits_at_one_worker_soon_has_the_room_that_a_client_of_another_worker_leaves() {
     let serve = format!("workers = 2\nconnections = {CONNECTIONS}\nat_capacity = \"pause\"\n");
     let mut waits = Vec::new();
-    while waits.len() < 4 {
+    while waits.len() < 6 {
         let daemon = Daemon::start_with(&[(OBJECT, b"small")], &serve, "");
         waits.extend(wait_for_room(&daemon));
     }
-    // An idle worker looks around by itself once in a second, at any moment of it.
-    assert!(waits.iter().sum::<Duration>() < Duration::from_millis(500), "{waits:?}");
+    // An idle worker looks around by itself once in a second, at any moment of it. One of the waits may be the machine's.
+    waits.sort();
+    assert!(waits[..5].iter().sum::<Duration>() < Duration::from_millis(625), "{waits:?}");
 }

@@ -43,6 +43,11 @@ fn timed(stream: &mut TcpStream, fields: &str) -> Duration {
     began.elapsed()
 }
 
+/// The least of three: the machine may be slow at times.
+fn quickest(mut time: impl FnMut() -> Duration) -> Duration {
+    (0..3).map(|_| time()).min().unwrap()
+}
+
 #[test]
 fn what_a_player_says_is_counted_and_logged() {
     let daemon = start("pacing = \"off\"\n");
@@ -92,18 +97,21 @@ fn a_response_has_the_pace_that_its_player_finds_sufficient_and_what_follows_on_
     // 4 MiB at 16 Mbit/s are 2.1 s, less what the steps of the pace and the first burst give.
     assert!(paced > Duration::from_millis(1600), "{paced:?}");
     assert_eq!(daemon.metric("oca_paced_responses_total", "requested"), 1);
-    let unpaced = timed(&mut stream, "");
+    let unpaced = quickest(|| timed(&mut stream, ""));
     assert!(unpaced < paced / 2, "{unpaced:?}");
-    timed(&mut stream, CALM);
-    let urgent = timed(&mut stream, &CALM.replace("bl=20000", "bl=0,su"));
+    let urgent = quickest(|| {
+        timed(&mut stream, CALM);
+        timed(&mut stream, &CALM.replace("bl=20000", "bl=0,su"))
+    });
     assert!(urgent < paced / 2, "{urgent:?}");
-    assert_eq!(daemon.metric("oca_paced_responses_total", "urgent"), 1);
+    eventually("they are counted", || daemon.metric("oca_paced_responses_total", "urgent") == 3);
 }
 
 #[test]
 fn an_operator_who_wants_no_pacing_gets_none() {
     let daemon = start("pacing = \"off\"\n");
-    let unpaced = timed(&mut connect(&daemon), CALM);
+    let mut stream = connect(&daemon);
+    let unpaced = quickest(|| timed(&mut stream, CALM));
     assert!(unpaced < Duration::from_millis(1600), "{unpaced:?}");
 }
 

@@ -58,6 +58,11 @@ fn bring_into_memory(daemon: &Daemon, target: &str, length: usize) {
     });
 }
 
+/// So that no load takes longer than a viewer waits for it, however busy the disk is.
+fn bring_into_page_cache(daemon: &Daemon) {
+    std::io::copy(&mut daemon.bundle_file("title"), &mut std::io::sink()).unwrap();
+}
+
 #[test]
 fn what_is_asked_for_again_is_served_from_memory_byte_for_byte() {
     let object = bytes(5 << 20);
@@ -81,7 +86,7 @@ fn what_is_asked_for_again_is_served_from_memory_byte_for_byte() {
         holds(&object[..10]) && holds(&object[3_000_000..3_000_010]) && holds(&object[object.len() - 5..])
     );
     assert_eq!(daemon.metric("oca_volume_read_bytes_total", ""), reads, "nothing was read from disk");
-    assert!(daemon.metric("oca_requests_total", "hit_ram") >= 8);
+    eventually("the last is counted", || daemon.metric("oca_requests_total", "hit_ram") >= 8);
     assert!(daemon.metric("oca_requests_total", "hit_disk") >= 1);
 }
 
@@ -90,10 +95,11 @@ fn what_is_asked_for_once_is_loaded_where_there_is_room_and_its_viewer_reads_not
     let object = bytes(3 << 20);
     let daemon = Daemon::start(&[(OBJECT, &object)]);
     wait_until_adopted(&daemon, OBJECT);
+    bring_into_page_cache(&daemon);
     assert!(get(daemon.http(), OBJECT, "").body == object);
     assert_eq!(daemon.metric("oca_ram_tier_loaded_bytes_total", ""), object.len() as u64);
     assert_eq!(daemon.metric("oca_volume_read_bytes_total", ""), 0, "the worker has read it, too");
-    assert_eq!(daemon.metric("oca_requests_total", "hit_disk"), 1, "the disk was read for it");
+    eventually("the disk was read for it", || daemon.metric("oca_requests_total", "hit_disk") == 1);
 }
 
 #[test]
@@ -104,6 +110,7 @@ fn what_is_asked_for_once_displaces_nothing_nor_does_a_little_of_a_block_have_al
     // Room for one block beside the reserve.
     let daemon = Daemon::start_with(&objects, "workers = 1\nram_tier = \"4 MiB\"\n", "");
     wait_until_adopted(&daemon, &names[0]);
+    bring_into_page_cache(&daemon);
     let little = get(daemon.http(), &names[0], "Range: bytes=0-99999\r\n");
     assert!(little.body == object[..100_000]);
     eventually("the tier has looked", || daemon.metric("oca_ram_tier_samples_total", "taken") >= 1);
@@ -228,6 +235,7 @@ fn all_viewers_of_one_block_cost_one_read_of_the_disk() {
     let object = bytes(2 << 20);
     let daemon = Daemon::start_with(&[(OBJECT, &object)], "workers = 2\n", "");
     wait_until_adopted(&daemon, OBJECT);
+    bring_into_page_cache(&daemon);
     let mut viewers: Vec<TcpStream> = (0..VIEWERS).map(|_| connect_slowly(daemon.http())).collect();
     for viewer in &mut viewers {
         viewer.write_all(format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
@@ -238,8 +246,8 @@ fn all_viewers_of_one_block_cost_one_read_of_the_disk() {
     }
     assert_eq!(daemon.metric("oca_volume_read_bytes_total", ""), 0, "workers have read");
     assert_eq!(daemon.metric("oca_ram_tier_loaded_bytes_total", ""), object.len() as u64);
-    let answered = ["hit_ram", "hit_disk"].map(|outcome| daemon.metric("oca_requests_total", outcome));
-    assert_eq!(answered.iter().sum::<u64>(), VIEWERS as u64, "{answered:?}");
+    let answered = |outcome| daemon.metric("oca_requests_total", outcome);
+    eventually("all are counted", || answered("hit_ram") + answered("hit_disk") == VIEWERS as u64);
 }
 
 #[test]

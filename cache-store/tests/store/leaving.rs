@@ -19,10 +19,10 @@ fn a_retired_bundle_is_read_to_its_end_and_then_its_space_returns() {
     let retirement = store.retire_within(&path("/a"), None, SOON).unwrap();
     assert!(!retirement.has_returned);
     assert!(store.lookup("/a").is_none());
+    wait_until("it is unlinked", || store.departures()[0].state() == DepartureState::Unlinked);
     assert!(!site.file(0, "/a", 1).exists());
     assert_eq!(store.volumes()[0].returning_bytes, file_bytes);
     assert_eq!(store.counters().returning_bytes, file_bytes);
-    assert_eq!(store.departures()[0].state(), DepartureState::Unlinked);
     assert_eq!(store.inventory()[0].state, BundleState::Leaving);
     assert_eq!(read(&reader, "1.m4s"), one(1)[0].1);
     let waiting = {

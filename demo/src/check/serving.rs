@@ -1,7 +1,7 @@
 //! What one appliance serves, as today's players ask for it: HTTP and HTTPS, whole and by ranges, revalidation, health, metrics,
 //! drain, and a line in the log for each request.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control_client::health::{Readiness, Verdict};
 use reqwest::{Certificate, Client, StatusCode};
@@ -156,7 +156,13 @@ async fn metrics(
     client: &Client,
 ) -> Result<Compared, Failure> {
     let mut compared = Compared::new("metrics: every request has its outcome");
-    let counted = counted_requests(member, client).await? - before;
+    // A request is counted when its answer is with the kernel: a moment after the client may have it.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut counted = counted_requests(member, client).await? - before;
+    while counted < requests as u64 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        counted = counted_requests(member, client).await? - before;
+    }
     compared.requests = 1;
     compared.expect(counted == requests as u64, || format!("{counted} requests counted, {requests} made"));
     Ok(compared)

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 
 /// The name of the key that it signs with.
@@ -31,7 +31,7 @@ pub enum Behaviour {
     Proper,
     /// Nobody listens.
     Gone,
-    /// Each answer is so late.
+    /// Each answer is so late, or comes when it behaves otherwise.
     Slow(Duration),
     /// Each answer is 200 with something that is no document.
     Nonsense,
@@ -71,6 +71,8 @@ struct Shared {
 /// A running control plane. Ends when dropped.
 pub struct ScriptedPlane {
     address: SocketAddr,
+    /// Never listens: it keeps the port while nobody does.
+    _port: TcpSocket,
     shared: Arc<Shared>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -79,9 +81,10 @@ pub struct ScriptedPlane {
 impl ScriptedPlane {
     /// Starts it; it knows nothing yet.
     pub fn start() -> Self {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        listener.set_nonblocking(true).expect("a listener");
-        let address = listener.local_addr().expect("an address");
+        let port = TcpSocket::new_v4().expect("a socket");
+        port.set_reuseport(true).expect("an option");
+        port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = port.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             knowledge: Mutex::new(Knowledge {
                 key: SigningKey::from_seed(&[7; 32]),
@@ -97,6 +100,7 @@ impl ScriptedPlane {
             behaviour: watch::Sender::new(Behaviour::Proper),
         });
         let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (listens, listening) = mpsc::channel();
         let serving = shared.clone();
         let thread = std::thread::spawn(move || {
             let runtime =
@@ -104,11 +108,12 @@ impl ScriptedPlane {
             runtime.block_on(async {
                 tokio::select! {
                     _ = stopped => {}
-                    () = serve(listener, serving) => {}
+                    () = serve(address, listens, serving) => {}
                 }
             });
         });
-        Self { address, shared, stop: Some(stop), thread: Some(thread) }
+        listening.recv().expect("it listens");
+        Self { address, _port: port, shared, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Its base URL.
@@ -161,15 +166,25 @@ impl Drop for ScriptedPlane {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) {
-    let address = listener.local_addr().expect("an address");
+/// Listens on a port that another socket keeps, which has the option, too.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(1024)
+}
+
+/// Says once that it listens.
+async fn serve(address: SocketAddr, listens: mpsc::Sender<()>, shared: Arc<Shared>) {
     let mut behaviour = shared.behaviour.subscribe();
-    let mut listener = TcpListener::from_std(listener).expect("a listener");
+    let mut listener = listen(address).expect("a listener");
+    listens.send(()).expect("somebody waits for it");
     loop {
         if *behaviour.borrow_and_update() == Behaviour::Gone {
             drop(listener);
             behaviour.wait_for(|behaviour| *behaviour != Behaviour::Gone).await.expect("the sender lives");
-            listener = TcpListener::bind(address).await.expect("the port is still free");
+            listener = listen(address).expect("the port was kept");
         }
         tokio::select! {
             accepted = listener.accept() => {
@@ -203,18 +218,23 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
         watcher(&what);
     }
     lock(&shared.knowledge).requests.push(what);
+    // All of it comes first: only then is it noticed when whoever asked gives up, and has to be answered no more.
+    let (head, content) = request.into_parts();
+    let Ok(content) = content.collect().await else { return body(StatusCode::BAD_REQUEST, Vec::new()) };
+    let content = content.to_bytes();
     let behaviour = *shared.behaviour.borrow();
     match behaviour {
         Behaviour::Proper | Behaviour::Gone => {}
-        Behaviour::Slow(late) => tokio::time::sleep(late).await,
+        Behaviour::Slow(late) => {
+            // Who waits when it gets better is answered then.
+            let mut changes = shared.behaviour.subscribe();
+            let _ = tokio::time::timeout(late, changes.wait_for(|now| *now != behaviour)).await;
+        }
         Behaviour::Nonsense => return body(StatusCode::OK, b"<html>It works!</html>".to_vec()),
         Behaviour::Refuses(status) => {
             return body(StatusCode::from_u16(status).expect("a status"), b"{}".to_vec());
         }
     }
-    let (head, content) = request.into_parts();
-    let Ok(content) = content.collect().await else { return body(StatusCode::BAD_REQUEST, Vec::new()) };
-    let content = content.to_bytes();
     let known = head.headers.get("if-none-match").and_then(|value| value.to_str().ok());
     properly(&head.method, head.uri.path(), known, &content, &mut lock(&shared.knowledge))
 }

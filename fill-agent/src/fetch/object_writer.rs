@@ -205,12 +205,12 @@ mod tests {
             writer.append(&[7; BLOCK_BYTES]).await.unwrap();
         }
         assert_eq!(writer.writing.len(), WRITES_PER_FETCH, "it did not wait for them so far");
+        assert!(disk.is_writing());
         let reading = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             let mut taken = vec![0; bytes as usize];
             reader.read_exact(&mut taken).unwrap();
         });
-        assert!(disk.is_writing());
         writer.restart().await.unwrap();
         assert!(!disk.is_writing() && writer.received() == 0);
         reading.join().unwrap();
@@ -252,11 +252,11 @@ mod tests {
         let file = DiskFile::of(pipe).unwrap();
         let mut writer = ObjectWriter::new(&disk, &file, ByteRange { start: 0, end: BLOCK_BYTES as u64 });
         writer.append(&[7; BLOCK_BYTES]).await.unwrap();
+        assert!(disk.is_writing());
         let reading = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(20));
             reader.read_exact(&mut vec![0; BLOCK_BYTES]).unwrap();
         });
-        assert!(disk.is_writing());
         let refused = DiskError::Io(std::io::ErrorKind::StorageFull.into());
         assert!(matches!(writer.abandon_after(refused).await, DiskError::Io(_)));
         assert!(!disk.is_writing());

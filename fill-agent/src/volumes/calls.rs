@@ -200,8 +200,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_volume_that_hangs_costs_one_thread_and_one_wait_until_it_answers() {
-        let (calls, release, hang) = volumes(Duration::from_millis(100));
-        assert_eq!(calls.ask(0, hang).await, Err(NoAnswer::Silent(Duration::from_millis(100))));
+        let (calls, release, hang) = volumes(Duration::from_secs(1));
+        assert_eq!(calls.ask(0, hang).await, Err(NoAnswer::Silent(Duration::from_secs(1))));
         let asked = Arc::new(AtomicUsize::new(0));
         for _ in 0..100 {
             let counting = Arc::clone(&asked);

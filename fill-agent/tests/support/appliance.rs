@@ -33,6 +33,8 @@ pub struct Appliance {
     pub agent: Arc<Agent>,
     pub daemon: ScriptedDaemon,
     pub tell: watch::Sender<bool>,
+    /// The last to go: the folder is no longer there then.
+    _memory: Option<fs::File>,
 }
 
 impl Appliance {
@@ -50,12 +52,17 @@ impl Appliance {
         Self::at(tempfile::tempdir().unwrap(), bundles, change_entries, configure)
     }
 
-    /// The same, on memory: what is free there does not change with what others build.
+    /// The same, on memory: what is free there does not change with what others build. One at a time: a second one waits until
+    /// the first is dropped.
     pub fn in_memory(
         bundles: &[(&Content, Vec<FillSource>)],
         change_entries: impl FnOnce(&mut Vec<FillEntry>),
     ) -> Self {
-        Self::at(tempfile::tempdir_in("/dev/shm").unwrap(), bundles, change_entries, |_| {})
+        // All processes have the same memory, and what one puts there is not free for the others.
+        let memory = fs::File::create("/dev/shm/oca-fill-agent-tests.lock").unwrap();
+        memory.lock().unwrap();
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        Self { _memory: Some(memory), ..Self::at(folder, bundles, change_entries, |_| {}) }
     }
 
     fn at(
@@ -73,7 +80,7 @@ impl Appliance {
         keep(&state, 1, entries, bundles);
         let daemon = ScriptedDaemon::start(&config.admin.socket, &config.store.volumes[0].path);
         let agent = agent(config, state);
-        Self { folder, agent, daemon, tell: watch::channel(false).0 }
+        Self { folder, agent, daemon, tell: watch::channel(false).0, _memory: None }
     }
 
     /// The agent's process has ended, and another one begins.

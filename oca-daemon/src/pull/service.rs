@@ -175,6 +175,7 @@ impl Pull {
         });
         let Boarded { passenger, new_flight } = boarded?;
         if let Some((flight, part)) = new_flight.zip(part) {
+            self.flights_under_way.fetch_add(1, Relaxed);
             tokio::spawn(lead(Arc::clone(self), flight, mission(), part));
         }
         Some(passenger)
@@ -237,7 +238,6 @@ pub(super) struct Led<'a> {
 
 impl<'a> Led<'a> {
     pub(super) fn new(pull: &'a Pull, flight: &'a Arc<Flight>, key: &'a str) -> Self {
-        pull.flights_under_way.fetch_add(1, Relaxed);
         Self { pull, flight, key }
     }
 }

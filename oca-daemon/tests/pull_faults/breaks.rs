@@ -1,5 +1,6 @@
 //! Upstreams that break off, and flights that end before what their passengers want.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -12,7 +13,18 @@ use oca_daemon::pull::PullFailure;
 use super::MIB;
 use super::edge::{Edge, finish_together, upstreams};
 use super::origin::{Origin, bytes, send_file};
-use super::scripts::{FRESH, TAGGED, break_off, gated};
+use super::scripts::{FRESH, Gate, TAGGED, break_off, head};
+
+/// One that has a file under every path, and sends nothing of it until the gate is opened.
+fn held_up_file(body: Vec<u8>) -> (Origin, Gate) {
+    let gate = Gate::default();
+    let held_up = gate.clone();
+    let origin = Origin::start(move |asked, stream| {
+        held_up.wait();
+        send_file(asked, stream, "a", FRESH, &body)
+    });
+    (origin, gate)
+}
 
 #[test]
 fn an_answer_whose_upstream_breaks_off_goes_on_with_a_request_for_the_rest() {
@@ -40,16 +52,21 @@ fn those_who_travelled_together_go_on_with_one_request() {
     let body = bytes(2, 6 * MIB);
     for edge in super::WITH_DISK_AND_WITHOUT {
         let sent = body.clone();
-        let (origin, gate) = gated(move |asked, stream| match asked.field("range") {
-            Some(_) => {
+        let gate = Gate::default();
+        let held_up = gate.clone();
+        let origin = Origin::start(move |asked, stream| {
+            if asked.field("range").is_some() {
                 sleep(Duration::from_millis(200));
-                send_file(asked, stream, "a", FRESH, &sent)
+                return send_file(asked, stream, "a", FRESH, &sent);
             }
-            None => break_off(stream, TAGGED, &sent, 700_000),
+            stream.write_all(head(TAGGED, sent.len()).as_bytes()).unwrap();
+            held_up.wait();
+            let _ = stream.write_all(&sent[..700_000]);
+            false
         });
         let edge = edge(&[origin.url()]);
         let coming = (0..20).map(|_| edge.begin("/a.m4s")).collect();
-        sleep(Duration::from_millis(100));
+        edge.wait_until_joined(19);
         gate.open();
         finish_together(coming, |answer| assert!(answer.whole() == body));
         assert_eq!(origin.count(), 2);
@@ -115,8 +132,7 @@ fn what_cannot_be_told_to_belong_together_is_cut() {
 fn who_boards_a_narrower_flight_gets_the_rest_although_nothing_is_stored() {
     for wider in ["bytes=0-5000000", "bytes=1000-", ""] {
         let body = bytes(8, 6 * MIB);
-        let sent = body.clone();
-        let (origin, gate) = gated(move |asked, stream| send_file(asked, stream, "a", FRESH, &sent));
+        let (origin, gate) = held_up_file(body.clone());
         let edge = Edge::without_disk(upstreams(&[origin.url()]));
         let narrow = edge.ask(Method::GET, "/a.mp4", &[("range", "bytes=0-9")]);
         let began = Instant::now();
@@ -141,8 +157,7 @@ fn who_boards_a_narrower_flight_gets_the_rest_although_nothing_is_stored() {
 #[test]
 fn who_was_left_behind_by_a_flight_that_is_not_stored_goes_on_alone() {
     let body = bytes(9, 40 * MIB);
-    let sent = body.clone();
-    let (origin, gate) = gated(move |asked, stream| send_file(asked, stream, "a", FRESH, &sent));
+    let (origin, gate) = held_up_file(body.clone());
     let edge =
         Edge::without_disk(PullConfig { fetch_memory: ByteCount::mib(4), ..upstreams(&[origin.url()]) });
     let (slow, quick) = (edge.begin("/a.mp4"), edge.begin("/a.mp4"));

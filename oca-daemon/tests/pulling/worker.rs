@@ -163,6 +163,11 @@ impl ScriptedWorker {
         Totals::of([&*self.stats]).outcomes[outcome as usize]
     }
 
+    /// How many requests are under way.
+    pub(crate) fn in_flight(&self) -> u64 {
+        Totals::of([&*self.stats]).requests_in_flight
+    }
+
     /// So many requests end so; they are counted a moment after their last byte is sent.
     pub(crate) fn counts(&self, outcome: Outcome, requests: u64) {
         eventually(outcome.as_str(), || self.ended(outcome) >= requests);

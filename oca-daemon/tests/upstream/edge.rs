@@ -71,7 +71,7 @@ impl Edge {
 
     /// One that does not wait for an upstream for long.
     pub fn impatient(urls: &[String]) -> Self {
-        let timeout = Duration::from_millis(100);
+        let timeout = Duration::from_millis(300);
         Self::start(PullConfig { connect_timeout: timeout, first_byte_timeout: timeout, ..upstreams(urls) })
     }
 
@@ -111,6 +111,15 @@ impl Edge {
         while self.fetches_under_way() > 0 {
             assert!(began.elapsed() < PATIENCE, "a fetch does not end");
             std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until so many have been given the head of what another has asked for.
+    pub fn wait_until_joined(&self, count: u64) {
+        let began = Instant::now();
+        while self.stats.collapsed.get() < count {
+            assert!(began.elapsed() < PATIENCE, "{} of {count}", self.stats.collapsed.get());
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -5,10 +5,11 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::Duration;
 
+use control_client::config::PullConfig;
 use oca_daemon::pull::PurgeSelector;
 
 use crate::MIB;
-use crate::edge::Edge;
+use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, bytes, send, send_file};
 use crate::scripts::{FRESH, TAGGED, file, halved};
 
@@ -74,7 +75,7 @@ fn playlists_are_kept_in_memory_and_asked_for_again_when_they_are_stale() {
     let origin =
         Origin::start(|_, stream| send(stream, "200 OK", "Cache-Control: max-age=1\r\n", b"#EXTM3U"));
     let edge = Edge::of(&[origin.url()]);
-    for _ in 0..20 {
+    for _ in 0..3 {
         assert_eq!(edge.get("/live.m3u8").whole(), b"#EXTM3U");
     }
     assert_eq!(origin.count(), 1);
@@ -120,7 +121,8 @@ fn what_has_no_length_is_stored_with_the_length_that_it_turns_out_to_have() {
 #[test]
 fn what_is_absent_is_asked_for_once() {
     let origin = Origin::start(|_, stream| send(stream, "404 Not Found", "", b"nothing"));
-    let edge = Edge::of(&[origin.url()]);
+    let negative_ttl = Duration::from_secs(60);
+    let edge = Edge::start(PullConfig { negative_ttl, ..upstreams(&[origin.url()]) });
     for _ in 0..100 {
         assert_eq!(edge.get("/absent.m4s").status(), 404);
     }

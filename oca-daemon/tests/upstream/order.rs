@@ -63,5 +63,6 @@ fn an_upstream_that_is_silent_again_and_again_is_left_alone() {
     }
     assert!(edge.stats.upstreams[0].is_open());
     assert_eq!(edge.get("/a.m4s").failure, Some(PullFailure::Unreachable));
+    origin.wait_for(5);
     assert_eq!(origin.count(), 5);
 }

@@ -1,8 +1,7 @@
 //! What is not stored, and goes to one client alone.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::thread::sleep;
-use std::time::Duration;
 
 use control_client::config::{PullConfig, UnsafeMethods};
 use control_client::units::ByteCount;
@@ -12,7 +11,7 @@ use oca_daemon::pull::PullFailure;
 use crate::MIB;
 use crate::edge::{Edge, finish_together, upstreams};
 use crate::origin::{Origin, bytes, send};
-use crate::scripts::{FRESH, file, gated};
+use crate::scripts::{FRESH, Gate, file, head};
 
 #[test]
 fn a_method_that_changes_something_is_passed_and_drops_what_is_held() {
@@ -33,11 +32,17 @@ fn a_method_that_changes_something_is_passed_and_drops_what_is_held() {
 fn what_cannot_be_stored_is_sent_all_the_same_and_to_all_who_wait() {
     let body = bytes(20, 12 * MIB);
     let sent = body.clone();
-    let (origin, gate) = gated(move |_, stream| send(stream, "200 OK", FRESH, &sent));
+    let gate = Gate::default();
+    let held_up = gate.clone();
+    let origin = Origin::start(move |_, stream| {
+        stream.write_all(head(FRESH, sent.len()).as_bytes()).unwrap();
+        held_up.wait();
+        stream.write_all(&sent).is_ok()
+    });
     let edge =
         Edge::without_disk(PullConfig { fetch_memory: ByteCount::mib(4), ..upstreams(&[origin.url()]) });
     let coming = (0..5).map(|_| edge.begin("/a.mp4")).collect();
-    sleep(Duration::from_millis(200));
+    edge.wait_until_joined(4);
     gate.open();
     finish_together(coming, |answer| assert!(answer.whole() == body));
     assert_eq!(origin.count(), 1);

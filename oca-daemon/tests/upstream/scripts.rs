@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::origin::{Asked, Origin, send, send_file};
+use super::origin::{Origin, send, send_file};
 
 pub const FRESH: &str = "Cache-Control: max-age=600\r\n";
 
@@ -15,7 +15,7 @@ pub const FRESH: &str = "Cache-Control: max-age=600\r\n";
 pub const TAGGED: &str = "ETag: \"a\"\r\nCache-Control: max-age=600\r\n";
 
 /// How long an origin takes, so that others come meanwhile.
-pub const A_WHILE: Duration = Duration::from_millis(300);
+pub const A_WHILE: Duration = Duration::from_millis(600);
 
 /// A gate that a script waits at.
 #[derive(Clone, Default)]
@@ -79,17 +79,6 @@ pub fn sleeping() -> Origin {
         sleep(Duration::from_secs(5));
         false
     })
-}
-
-/// One whose script begins when the gate is opened.
-pub fn gated(script: impl Fn(&Asked, &mut TcpStream) -> bool + Send + Sync + 'static) -> (Origin, Gate) {
-    let gate = Gate::default();
-    let held_up = gate.clone();
-    let origin = Origin::start(move |asked, stream| {
-        held_up.wait();
-        script(asked, stream)
-    });
-    (origin, gate)
 }
 
 /// One that sends the second half of a body when the gate is opened.

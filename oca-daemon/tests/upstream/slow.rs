@@ -76,7 +76,7 @@ fn a_fetch_that_waits_for_its_viewer_leaves_upstream_to_the_others() {
 #[test]
 fn one_client_has_no_more_asked_of_upstreams_at_once_than_its_part() {
     let origin = origin("Cache-Control: no-store\r\n", 4 * MIB);
-    let first_byte_timeout = Duration::from_millis(300);
+    let first_byte_timeout = Duration::from_secs(1);
     let edge = Edge::start(PullConfig { fetches: 8, first_byte_timeout, ..upstreams(&[origin.url()]) });
     let ask = |peer: &str, target: &str| edge.ask_from(peer, Method::GET, target, &[]).finish();
     assert_eq!(ask("198.51.100.1:1", "/short/held").failure, None);

@@ -65,12 +65,12 @@ fn draining_ends_in_drained_when_nobody_asks_for_anything() {
     let running = Running::serving();
     running.unix("POST", "/drain", b"");
     let deadline = Instant::now() + Duration::from_secs(30);
-    while running.appliance.readiness() != Readiness::Drained {
+    while running.wait_for_health(503).reasons[0].code != "drained" {
         assert!(Instant::now() < deadline);
         running.beat();
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert_eq!(running.wait_for_health(503).reasons[0].code, "drained");
+    assert_eq!(running.appliance.readiness(), Readiness::Drained);
     let undrained: ReadinessChanged = running.unix("POST", "/undrain", b"").document();
     assert_eq!(undrained.readiness, Readiness::Serving);
     running.stop();

@@ -19,7 +19,8 @@ use crate::pull::PurgeSelector;
 
 /// How long anything may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-pub(super) const DISK_TIMEOUT: Duration = Duration::from_millis(400);
+/// More than a busy disk takes for what is written in earnest.
+pub(super) const DISK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Holds up whoever comes to it until it is opened.
 #[derive(Clone, Default)]
