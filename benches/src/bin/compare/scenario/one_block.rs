@@ -1,6 +1,8 @@
 //! One cold block, and all its viewers at once. What is compared is how often it is read from the disk.
 
 use std::net::SocketAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use benches::rounds::metric;
 use demo::failure::Failure;
@@ -18,6 +20,10 @@ use crate::record::{Series, compare};
 
 /// What may be read beside the block, as a part of it.
 const BESIDE_PART: f64 = 0.1;
+
+/// How long nothing is read before what is measured begins, and the longest wait for that.
+const QUIET: Duration = Duration::from_millis(300);
+const QUIET_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How far away, in the same directory, is an object that is not measured.
 const NEIGHBOUR: usize = 32;
@@ -77,9 +83,26 @@ fn viewed(
         order: vec![object; bench.scale.viewers],
         pace: Pace::Closed,
     };
-    let before = ProcessFacts::of(processes)?;
+    let before = when_nothing_is_read(processes)?;
     load.run().map_err(|failure| Failure::new(format!("{name}: {failure}")))?;
     let after = ProcessFacts::of(processes)?;
     bench.sample(&Contestant { name, address, is_tls: false }, objects, 1)?;
     Ok((after.device_read_bytes - before.device_read_bytes) as f64 / objects.object_bytes as f64)
+}
+
+/// The facts of the processes once they read nothing by themselves: after a start, all bundles are looked at.
+fn when_nothing_is_read(processes: &[u32]) -> Result<ProcessFacts, Failure> {
+    let began = Instant::now();
+    let mut before = ProcessFacts::of(processes)?;
+    loop {
+        sleep(QUIET);
+        let now = ProcessFacts::of(processes)?;
+        if now.device_read_bytes == before.device_read_bytes {
+            return Ok(now);
+        }
+        if began.elapsed() > QUIET_WAIT_MAX {
+            return Err(Failure::new("the servers do not stop reading by themselves"));
+        }
+        before = now;
+    }
 }
