@@ -349,7 +349,7 @@ fn beyond_the_bound_on_connections_clients_are_told_503_and_when_to_come_back() 
         beyond.finish(head).unwrap();
         expect_close_after(&mut beyond, Instant::now(), Duration::ZERO);
     }
-    assert_eq!(outcomes(&site, "refused_capacity"), 20.0);
+    eventually("they are counted", || outcomes(&site, "refused_capacity") == 20.0);
     within.iter_mut().for_each(|connection| read_quick(connection, &sample));
     within.pop();
     eventually("there is room again", || {

@@ -1,7 +1,7 @@
 //! What one appliance serves, as today's players ask for it: HTTP and HTTPS, whole and by ranges, revalidation, health, metrics,
 //! drain, and a line in the log for each request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_client::health::{Readiness, Verdict};
 use reqwest::{Certificate, Client, StatusCode};
@@ -156,16 +156,23 @@ async fn metrics(
     client: &Client,
 ) -> Result<Compared, Failure> {
     let mut compared = Compared::new("metrics: every request has its outcome");
-    // A request is counted when its answer is with the kernel: a moment after the client may have it.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let mut counted = counted_requests(member, client).await? - before;
-    while counted < requests as u64 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        counted = counted_requests(member, client).await? - before;
-    }
+    let counted = last_count(member, client).await? - before;
     compared.requests = 1;
     compared.expect(counted == requests as u64, || format!("{counted} requests counted, {requests} made"));
     Ok(compared)
+}
+
+/// The requests that ended, when all have: one is counted when its answer is with the kernel, a moment after the client may have it.
+async fn last_count(member: &Member, client: &Client) -> Result<u64, Failure> {
+    let mut counted = counted_requests(member, client).await?;
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let again = counted_requests(member, client).await?;
+        if again == counted {
+            return Ok(counted);
+        }
+        counted = again;
+    }
 }
 
 /// The requests that ended, whatever their outcome.
@@ -212,7 +219,7 @@ pub(super) async fn stop(member: &mut Member) -> Result<Compared, Failure> {
     let mut compared =
         Compared::new(format!("{}: stops with exit code 0, a line logged for each request", member.name()));
     let client = Client::builder().no_proxy().build().step("making a client")?;
-    let counted = counted_requests(member, &client).await?;
+    let counted = last_count(member, &client).await?;
     compared.expect(member.stop().await?, || "daemon or agent ended with another code".to_owned());
     let log = std::fs::read_to_string(member.premises().access_log()).step("reading the access log")?;
     let lines = log.lines().count() as u64;
