@@ -12,8 +12,9 @@
 //!    are busy); `second_chance`, whose blocks make room where whole bundles have to.
 //! 5. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
 //!
-//! Workers read the table and push samples. They never map, lock, unmap, open or close, and hold a block only for the length of
-//! one send, so that a slow client keeps nothing in memory and a bundle that leaves has not to wait for one.
+//! Workers read the table and push samples. They never map, lock, unmap, open or close, but where a page of a mapping goes away while
+//! one is sealing it (`faults` lays zeroes over it), and hold a block only for the length of one send, so that a slow client keeps
+//! nothing in memory and a bundle that leaves has not to wait for one.
 
 mod admission;
 mod block;

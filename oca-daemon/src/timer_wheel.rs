@@ -1,4 +1,4 @@
-//! Deadlines of many connections at a cost that does not grow with how many are idle.
+//! Deadlines of many connections; an idle one is looked at once per horizon, and costs nothing otherwise.
 //!
 //! A wheel of slots, one per tick. A connection has one live entry, at or before its deadline; when the entry
 //! comes up and the deadline has moved, the entry moves on. So setting a later deadline costs nothing, and an
