@@ -12,7 +12,12 @@ mod https;
 #[path = "upstream/origin.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 mod origin;
+#[path = "upstream/scripts.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
+mod scripts;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use client::Client;
@@ -20,6 +25,8 @@ use control_client::admin::{Purge, Purged};
 use control_client::content::BundlePath;
 use control_client::wire::DocumentVersion;
 use origin::{Origin, send, send_file};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use scripts::{FRESH, Gate, in_halves};
 use support::{Daemon, eventually, runtime, tls};
 
 const HELD: &str = "/held/1.m4s";
@@ -120,20 +127,41 @@ fn what_is_pulled_once_is_held_and_the_operator_sees_both() {
 }
 
 #[test]
-fn a_hundred_viewers_of_one_object_cost_the_origin_one_request() {
-    let origin = origin();
+fn a_thousand_viewers_of_one_object_cost_the_origin_one_request_and_have_what_has_come() {
+    const VIEWERS: usize = 1000;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+    let (body, gate) = (origin::bytes(1, 300_000), Gate::default());
+    let (sent, held_up) = (body.clone(), gate.clone());
+    let origin = Origin::start(move |asked, stream| match asked.target.as_str() {
+        "/films/premiere.mp4" => in_halves(stream, FRESH, &sent, &held_up),
+        _ => send(stream, "200 OK", FRESH, asked.target.as_bytes()),
+    });
     let daemon = daemon(&origin, "");
-    let body = origin::bytes(1, LARGE);
     wait_until_it_keeps(&daemon);
     let before = origin.count();
-    std::thread::scope(|scope| {
-        for _ in 0..100 {
-            scope.spawn(|| {
-                let answer = get(&mut Client::connect(daemon.http()), "/films/large.mp4");
-                assert!(answer.status == 200 && answer.body == body);
-            });
+    let mut viewers: Vec<TcpStream> =
+        (0..VIEWERS).map(|_| TcpStream::connect(daemon.http()).unwrap()).collect();
+    for viewer in &mut viewers {
+        viewer.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        viewer
+            .write_all(b"GET /films/premiere.mp4 HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            .unwrap();
+    }
+    let mut received = vec![Vec::new(); VIEWERS];
+    for (viewer, received) in viewers.iter_mut().zip(&mut received) {
+        while received.len() <= body.len() / 2 {
+            let mut some = [0; 16 << 10];
+            let count = viewer.read(&mut some).unwrap();
+            assert!(count > 0, "it ended after {} bytes", received.len());
+            received.extend_from_slice(&some[..count]);
         }
-    });
+    }
+    gate.open();
+    for (viewer, received) in viewers.iter_mut().zip(&mut received) {
+        viewer.read_to_end(received).unwrap();
+        assert!(received.starts_with(b"HTTP/1.1 200 ") && received.ends_with(&body));
+    }
     assert_eq!(origin.count(), before + 1);
 }
 

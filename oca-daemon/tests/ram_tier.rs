@@ -251,6 +251,29 @@ fn all_viewers_of_one_block_cost_one_read_of_the_disk() {
 }
 
 #[test]
+fn what_is_released_while_memory_is_full_is_in_memory_after_a_few_viewers() {
+    let object = bytes(2 << 20);
+    let (hot, released) = ("/title/hot.m4s", "/title/released.m4s");
+    // Room for one block beside the reserve.
+    let daemon =
+        Daemon::start_with(&[(hot, &object), (released, &object)], "workers = 1\nram_tier = \"4 MiB\"\n", "");
+    wait_until_adopted(&daemon, hot);
+    bring_into_page_cache(&daemon);
+    let reads = || daemon.metric("oca_volume_read_bytes_total", "");
+    let is_from_memory = |target: &str| {
+        let before = reads();
+        assert!(get(daemon.http(), target, "").body == object);
+        reads() == before
+    };
+    eventually("what is hot is in memory", || is_from_memory(hot));
+    for _ in 0..5 {
+        assert!(is_from_memory(hot));
+    }
+    let viewers = (1..100).find(|_| is_from_memory(released));
+    assert!(viewers.is_some_and(|viewers| viewers > 1), "{viewers:?}: as if there had been room, or never");
+}
+
+#[test]
 fn descriptors_and_mappings_of_the_tier_are_given_back() {
     let object = bytes(300_000);
     let names: Vec<String> = (0..12).map(|number| format!("/title{number}/1.m4s")).collect();

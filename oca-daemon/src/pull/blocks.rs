@@ -76,6 +76,17 @@ impl Part {
 }
 
 impl ContentRange {
+    /// Whether it is what the field of a request asks for, or its beginning (RFC 9110 §15.3.7); of several ranges it may be any.
+    pub(super) fn answers(&self, range: &str) -> bool {
+        match single_range(range) {
+            Some((Some(first), last)) => {
+                self.start == first && last.is_none_or(|last| self.end <= last.saturating_add(1))
+            }
+            Some((None, Some(count))) => self.end == self.total && self.total - self.start <= count,
+            _ => true,
+        }
+    }
+
     /// Reads the field's value; `None` where it is not of bytes, contradicts itself, or the total is not known.
     pub(super) fn parse(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?.trim();
@@ -157,6 +168,20 @@ mod tests {
     use super::*;
 
     const MIB: u64 = BLOCK_BYTES;
+
+    #[test]
+    fn a_part_answers_a_range_where_it_begins_as_asked_and_ends_no_later() {
+        let part = ContentRange { start: 5, end: 10, total: 10 };
+        for range in
+            ["bytes=5-", "bytes=5-9", "bytes=5-99", "bytes=-5", "bytes=-99", "bytes=0-1,5-9", "lines=1-2"]
+        {
+            assert!(part.answers(range), "{range}");
+        }
+        for range in ["bytes=4-", "bytes=4-9", "bytes=6-9", "bytes=5-8", "bytes=-4"] {
+            assert!(!part.answers(range), "{range}");
+        }
+        assert!(!ContentRange { total: 11, ..part }.answers("bytes=-6"), "the last ones were asked for");
+    }
 
     #[test]
     fn upstream_is_asked_for_the_blocks_that_a_range_touches() {

@@ -157,6 +157,10 @@ impl Session {
         {
             self.pending.add(|outgoing| traffic.seal_alert(*alert, outgoing));
         }
+        if matches!(result, Ok(Received::Open)) && self.pending.bytes().is_empty() {
+            // Those that come before it is sent are answered by one more, with what is sent next.
+            self.pending.add(|outgoing| traffic.answer_key_update(outgoing));
+        }
         if let Err(error) = &result {
             // Of what is too much the client is told by our farewell.
             self.has_said_last |= matches!(error, SessionError::Peer(_) | SessionError::Told(_));

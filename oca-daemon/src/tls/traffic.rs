@@ -203,6 +203,19 @@ impl Traffic {
         self.sealer.seal(ContentType::ApplicationData, content, out)
     }
 
+    /// Adds the new key that the client has asked for to what is to be sent. The kernel's is changed with the next data instead, as
+    /// any may be (RFC 8446 §4.6.3); but there are clients that wait for it.
+    pub fn answer_key_update(&mut self, outgoing: &mut Vec<u8>) {
+        if !self.key_update_owed || self.kernel.is_some() {
+            return;
+        }
+        let start = outgoing.len();
+        outgoing.resize(start + self.sealer.record_bytes(OUR_KEY_UPDATE.len()), 0);
+        if self.change_our_key(&mut outgoing[start..]).is_err() {
+            outgoing.truncate(start);
+        }
+    }
+
     /// Adds an alert to what is to be sent; where the kernel seals, as it is.
     pub fn seal_alert(&mut self, alert: Alert, outgoing: &mut Vec<u8>) {
         let start = outgoing.len();
@@ -229,6 +242,8 @@ impl Traffic {
         let key = TrafficKey::new(&secrets, self.version).map_err(|_| SealError::Refused)?;
         let written = self.sealer.seal(ContentType::Handshake, &OUR_KEY_UPDATE, out)?;
         self.sealer = Sealer::new(key, sequence, self.records_max);
+        // Of the first key, which is not the kernel's to take any more.
+        self.secrets = None;
         self.key_update_owed = false;
         Ok(written)
     }

@@ -95,22 +95,39 @@ fn who_asks_and_leaves_has_no_more_under_way_than_who_stays_and_upstream_is_not_
 }
 
 #[test]
-fn absent_names_are_counted_for_who_has_left_too() {
-    let origin = Origin::start(|_, stream| {
-        sleep(Duration::from_millis(20));
-        send(stream, "404 Not Found", "", b"")
+fn who_asks_for_too_many_absent_names_gets_what_is_held_or_wanted_by_others_and_nothing_else() {
+    let gate = Gate::default();
+    let held_up = gate.clone();
+    let origin = Origin::start(move |asked, stream| match asked.target.as_str() {
+        "/live.m3u8" => send_file(asked, stream, "a", "Cache-Control: max-age=0\r\n", b"#EXTM3U"),
+        "/wanted.m4s" => in_halves(stream, FRESH, b"wanted", &held_up),
+        _ => {
+            sleep(Duration::from_millis(20));
+            send(stream, "404 Not Found", "", b"")
+        }
     });
     let edge = edge(&origin, 256);
+    assert_eq!(ask(&edge, OTHER, "/live.m3u8").finish().whole(), b"#EXTM3U");
+    let origin_asked = origin.count();
     let batch = 100;
     for start in (0..ABSENCES_MAX as usize).step_by(batch) {
         let coming: Vec<_> =
             (start..start + batch).map(|name| ask(&edge, GREEDY, &format!("/{name}"))).collect();
-        origin.wait_for(start + batch);
+        origin.wait_for(origin_asked + start + batch);
+        // They are counted for who has left, too.
         drop(coming);
     }
     edge.settle();
     assert_eq!(ask(&edge, GREEDY, "/another").finish().failure, Some(PullFailure::Busy));
     assert_eq!(ask(&edge, OTHER, "/another").finish().status(), 404);
+    assert_eq!(ask(&edge, GREEDY, "/live.m3u8").finish().whole(), b"#EXTM3U");
+    assert_eq!(ask(&edge, GREEDY, "/wanted.m4s").finish().failure, Some(PullFailure::Busy));
+    let mut first = ask(&edge, OTHER, "/wanted.m4s");
+    first.take_until(1);
+    let joined = ask(&edge, GREEDY, "/wanted.m4s");
+    edge.wait_until_joined(1);
+    gate.open();
+    assert_eq!((first.finish().whole(), joined.finish().whole()), (b"wanted".to_vec(), b"wanted".to_vec()));
 }
 
 #[test]

@@ -1,14 +1,18 @@
 //! Ranges of large objects.
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
+use control_client::config::PullConfig;
 use http::Method;
 use oca_daemon::pull::{PullFailure, PurgeSelector};
 
 use crate::MIB;
-use crate::edge::Edge;
-use crate::origin::{Origin, bytes, send, send_file};
+use crate::edge::{Edge, upstreams};
+use crate::origin::{Asked, Origin, bytes, send, send_file};
 use crate::scripts::{FRESH, file};
 
 #[test]
@@ -87,6 +91,61 @@ fn bytes_of_two_objects_are_never_mixed() {
     assert_eq!(answer.failure, Some(PullFailure::Invalid));
     assert!(answer.body == old[..MIB]);
     assert!(edge.get("/a.mp4").whole() == new);
+}
+
+/// Sends a part of a file as no server should.
+fn send_wrongly(how: usize, asked: &Asked, stream: &mut TcpStream, body: &[u8]) -> bool {
+    let (start, end) = asked.range(body.len()).unwrap_or((0, body.len()));
+    let few = &body[start..start + 5];
+    let said = |start: usize, end: usize, total: usize, framing: &str| {
+        let range = format!("Content-Range: bytes {start}-{}/{total}\r\n", end - 1);
+        format!("HTTP/1.1 206 Partial Content\r\nETag: \"a\"\r\n{FRESH}{range}{framing}\r\n")
+    };
+    let chunk =
+        |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n0\r\n\r\n"].concat();
+    let length = |count: usize| format!("Content-Length: {count}\r\n");
+    let total = body.len();
+    let (head, content) = match how {
+        0 => (said(start + 1, end, total, &length(end - start - 1)), body[start + 1..end].to_vec()),
+        1 => (said(start, start + 5, total, &length(5)), few.to_vec()),
+        2 => (said(start, end, total, &length(5)), few.to_vec()),
+        3 => (said(start, end, total, "Transfer-Encoding: chunked\r\n"), chunk(few)),
+        4 => {
+            (said(start, start + 5, total, "Transfer-Encoding: chunked\r\n"), chunk(&body[start..start + 50]))
+        }
+        5 => (said(start, end, total, "Connection: close\r\n"), few.to_vec()),
+        _ => (said(start, end, total - 1, &length(end - start)), body[start..end].to_vec()),
+    };
+    let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content));
+    false
+}
+
+#[test]
+fn a_part_that_is_not_what_it_says_or_not_what_was_asked_for_never_makes_an_answer_wrong_or_short() {
+    let body = bytes(12, 3 * MIB);
+    // Of what nothing is held, and of what has a block held. Of the former nobody can tell that another total is wrong.
+    for (how, is_held) in (0..6).map(|how| (how, false)).chain((0..7).map(|how| (how, true))) {
+        let (sent, wrong) = (body.clone(), Arc::new(AtomicUsize::new(usize::MAX)));
+        let how_now = Arc::clone(&wrong);
+        let origin = Origin::start(move |asked, stream| match how_now.load(SeqCst) {
+            usize::MAX => send_file(asked, stream, "a", FRESH, &sent),
+            how => send_wrongly(how, asked, stream, &sent),
+        });
+        let edge = Edge::start(PullConfig { error_ttl: Duration::ZERO, ..upstreams(&[origin.url()]) });
+        let from = if is_held { 2 * MIB } else { 0 };
+        if is_held {
+            assert_eq!(edge.get_range("/a.mp4", "bytes=0-9").whole(), body[..10]);
+        }
+        wrong.store(how, SeqCst);
+        let answer = edge.get_range("/a.mp4", &format!("bytes={from}-{}", from + 9));
+        let is_right = answer.failure.is_none() && answer.body == body[from..from + 10];
+        let is_cut = answer.failure.is_some() && body[from..from + 10].starts_with(&answer.body);
+        assert!(is_right || is_cut, "{how} {is_held}: {:?} {:?}", answer.failure, answer.body);
+        let whole = edge.get("/b.mp4");
+        assert!(whole.failure.is_some(), "{how}: a part in place of the whole");
+        wrong.store(usize::MAX, SeqCst);
+        assert!(edge.get("/a.mp4").whole() == body && edge.get("/b.mp4").whole() == body, "{how} {is_held}");
+    }
 }
 
 #[test]

@@ -34,14 +34,14 @@ impl Answer<'_> {
         reason: Forwarded,
         attempt: usize,
     ) -> Result<Next, Ending> {
-        if self.pull.absences.are_too_many(self.client.address()) {
-            return Err(Ending::Failed(PullFailure::Busy));
-        }
+        // What is held, or wanted by others, is no name that somebody has made up.
+        let is_there = held.iter().any(|held| held.head.status.is_success());
+        let is_barred = !is_there && self.pull.absences.are_too_many(self.client.address());
         let (saying, part) = (self.saying(held), self.part());
         let is_for_many = self.request.method == Method::GET
             && !self.pull.habits.is_unshared(&self.key, saying.variant, part);
         if !is_for_many {
-            return Ok(Next::PassAlone);
+            return if is_barred { Err(Ending::Failed(PullFailure::Busy)) } else { Ok(Next::PassAlone) };
         }
         if let Some(failure) = self.pull.habits.failure(&self.key, saying.variant, part) {
             self.pull.stats.negative_hits.add(1);
@@ -55,7 +55,13 @@ impl Answer<'_> {
             filling: None,
             is_background: false,
         };
-        let Some(passenger) = self.pull.board(&self.key, &wish, &mut self.client, mission) else {
+        let boarded = if is_barred {
+            let joined = self.pull.flights.join(&self.key, &wish);
+            Some(joined.ok_or(Ending::Failed(PullFailure::Busy))?)
+        } else {
+            self.pull.board(&self.key, &wish, &mut self.client, mission)
+        };
+        let Some(passenger) = boarded else {
             tokio::select! {
                 waited = self.pull.wait_to_board(&self.key, &wish, &mut self.client) => {
                     waited.map_err(Ending::Failed)?;

@@ -2,15 +2,16 @@
 
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::{Method, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HOST, RANGE};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::{Answer, Ending, Next};
 use crate::outcome::Outcome;
+use crate::pull::blocks::ContentRange;
 use crate::pull::caching::{RequestHead, ResponseHead, end_to_end, invalidated, lone_fields};
 use crate::pull::held::Held;
 use crate::pull::upstream::{Ask, Reply};
-use crate::pull::{AnswerHead, CacheStatus, Forwarded, PurgeSelector};
+use crate::pull::{AnswerHead, CacheStatus, Forwarded, PullFailure, PurgeSelector};
 
 impl Answer<'_> {
     /// Passes the request on; where upstream fails, what is held may stand in.
@@ -46,10 +47,15 @@ impl Answer<'_> {
             self.pull.absences.note(self.client.address());
         }
         self.invalidate(&reply, request_time).await;
+        let part_bytes = self.part_bytes(&reply).map_err(Ending::Failed)?;
         let (source, is_head) = (self.source(), self.request.is_head());
         let cache_status = CacheStatus { forwarded: Some(why), ..CacheStatus::default() };
         let mut fields = end_to_end(&reply.fields);
         let length = fields.remove(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if length.zip(part_bytes).is_some_and(|(length, part_bytes)| length != part_bytes) {
+            return Err(Ending::Failed(PullFailure::Invalid));
+        }
+        let length = length.or(part_bytes);
         let head = AnswerHead {
             status: reply.status.as_u16(),
             fields,
@@ -61,19 +67,47 @@ impl Answer<'_> {
         self.is_begun = true;
         self.writer.head(head).await?;
         if has_body {
-            self.send_all(&mut reply).await?;
+            self.send_all(&mut reply, part_bytes).await?;
         }
         Ok(())
     }
 
-    async fn send_all(&mut self, reply: &mut Reply) -> Result<(), Ending> {
+    /// How many bytes a 206 to a GET says that it has, where that is one part of known place.
+    ///
+    /// # Errors
+    /// It is no answer to what was asked.
+    fn part_bytes(&self, reply: &Reply) -> Result<Option<u64>, PullFailure> {
+        if self.request.method != Method::GET || reply.status != StatusCode::PARTIAL_CONTENT {
+            return Ok(None);
+        }
+        let asked = self.request.fields.get(RANGE).and_then(|range| range.to_str().ok());
+        let asked = asked.ok_or(PullFailure::Invalid)?;
+        match reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse) {
+            Some(part) if part.answers(asked) => Ok(Some(part.end - part.start)),
+            None if is_for_the_client_to_read(&reply.fields) => Ok(None),
+            _ => Err(PullFailure::Invalid),
+        }
+    }
+
+    /// Sends a body to its end, which is after `part_bytes` where that is known: one that is shorter or longer is cut.
+    async fn send_all(&mut self, reply: &mut Reply, part_bytes: Option<u64>) -> Result<(), Ending> {
+        let mut sent = 0;
         loop {
             let next = tokio::select! {
                 next = reply.chunk() => next.map_err(Ending::Failed)?,
                 () = self.writer.gone() => return Err(Ending::Gone),
             };
             match next {
-                Some(bytes) => self.writer.chunk(bytes).await?,
+                Some(bytes) => {
+                    sent += bytes.len() as u64;
+                    if part_bytes.is_some_and(|part_bytes| sent > part_bytes) {
+                        return Err(Ending::Failed(PullFailure::Invalid));
+                    }
+                    self.writer.chunk(bytes).await?;
+                }
+                None if part_bytes.is_some_and(|part_bytes| sent < part_bytes) => {
+                    return Err(Ending::Failed(PullFailure::Invalid));
+                }
                 None => return Ok(()),
             }
         }
@@ -116,4 +150,14 @@ impl Answer<'_> {
         let is_safe = [Method::GET, Method::HEAD].contains(&self.request.method);
         if is_safe { Outcome::DemandMiss } else { Outcome::DemandPassed }
     }
+}
+
+/// Whether a 206 says in other ways where its bytes are: each of several parts does so itself, and there are other units, and totals
+/// that are not known.
+fn is_for_the_client_to_read(fields: &HeaderMap) -> bool {
+    let text = |name| fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, range) = (text(CONTENT_TYPE).to_ascii_lowercase(), text(CONTENT_RANGE).to_ascii_lowercase());
+    kind.starts_with("multipart/byteranges")
+        || range.ends_with("/*")
+        || !(range.is_empty() || range.starts_with("bytes "))
 }

@@ -174,7 +174,7 @@ fn after_its_key_update_a_client_is_read_by_its_next_key_alone() {
 }
 
 #[test]
-fn key_updates_that_ask_for_ours_are_answered_by_one() {
+fn a_key_update_that_asks_for_ours_is_answered_at_once_and_those_before_that_is_sent_by_one_more() {
     let mut client = RawClient::connect(TLS13);
     for _ in 0..3 {
         let update = client.record(ContentType::Handshake, &[24, 0, 0, 1, 1]);
@@ -183,13 +183,20 @@ fn key_updates_that_ask_for_ours_are_answered_by_one() {
             Sealer::new(TrafficKey::new(&secrets, TlsVersion::Tls13).unwrap(), sequence, u64::MAX);
         assert_eq!(client.tell(&update).0.unwrap(), Received::Open);
     }
+    let update_bytes = HEADER_BYTES + 5 + 1 + 16;
+    let take_update = |client: &mut RawClient, record: &[u8]| {
+        let opened = client.open_all(record);
+        assert_eq!(opened, [(ContentType::Handshake, vec![24, 0, 0, 1, 0])]);
+        let (sequence, secrets) = client.keys.update_rx_secret().unwrap();
+        client.opener = Opener::new(TrafficKey::new(&secrets, TlsVersion::Tls13).unwrap(), sequence);
+    };
+    let answer = client.server.pending().to_vec();
+    take_update(&mut client, &answer);
+    client.server.sent(update_bytes);
+    assert!(client.server.pending().is_empty());
     let mut buffer = vec![0; 1000];
     let (_, written) = client.server.seal([&b"data"[..]], &mut buffer).unwrap();
-    let update_bytes = HEADER_BYTES + 5 + 1 + 16;
-    let opened = client.open_all(&buffer[..update_bytes]);
-    assert_eq!(opened, [(ContentType::Handshake, vec![24, 0, 0, 1, 0])]);
-    let (sequence, secrets) = client.keys.update_rx_secret().unwrap();
-    client.opener = Opener::new(TrafficKey::new(&secrets, TlsVersion::Tls13).unwrap(), sequence);
+    take_update(&mut client, &buffer[..update_bytes]);
     let opened = client.open_all(&buffer[update_bytes..written]);
     assert_eq!(opened, [(ContentType::ApplicationData, b"data".to_vec())]);
 }
