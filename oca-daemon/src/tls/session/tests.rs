@@ -268,7 +268,8 @@ fn a_client_changes_its_key_and_has_us_change_ours() {
         pair.client_speaks(13).unwrap();
         assert_eq!(pair.inbox, [round; 100]);
         pair.inbox.clear();
-        assert!(pair.server.pending().is_empty(), "the answer waits for the next data");
+        assert!(!pair.server.pending().is_empty(), "the answer waits for no data");
+        assert!(pair.server_speaks().is_empty());
         assert_eq!(pair.send(&[&[round; 50_000]], 1 << 16), [round; 50_000]);
     }
 }
