@@ -179,7 +179,9 @@ fn slow_clients(daemon: &Daemon, certificate: &CertificateDer<'static>) -> Vec<S
 fn a_slow_client_gets_the_last_byte_and_the_farewell() {
     let folder = tempfile::tempdir().unwrap();
     let object = noise(400_000);
-    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    // In the emulated machine the first one has stalled for longer than usual when the last one has come.
+    let serve = "send_stall_timeout = \"120 s\"\n";
+    let (daemon, certificate) = start_with(folder.path(), &object, YEAR, serve, "");
     let clients = slow_clients(&daemon, &certificate);
     thread::sleep(CLOSING_TIMEOUT + Duration::from_secs(2));
     for mut slow in clients {
