@@ -346,9 +346,8 @@ async fn the_rate_is_held_over_every_second_measured_at_the_sources_socket() {
     }
     let allowed = rate.bytes_per_second() as usize;
     assert!(most <= allowed + unsent, "{most} bytes in one second, {allowed} are allowed");
-    // The best second is judged: the mean counts what the disk took, too.
-    assert!(
-        most as f64 > 0.6 * allowed as f64,
-        "{most} bytes in the best second, of {allowed}: the cap is not a brake"
-    );
+    // The best second is judged, and the whole only by far: the mean counts what the disk took, too.
+    let took = sent.last().unwrap().0 - sent[0].0;
+    let is_brake = most as f64 <= 0.6 * allowed as f64 || took > Duration::from_secs(15);
+    assert!(!is_brake, "{most} bytes in the best second, of {allowed}, and {took:?}: the cap is not a brake");
 }

@@ -165,7 +165,7 @@ async fn metrics(
 /// The requests that ended, when all have: one is counted when its answer is with the kernel, a moment after the client may have it.
 async fn last_count(member: &Member, client: &Client) -> Result<u64, Failure> {
     let mut counted = counted_requests(member, client).await?;
-    loop {
+    for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let again = counted_requests(member, client).await?;
         if again == counted {
@@ -173,6 +173,7 @@ async fn last_count(member: &Member, client: &Client) -> Result<u64, Failure> {
         }
         counted = again;
     }
+    Err(Failure::new("somebody asks the appliance all the time"))
 }
 
 /// The requests that ended, whatever their outcome.

@@ -59,7 +59,7 @@ impl Appliance {
         change_entries: impl FnOnce(&mut Vec<FillEntry>),
     ) -> Self {
         // All processes have the same memory, and what one puts there is not free for the others.
-        let memory = fs::File::create("/dev/shm/oca-fill-agent-tests.lock").unwrap();
+        let memory = fs::File::open("/dev/shm").unwrap();
         memory.lock().unwrap();
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         Self { _memory: Some(memory), ..Self::at(folder, bundles, change_entries, |_| {}) }

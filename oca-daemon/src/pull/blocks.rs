@@ -76,13 +76,21 @@ impl Part {
 }
 
 impl ContentRange {
-    /// Whether it is what the field of a request asks for, or its beginning (RFC 9110 §15.3.7); of several ranges it may be any.
+    /// The same where the total may be unknown (`*`), and is taken for as much as there can be.
+    pub(super) fn parse_open(value: &HeaderValue) -> Option<Self> {
+        let Some(known) = value.to_str().ok()?.trim().strip_suffix("/*") else { return Self::parse(value) };
+        Self::parse(&HeaderValue::try_from(format!("{known}/{}", u64::MAX)).ok()?)
+    }
+
+    /// Whether it is what the field of a request asks for, or the beginning of that (RFC 9110 §15.3.7); of several ranges it may be any.
     pub(super) fn answers(&self, range: &str) -> bool {
         match single_range(range) {
             Some((Some(first), last)) => {
                 self.start == first && last.is_none_or(|last| self.end <= last.saturating_add(1))
             }
-            Some((None, Some(count))) => self.end == self.total && self.total - self.start <= count,
+            Some((None, Some(count))) => {
+                self.end == self.total && self.start == self.total.saturating_sub(count)
+            }
             _ => true,
         }
     }
@@ -172,12 +180,10 @@ mod tests {
     #[test]
     fn a_part_answers_a_range_where_it_begins_as_asked_and_ends_no_later() {
         let part = ContentRange { start: 5, end: 10, total: 10 };
-        for range in
-            ["bytes=5-", "bytes=5-9", "bytes=5-99", "bytes=-5", "bytes=-99", "bytes=0-1,5-9", "lines=1-2"]
-        {
+        for range in ["bytes=5-", "bytes=5-9", "bytes=5-99", "bytes=-5", "bytes=0-1,5-9", "lines=1-2"] {
             assert!(part.answers(range), "{range}");
         }
-        for range in ["bytes=4-", "bytes=4-9", "bytes=6-9", "bytes=5-8", "bytes=-4"] {
+        for range in ["bytes=4-", "bytes=4-9", "bytes=6-9", "bytes=5-8", "bytes=-4", "bytes=-99"] {
             assert!(!part.answers(range), "{range}");
         }
         assert!(!ContentRange { total: 11, ..part }.answers("bytes=-6"), "the last ones were asked for");

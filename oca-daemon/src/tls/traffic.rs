@@ -204,16 +204,23 @@ impl Traffic {
     }
 
     /// Adds the new key that the client has asked for to what is to be sent. The kernel's is changed with the next data instead, as
-    /// any may be (RFC 8446 §4.6.3); but there are clients that wait for it.
-    pub fn answer_key_update(&mut self, outgoing: &mut Vec<u8>) {
+    /// any may be (RFC 8446 §4.6.3); but there are clients that wait for it. `is_on_its_way`: one was added that is not sent yet, and is
+    /// the answer to all that has come until then. Whether one is now.
+    pub fn answer_key_update(&mut self, is_on_its_way: bool, outgoing: &mut Vec<u8>) -> bool {
         if !self.key_update_owed || self.kernel.is_some() {
-            return;
+            return is_on_its_way;
+        }
+        if is_on_its_way {
+            self.key_update_owed = false;
+            return true;
         }
         let start = outgoing.len();
         outgoing.resize(start + self.sealer.record_bytes(OUR_KEY_UPDATE.len()), 0);
-        if self.change_our_key(&mut outgoing[start..]).is_err() {
+        let is_added = self.change_our_key(&mut outgoing[start..]).is_ok();
+        if !is_added {
             outgoing.truncate(start);
         }
+        is_added
     }
 
     /// Adds an alert to what is to be sent; where the kernel seals, as it is.

@@ -101,6 +101,10 @@ fn who_asks_for_too_many_absent_names_gets_what_is_held_or_wanted_by_others_and_
     let origin = Origin::start(move |asked, stream| match asked.target.as_str() {
         "/live.m3u8" => send_file(asked, stream, "a", "Cache-Control: max-age=0\r\n", b"#EXTM3U"),
         "/wanted.m4s" => in_halves(stream, FRESH, b"wanted", &held_up),
+        "/private.m4s" => {
+            held_up.wait();
+            send(stream, "200 OK", "Cache-Control: private\r\n", b"private")
+        }
         _ => {
             sleep(Duration::from_millis(20));
             send(stream, "404 Not Found", "", b"")
@@ -126,7 +130,14 @@ fn who_asks_for_too_many_absent_names_gets_what_is_held_or_wanted_by_others_and_
     first.take_until(1);
     let joined = ask(&edge, GREEDY, "/wanted.m4s");
     edge.wait_until_joined(1);
+    let before = origin.count() + 1;
+    let private = ask(&edge, OTHER, "/private.m4s");
+    origin.wait_for(before);
+    let not_for_it = ask(&edge, GREEDY, "/private.m4s");
+    sleep(A_WHILE / 3);
     gate.open();
+    assert_eq!(not_for_it.finish().failure, Some(PullFailure::Busy), "that would be a request of its own");
+    assert_eq!((private.finish().whole(), origin.count()), (b"private".to_vec(), before));
     assert_eq!((first.finish().whole(), joined.finish().whole()), (b"wanted".to_vec(), b"wanted".to_vec()));
 }
 

@@ -105,6 +105,14 @@ fn send_wrongly(how: usize, asked: &Asked, stream: &mut TcpStream, body: &[u8]) 
         |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n0\r\n\r\n"].concat();
     let length = |count: usize| format!("Content-Length: {count}\r\n");
     let total = body.len();
+    // The total is not said; and what looks like a range of bytes and is none.
+    let open = |start: usize, end: usize, framing: &str| {
+        said(start, end, total, framing).replace(&format!("/{total}"), "/*")
+    };
+    let malformed = |start: usize, end: usize| {
+        said(start, end, total, &length(end - start))
+            .replace("Content-Range: bytes ", "Content-Range: bytes=")
+    };
     let (head, content) = match how {
         0 => (said(start + 1, end, total, &length(end - start - 1)), body[start + 1..end].to_vec()),
         1 => (said(start, start + 5, total, &length(5)), few.to_vec()),
@@ -114,6 +122,9 @@ fn send_wrongly(how: usize, asked: &Asked, stream: &mut TcpStream, body: &[u8]) 
             (said(start, start + 5, total, "Transfer-Encoding: chunked\r\n"), chunk(&body[start..start + 50]))
         }
         5 => (said(start, end, total, "Connection: close\r\n"), few.to_vec()),
+        6 => (open(start, end, "Connection: close\r\n"), few.to_vec()),
+        7 => (open(start + 1, end, &length(end - start - 1)), body[start + 1..end].to_vec()),
+        8 => (malformed(start + 1, end), body[start + 1..end].to_vec()),
         _ => (said(start, end, total - 1, &length(end - start)), body[start..end].to_vec()),
     };
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&content));
@@ -124,7 +135,7 @@ fn send_wrongly(how: usize, asked: &Asked, stream: &mut TcpStream, body: &[u8]) 
 fn a_part_that_is_not_what_it_says_or_not_what_was_asked_for_never_makes_an_answer_wrong_or_short() {
     let body = bytes(12, 3 * MIB);
     // Of what nothing is held, and of what has a block held. Of the former nobody can tell that another total is wrong.
-    for (how, is_held) in (0..6).map(|how| (how, false)).chain((0..7).map(|how| (how, true))) {
+    for (how, is_held) in (0..9).map(|how| (how, false)).chain((0..10).map(|how| (how, true))) {
         let (sent, wrong) = (body.clone(), Arc::new(AtomicUsize::new(usize::MAX)));
         let how_now = Arc::clone(&wrong);
         let origin = Origin::start(move |asked, stream| match how_now.load(SeqCst) {

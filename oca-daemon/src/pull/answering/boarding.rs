@@ -34,14 +34,11 @@ impl Answer<'_> {
         reason: Forwarded,
         attempt: usize,
     ) -> Result<Next, Ending> {
-        // What is held, or wanted by others, is no name that somebody has made up.
-        let is_there = held.iter().any(|held| held.head.status.is_success());
-        let is_barred = !is_there && self.pull.absences.are_too_many(self.client.address());
         let (saying, part) = (self.saying(held), self.part());
         let is_for_many = self.request.method == Method::GET
             && !self.pull.habits.is_unshared(&self.key, saying.variant, part);
         if !is_for_many {
-            return if is_barred { Err(Ending::Failed(PullFailure::Busy)) } else { Ok(Next::PassAlone) };
+            return Ok(Next::PassAlone);
         }
         if let Some(failure) = self.pull.habits.failure(&self.key, saying.variant, part) {
             self.pull.stats.negative_hits.add(1);
@@ -55,7 +52,8 @@ impl Answer<'_> {
             filling: None,
             is_background: false,
         };
-        let boarded = if is_barred {
+        let boarded = if self.is_barred(held) {
+            // What others have asked for costs no request more.
             let joined = self.pull.flights.join(&self.key, &wish);
             Some(joined.ok_or(Ending::Failed(PullFailure::Busy))?)
         } else {
@@ -96,6 +94,12 @@ impl Answer<'_> {
             Landing::Confirmed(_) | Landing::Changed | Landing::Held => Ok(Next::LookAgain),
             Landing::Unshared => Ok(Next::PassAlone),
         }
+    }
+
+    /// Whether upstream is not asked for this client: it has asked for too many absent names, and of this one nothing is held.
+    pub(super) fn is_barred(&self, held: &[Held]) -> bool {
+        let is_there = held.iter().any(|held| held.head.status.is_success());
+        !is_there && self.pull.absences.are_too_many(self.client.address())
     }
 
     /// Answers with what has arrived, where it is for this request.

@@ -72,7 +72,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    /// How many bytes a 206 to a GET says that it has, where that is one part of known place.
+    /// How many bytes a 206 to a GET says that it has, where that is one part of bytes.
     ///
     /// # Errors
     /// It is no answer to what was asked.
@@ -82,7 +82,7 @@ impl Answer<'_> {
         }
         let asked = self.request.fields.get(RANGE).and_then(|range| range.to_str().ok());
         let asked = asked.ok_or(PullFailure::Invalid)?;
-        match reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse) {
+        match reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse_open) {
             Some(part) if part.answers(asked) => Ok(Some(part.end - part.start)),
             None if is_for_the_client_to_read(&reply.fields) => Ok(None),
             _ => Err(PullFailure::Invalid),
@@ -152,12 +152,10 @@ impl Answer<'_> {
     }
 }
 
-/// Whether a 206 says in other ways where its bytes are: each of several parts does so itself, and there are other units, and totals
-/// that are not known.
+/// Whether a 206 says in other ways where its content belongs: each of several parts does so itself, and there are other units than bytes.
 fn is_for_the_client_to_read(fields: &HeaderMap) -> bool {
     let text = |name| fields.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (kind, range) = (text(CONTENT_TYPE).to_ascii_lowercase(), text(CONTENT_RANGE).to_ascii_lowercase());
-    kind.starts_with("multipart/byteranges")
-        || range.ends_with("/*")
-        || !(range.is_empty() || range.starts_with("bytes "))
+    let unit = range.split([' ', '=']).next().unwrap_or_default();
+    if range.is_empty() { kind.starts_with("multipart/byteranges") } else { unit != "bytes" }
 }
