@@ -24,8 +24,6 @@ pub struct Session {
     /// The start of a record that is not here whole.
     arrived: Vec<u8>,
     pending: Pending,
-    /// The last of `pending` is a key update of ours that the client has asked for.
-    key_update_pending: bool,
     is_resumed: bool,
     /// Nothing is read after the client's farewell, nor after a failure.
     has_ended: bool,
@@ -71,7 +69,6 @@ impl Session {
             stage: Stage::Handshaking(Box::new(Handshake::new(settings)?)),
             arrived: Vec::new(),
             pending: Pending::new(sealed_bytes),
-            key_update_pending: false,
             is_resumed: false,
             has_ended: false,
             has_said_last: false,
@@ -160,11 +157,6 @@ impl Session {
         {
             self.pending.add(|outgoing| traffic.seal_alert(*alert, outgoing));
         }
-        if matches!(result, Ok(Received::Open)) && !self.has_said_last {
-            let is_on_its_way = self.key_update_pending;
-            let answer = |outgoing: &mut Vec<u8>| traffic.answer_key_update(is_on_its_way, outgoing);
-            self.key_update_pending = self.pending.add(answer);
-        }
         if let Err(error) = &result {
             // Of what is too much the client is told by our farewell.
             self.has_said_last |= matches!(error, SessionError::Peer(_) | SessionError::Told(_));
@@ -241,14 +233,11 @@ impl Session {
     /// So much of what is pending is sent.
     pub fn sent(&mut self, sent_bytes: usize) {
         self.pending.sent(sent_bytes);
-        self.key_update_pending &= !self.pending.bytes().is_empty();
     }
 
     /// Keeps sealed bytes that the socket did not take.
     pub fn keep(&mut self, sealed: &[u8]) {
         self.pending.keep(sealed);
-        // There is data behind it now: it may be on its way before that is.
-        self.key_update_pending = false;
     }
 
     /// Whether the worker's connections hold so much that is sealed that this one should seal no more than it must.

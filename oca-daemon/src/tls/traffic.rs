@@ -12,6 +12,9 @@ use super::sealer::{SealError, Sealer};
 use super::traffic_key::{TrafficKey, UnknownSuite};
 use crate::stats::TlsVersion;
 
+/// How much may be waiting to be sent before a key update that is asked for waits for it.
+const ANSWERS_PENDING_BYTES_MAX: usize = 4 << 10;
+
 /// Records that a key keeps for the end: a key update, or a farewell.
 const RECORDS_KEPT: u64 = 4;
 
@@ -120,7 +123,10 @@ impl Traffic {
             Control::Failed(number) => return Ok(Opened::Failed(number)),
             Control::KeyUpdate { is_requested } => {
                 self.change_their_key()?;
-                self.key_update_owed |= is_requested;
+                if is_requested {
+                    self.key_update_owed = true;
+                    self.answer_key_update(outgoing);
+                }
             }
             Control::Renegotiation => self.seal_alert(Alert::NoRenegotiation, outgoing),
         }
@@ -203,24 +209,17 @@ impl Traffic {
         self.sealer.seal(ContentType::ApplicationData, content, out)
     }
 
-    /// Adds the new key that the client has asked for to what is to be sent. The kernel's is changed with the next data instead, as
-    /// any may be (RFC 8446 §4.6.3); but there are clients that wait for it. `is_on_its_way`: one was added that is not sent yet, and is
-    /// the answer to all that has come until then. Whether one is now.
-    pub fn answer_key_update(&mut self, is_on_its_way: bool, outgoing: &mut Vec<u8>) -> bool {
-        if !self.key_update_owed || self.kernel.is_some() {
-            return is_on_its_way;
-        }
-        if is_on_its_way {
-            self.key_update_owed = false;
-            return true;
+    /// Adds the new key that the client has asked for to what is to be sent. It may wait for the next data (RFC 8446 §4.6.3), as it does
+    /// where the kernel seals, and where the client leaves so much unread; but there are clients that wait for it.
+    fn answer_key_update(&mut self, outgoing: &mut Vec<u8>) {
+        if self.kernel.is_some() || outgoing.len() > ANSWERS_PENDING_BYTES_MAX {
+            return;
         }
         let start = outgoing.len();
         outgoing.resize(start + self.sealer.record_bytes(OUR_KEY_UPDATE.len()), 0);
-        let is_added = self.change_our_key(&mut outgoing[start..]).is_ok();
-        if !is_added {
+        if self.change_our_key(&mut outgoing[start..]).is_err() {
             outgoing.truncate(start);
         }
-        is_added
     }
 
     /// Adds an alert to what is to be sent; where the kernel seals, as it is.

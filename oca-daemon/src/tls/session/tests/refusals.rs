@@ -174,7 +174,7 @@ fn after_its_key_update_a_client_is_read_by_its_next_key_alone() {
 }
 
 #[test]
-fn key_updates_that_ask_for_ours_are_answered_at_once_by_one() {
+fn key_updates_that_ask_for_ours_are_answered_at_once_and_by_one_more_where_nothing_is_read() {
     let mut client = RawClient::connect(TLS13);
     let ask = |client: &mut RawClient| {
         let update = client.record(ContentType::Handshake, &[24, 0, 0, 1, 1]);
@@ -183,9 +183,6 @@ fn key_updates_that_ask_for_ours_are_answered_at_once_by_one() {
             Sealer::new(TrafficKey::new(&secrets, TlsVersion::Tls13).unwrap(), sequence, u64::MAX);
         assert_eq!(client.tell(&update).0.unwrap(), Received::Open);
     };
-    for _ in 0..3 {
-        ask(&mut client);
-    }
     let update_bytes = HEADER_BYTES + 5 + 1 + 16;
     let take_update = |client: &mut RawClient, record: &[u8]| {
         let opened = client.open_all(record);
@@ -193,17 +190,24 @@ fn key_updates_that_ask_for_ours_are_answered_at_once_by_one() {
         let (sequence, secrets) = client.keys.update_rx_secret().unwrap();
         client.opener = Opener::new(TrafficKey::new(&secrets, TlsVersion::Tls13).unwrap(), sequence);
     };
-    let answer = client.server.pending().to_vec();
-    take_update(&mut client, &answer);
-    client.server.sent(update_bytes);
-    assert!(client.server.pending().is_empty());
-    ask(&mut client);
-    let answer = client.server.pending().to_vec();
-    take_update(&mut client, &answer);
-    client.server.sent(update_bytes);
+    for _ in 0..3 {
+        ask(&mut client);
+    }
+    let answers = client.server.pending().to_vec();
+    assert_eq!(answers.len(), 3 * update_bytes);
+    answers.chunks(update_bytes).for_each(|answer| take_update(&mut client, answer));
+    client.server.sent(answers.len());
+    // A client that reads nothing: data, and more than is kept of answers.
+    client.server.keep(&[0; 5000]);
+    for _ in 0..3 {
+        ask(&mut client);
+    }
+    assert_eq!(client.server.pending().len(), 5000);
+    client.server.sent(5000);
     let mut buffer = vec![0; 1000];
     let (_, written) = client.server.seal([&b"data"[..]], &mut buffer).unwrap();
-    let opened = client.open_all(&buffer[..written]);
+    take_update(&mut client, &buffer[..update_bytes]);
+    let opened = client.open_all(&buffer[update_bytes..written]);
     assert_eq!(opened, [(ContentType::ApplicationData, b"data".to_vec())]);
 }
 
