@@ -86,6 +86,10 @@ pub const HANDSHAKE_RECORDS_MAX: u32 = 64;
 /// Early data that is refused and passed by, as rustls counts it: all that it has passed by so far, anew with each record.
 pub const REFUSED_EARLY_DATA_BYTES: u32 = HANDSHAKE_BYTES_MAX as u32 * HANDSHAKE_RECORDS_MAX;
 
+/// What a connection may have waiting to be sent when a key update that its client asks for is added: many of these, and tickets. Behind more
+/// the answer waits for the next data, so that who reads nothing makes nothing grow.
+pub const KEY_UPDATE_PENDING_BYTES_MAX: usize = 4 << 10;
+
 /// TLS records in a row that bring no data: alerts that end nothing, key updates, empty ones. Beyond: the connection ends.
 pub const QUIET_RECORDS_MAX: u8 = 32;
 

@@ -127,17 +127,11 @@ impl Answer<'_> {
             match self.fetch(revalidating, &held, reason, attempt).await {
                 Ok(Next::Answered) => return Ok(()),
                 Ok(Next::LookAgain) | Err(Ending::Changed) => {}
-                Ok(Next::PassAlone) if self.is_barred(&held) => {
-                    return Err(Ending::Failed(PullFailure::Busy));
-                }
                 Ok(Next::PassAlone) => return self.pass_or_stale(reason, &held).await,
                 Err(ending) => return Err(ending),
             }
         }
-        if self.is_barred(&[]) {
-            return Err(Ending::Failed(PullFailure::Busy));
-        }
-        self.pass(reason).await
+        self.pass_or_stale(reason, &[]).await
     }
 
     async fn look_up(&self) -> Vec<Held> {

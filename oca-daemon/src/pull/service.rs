@@ -175,6 +175,7 @@ impl Pull {
         });
         let Boarded { passenger, new_flight } = boarded?;
         if let Some((flight, part)) = new_flight.zip(part) {
+            // Counted off by its leader ([`Led`]), which may begin later than whoever waits for all to end looks.
             self.flights_under_way.fetch_add(1, Relaxed);
             tokio::spawn(lead(Arc::clone(self), flight, mission(), part));
         }

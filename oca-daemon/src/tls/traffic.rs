@@ -10,10 +10,8 @@ use super::opener::Opener;
 use super::record::{Alert, ContentType, PLAINTEXT_BYTES_MAX, RecordHeader};
 use super::sealer::{SealError, Sealer};
 use super::traffic_key::{TrafficKey, UnknownSuite};
+use crate::limits::KEY_UPDATE_PENDING_BYTES_MAX;
 use crate::stats::TlsVersion;
-
-/// How much may be waiting to be sent before a key update that is asked for waits for it.
-const ANSWERS_PENDING_BYTES_MAX: usize = 4 << 10;
 
 /// Records that a key keeps for the end: a key update, or a farewell.
 const RECORDS_KEPT: u64 = 4;
@@ -212,7 +210,7 @@ impl Traffic {
     /// Adds the new key that the client has asked for to what is to be sent. It may wait for the next data (RFC 8446 §4.6.3), as it does
     /// where the kernel seals, and where the client leaves so much unread; but there are clients that wait for it.
     fn answer_key_update(&mut self, outgoing: &mut Vec<u8>) {
-        if self.kernel.is_some() || outgoing.len() > ANSWERS_PENDING_BYTES_MAX {
+        if self.kernel.is_some() || outgoing.len() > KEY_UPDATE_PENDING_BYTES_MAX {
             return;
         }
         let start = outgoing.len();

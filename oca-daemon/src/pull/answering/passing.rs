@@ -14,8 +14,11 @@ use crate::pull::upstream::{Ask, Reply};
 use crate::pull::{AnswerHead, CacheStatus, Forwarded, PullFailure, PurgeSelector};
 
 impl Answer<'_> {
-    /// Passes the request on; where upstream fails, what is held may stand in.
+    /// Passes the request on, where upstream is asked for this client; where it fails, what is held may stand in.
     pub(super) async fn pass_or_stale(&mut self, why: Forwarded, held: &[Held]) -> Result<(), Ending> {
+        if self.is_barred(held) {
+            return Err(Ending::Failed(PullFailure::Busy));
+        }
         match self.pass(why).await {
             Err(Ending::Failed(failure)) if !self.is_begun => {
                 self.send_stale_or(failure, held, None).await.map(|_: Next| ())
