@@ -341,7 +341,10 @@ fn beyond_the_bound_on_connections_clients_are_told_503_and_when_to_come_back() 
             connection
         })
         .collect();
-    for _ in 0..20 {
+    let all_closed = |site: &Site| site.metric("oca_connections_closed_total", &[]);
+    for refused in 0..20 {
+        // At a bound of 8 one is told so at a time; beside it others are reset.
+        eventually("the one before has gone", || all_closed(&site) == f64::from(refused));
         let mut beyond = Connection::open(daemon.http()).unwrap();
         let head = beyond.read_head().expect("a refusal");
         assert_eq!((head.status, head.field("retry-after")), (503, Some("7")));
