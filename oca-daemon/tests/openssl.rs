@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,12 +21,44 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How long OpenSSL may take for anything.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// `openssl s_client`, and what it prints and says.
+/// `openssl s_client`, and what it prints and says: two streams, for what it says may come in the middle of what it prints.
 struct OpenSsl {
     child: Child,
     input: ChildStdin,
-    output: Receiver<Vec<u8>>,
-    printed: Vec<u8>,
+    printed: Stream,
+    said: Stream,
+}
+
+/// What has come of a stream, and what comes.
+struct Stream {
+    coming: Receiver<Vec<u8>>,
+    come: Vec<u8>,
+}
+
+impl Stream {
+    fn of(mut from: impl Read + Send + 'static) -> Self {
+        let (sender, coming) = mpsc::channel();
+        thread::spawn(move || {
+            let mut chunk = vec![0; 65_536];
+            while let Ok(length @ 1..) = from.read(&mut chunk) {
+                let _ = sender.send(chunk[..length].to_vec());
+            }
+        });
+        Self { coming, come: Vec::new() }
+    }
+
+    /// Waits until it has these bytes in one piece.
+    #[track_caller]
+    fn wait_for(&mut self, expected: &[u8]) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.come.windows(expected.len()).any(|window| window == expected) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.coming.recv_timeout(left) {
+                Ok(chunk) => self.come.extend(chunk),
+                Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.come)),
+            }
+        }
+    }
 }
 
 impl OpenSsl {
@@ -41,10 +74,9 @@ impl OpenSsl {
             .spawn()
             .unwrap();
         let input = child.stdin.take().unwrap();
-        let (sender, output) = mpsc::channel();
-        forward(child.stdout.take().unwrap(), sender.clone());
-        forward(child.stderr.take().unwrap(), sender);
-        Self { child, input, output, printed: Vec::new() }
+        let printed = Stream::of(child.stdout.take().unwrap());
+        let said = Stream::of(child.stderr.take().unwrap());
+        Self { child, input, printed, said }
     }
 
     /// Types something, in one piece.
@@ -56,32 +88,10 @@ impl OpenSsl {
     /// Asks for the object, and waits until its bytes are printed.
     #[track_caller]
     fn gets(&mut self, object: &[u8]) {
-        self.printed.clear();
+        self.printed.come.clear();
         self.type_in(&format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        self.prints(object);
+        self.printed.wait_for(object);
     }
-
-    #[track_caller]
-    fn prints(&mut self, expected: &[u8]) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.printed.windows(expected.len()).any(|window| window == expected) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.output.recv_timeout(left) {
-                Ok(printed) => self.printed.extend(printed),
-                Err(error) => panic!("{error}: {}", String::from_utf8_lossy(&self.printed)),
-            }
-        }
-    }
-}
-
-/// Sends on what comes, until it ends.
-fn forward(mut from: impl Read + Send + 'static, to: Sender<Vec<u8>>) {
-    thread::spawn(move || {
-        let mut chunk = vec![0; 65_536];
-        while let Ok(length @ 1..) = from.read(&mut chunk) {
-            let _ = to.send(chunk[..length].to_vec());
-        }
-    });
 }
 
 impl Drop for OpenSsl {
@@ -132,14 +142,23 @@ fn openssl_changes_keys_and_has_ours_changed() {
     let object = text(100_000);
     let (daemon, certificate) = start(folder.path(), &object, YEAR);
     get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
-    let mut openssl = OpenSsl::connect(daemon.https(), &folder.path().join("chain.pem"), &["-tls1_3"]);
+    let messages = folder.path().join("messages");
+    let arguments = ["-tls1_3", "-msg", "-msgfile", messages.to_str().unwrap()];
+    let mut openssl = OpenSsl::connect(daemon.https(), &folder.path().join("chain.pem"), &arguments);
     openssl.gets(&object);
     for command in ["K", "k", "K", "K", "k"] {
-        openssl.printed.clear();
+        openssl.said.come.clear();
         openssl.type_in(&format!("{command}\n"));
-        openssl.prints(b"KEYUPDATE");
+        openssl.said.wait_for(b"KEYUPDATE");
         openssl.gets(&object);
     }
+    openssl.type_in("Q\n");
+    openssl.child.wait().unwrap();
+    let messages = fs::read_to_string(messages).unwrap();
+    let updates = |direction: &str| {
+        messages.lines().filter(|line| line.starts_with(direction) && line.ends_with("KeyUpdate")).count()
+    };
+    assert_eq!((updates(">>>"), updates("<<<")), (5, 3), "{messages}");
 }
 
 #[test]
@@ -161,7 +180,7 @@ fn openssl_resumes_its_session_after_a_restart() {
         daemon.restart();
         get(&mut connect(&client(&TLS13, &certificate), daemon.https()));
         let mut openssl = OpenSsl::connect(daemon.https(), &chain, &[version, "-sess_in", session]);
-        openssl.prints(b"Reused, TLSv1.");
+        openssl.printed.wait_for(b"Reused, TLSv1.");
         openssl.gets(&object);
     }
 }
