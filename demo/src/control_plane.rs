@@ -13,12 +13,14 @@ use control_client::fill_manifest::FillManifest;
 use control_client::fleet::{ApplianceName, RegionName, SiteName, TitleName};
 use control_client::report::{Order, Report};
 use control_plane::api::{ApplianceList, ApplianceView};
+use control_plane::catalogue::Catalogue;
 use control_plane::database::{Database, counter};
 use control_plane::fleet::SiteFacts;
 use control_plane::keys::StateFolder;
 use control_plane::planning;
 use control_plane::publish::{Publication, publish};
-use control_plane::registry;
+use control_plane::registry::{self, OrderedDirective};
+use control_plane::title_purge;
 use reqwest::{Client, StatusCode};
 
 use crate::appliance::quoted;
@@ -212,6 +214,24 @@ level = \"warn\"
             status if status.is_success() => Ok(()),
             status => Err(Failure::new(format!("ordering {order:?} of {appliance}: {status}"))),
         }
+    }
+
+    /// Orders that nothing of a title is served any more, of these appliances.
+    pub async fn purge_title(&self, title: &str, appliances: &[&str]) -> Result<(), Failure> {
+        let catalogue = Catalogue::read(&self.database).await.step("reading the catalogue")?;
+        let orders = title_purge::orders(&catalogue, &TitleName::parse(title).step(title)?);
+        for appliance in appliances {
+            for order in &orders {
+                self.order(appliance, order).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was ordered of an appliance, and what became of it, the newest first.
+    pub async fn directives(&self, appliance: &str) -> Result<Vec<OrderedDirective>, Failure> {
+        let name = ApplianceName::parse(appliance).step(appliance)?;
+        registry::directives(&self.database, &name).await.step("asking for directives")
     }
 
     /// What it knows of the appliances.

@@ -37,14 +37,15 @@ pub struct Member {
 }
 
 impl Member {
-    /// Starts the daemon over a new store in a new folder, then, with the addresses that the kernel chose, the agent.
+    /// Starts the daemon over a new store in a new folder, then, with the addresses that the kernel chose, the agent. `settings` are
+    /// sections and lines of the configuration, beside what a member needs.
     pub async fn start(
         name: &str,
         folder: &Path,
         program: &Path,
         certificate: &CertificateFiles,
         invitation: &Invitation,
-        fill: &[String],
+        settings: &[(&'static str, String)],
     ) -> Result<Self, Failure> {
         fs::create_dir(folder).step("making the appliance's folder")?;
         let mut premises = Premises::new(folder);
@@ -52,7 +53,10 @@ impl Member {
         premises.set("log", "level = \"warn\"");
         premises.set("serve", "connections = 2000");
         cache_store::Volume::init(&premises.volumes()[0]).step("making the volume")?;
-        invite(&mut premises, name, invitation, fill)?;
+        invite(&mut premises, name, invitation)?;
+        for (section, line) in settings {
+            premises.set(section, line.clone());
+        }
         premises.write_config()?;
         let daemon = DaemonProcess::start(&premises, program, Stdio::inherit()).await?;
         let (http, https, admin) = (
@@ -161,12 +165,7 @@ impl Member {
 }
 
 /// The configuration of the agent. The window is closed all day, as far as the demo lasts: a night is when the demo says so.
-fn invite(
-    premises: &mut Premises,
-    name: &str,
-    invitation: &Invitation,
-    fill: &[String],
-) -> Result<(), Failure> {
+fn invite(premises: &mut Premises, name: &str, invitation: &Invitation) -> Result<(), Failure> {
     let token = premises.folder().join("token");
     write_private(&token, &format!("{}\n", invitation.token))?;
     let (state, socket) = (premises.agent_state(), premises.agent_socket());
@@ -191,9 +190,6 @@ fn invite(
         "yield_latency = \"2 s\"".to_owned(),
     ] {
         premises.set("fill", line);
-    }
-    for line in fill {
-        premises.set("fill", line.clone());
     }
     Ok(())
 }

@@ -109,13 +109,14 @@ impl System {
         let objects = (bytes * options.night_percent / 100).max(sample.bytes());
         // Plans leave a part of the night's bytes to what comes with the objects.
         let night_bytes = objects + objects.div_ceil(OVERHEAD_PART - 1) + OVERHEAD_PART;
-        let fill = [format!("night_bytes = \"{}\"", ByteCount::new(night_bytes))];
+        let settings = [("fill", format!("night_bytes = \"{}\"", ByteCount::new(night_bytes)))];
         let mut members = Vec::new();
         for index in 1..=options.appliances {
             let name = format!("oca-{index}");
             let invitation = control_plane.invite(&name, SITE).await?;
             let member =
-                Member::start(&name, &folder_of(&name), program, &certificate, &invitation, &fill).await?;
+                Member::start(&name, &folder_of(&name), program, &certificate, &invitation, &settings)
+                    .await?;
             say(format!("{name:<14} http://{}, health http://{}/health", member.http(), member.admin()));
             members.push(member);
         }

@@ -105,7 +105,8 @@ impl Premises {
                 ],
             ),
             ("log", vec![format!("access = {}", quoted(&self.access_log()))]),
-            // These two are the agent's, and there only where something of them was set.
+            // There only where something of them was set.
+            ("pull", Vec::new()),
             ("control", Vec::new()),
             ("fill", Vec::new()),
         ];

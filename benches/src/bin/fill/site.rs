@@ -90,9 +90,10 @@ impl Site {
         let certificate = certificate::make(&folder, "bench", &["localhost", "127.0.0.1"])?;
         let invitation = control_plane.invite(APPLIANCE, SITE).await?;
         // The default, where the demo's members do not yield.
-        let fill = [format!("rate = {:?}", options.rate), "yield_latency = \"50 ms\"".to_owned()];
+        let settings = [format!("rate = {:?}", options.rate), "yield_latency = \"50 ms\"".to_owned()]
+            .map(|line| ("fill", line));
         let member =
-            Member::start(APPLIANCE, &folder.join(APPLIANCE), program, &certificate, &invitation, &fill)
+            Member::start(APPLIANCE, &folder.join(APPLIANCE), program, &certificate, &invitation, &settings)
                 .await?;
         stand(Side::Everywhere)?;
         let bundles = options.titles.iter().map(|title| title.bundles.len() as u64).sum();

@@ -75,7 +75,7 @@ impl Site {
         let objects = catalogue.bytes() * options.night_percent / 100;
         // Plans leave a part of the night's bytes to what comes with the objects.
         let night_bytes = objects + objects.div_ceil(OVERHEAD_PART - 1) + OVERHEAD_PART;
-        let fill = [format!("night_bytes = \"{}\"", ByteCount::new(night_bytes))];
+        let settings = [("fill", format!("night_bytes = \"{}\"", ByteCount::new(night_bytes)))];
         let mut members = Vec::new();
         for place in 0..options.appliances {
             let name = format!("oca-{}", place + 1);
@@ -84,7 +84,7 @@ impl Site {
                 control_plane.take_report(&report).await?;
             }
             let folder = folder.join(&name);
-            members.push(Member::start(&name, &folder, program, &certificate, &invitation, &fill).await?);
+            members.push(Member::start(&name, &folder, program, &certificate, &invitation, &settings).await?);
         }
         let site = Self { origin, control_plane, members };
         site.wait_until_known().await?;
