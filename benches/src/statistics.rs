@@ -52,14 +52,11 @@ impl<'de> Deserialize<'de> for Interval {
 }
 
 /// Of values that were measured in pairs: the ratio of each pair, and of these the median. What disturbs both of a pair does not show.
+/// `None` where a pair has none, because its second value is 0: the others would not speak for all.
 pub fn paired_ratio(ours: &[f64], other: &[f64]) -> Option<Ratio> {
-    let ratios: Vec<f64> = ours
-        .iter()
-        .zip(other)
-        .filter(|(_, other)| **other != 0.0)
-        .map(|(ours, other)| ours / other)
-        .collect();
-    (!ratios.is_empty()).then(|| Ratio { median: median(&ratios), interval: median_interval(&ratios) })
+    let ratios: Vec<f64> = ours.iter().zip(other).map(|(ours, other)| ours / other).collect();
+    (!ratios.is_empty() && !other.contains(&0.0))
+        .then(|| Ratio { median: median(&ratios), interval: median_interval(&ratios) })
 }
 
 /// The middle value, or the mean of the two in the middle; not a number where there is none.
@@ -161,7 +158,7 @@ mod tests {
         let (ours, other) = ([1.0, 2.0, 30.0], [2.0, 4.0, 60.0]);
         assert_eq!(paired_ratio(&ours, &other).map(|ratio| ratio.median), Some(0.5));
         assert_eq!(paired_ratio(&ours, &[]), None);
-        assert_eq!(paired_ratio(&[1.0], &[0.0]), None);
+        assert_eq!(paired_ratio(&[1.0, 1.0], &[1.0, 0.0]), None);
     }
 
     #[test]

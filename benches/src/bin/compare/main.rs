@@ -58,7 +58,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use bare::BareArguments;
 use bench::Bench;
-use core_time::CoreTime;
+use core_time::CoreTicks;
 use peer::is_installed;
 use placement::{Side, core_count, server_core, stand};
 use progress::Progress;
@@ -212,10 +212,9 @@ fn introduce() -> Result<(), Failure> {
     if core_count() < 2 {
         println!("one core: servers and load share it, and no figure means anything");
     }
-    let before = CoreTime::of(server_core())?;
+    let before = CoreTicks::now()?;
     std::thread::sleep(Duration::from_secs(1));
-    let (busy_seconds, passed) = before.busy_until(&CoreTime::of(server_core())?);
-    let part = busy_seconds / passed.as_secs_f64();
+    let part = before.busy_part_until(CoreTicks::now()?);
     if part > NOISE {
         println!(
             "core {} is {:.0} % busy with other things: only ratios hold, if any",

@@ -92,7 +92,7 @@ mod tests {
         let run = Run { date: "2026-11-21".into(), commit: commit.into(), machine: "2 cores".into() };
         let series = |name, value| Series { name, values: vec![value; 9] };
         let peers = [series("nginx", 2.0), series("varnish", 4.0)];
-        let records = compare(scenario, "cpu_seconds_per_gib", &[1.0; 9], &peers, Some(&[1.0; 9]));
+        let records = compare(scenario, "run_seconds_per_gib", &[1.0; 9], &peers, Some(&[1.0; 9]));
         records.into_iter().map(|record| Entry { record, run: run.clone() }).collect()
     }
 
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| hot-2m | cpu_seconds_per_gib | 1.00 | nginx | 2.00 | 0.500 (0.500 to 0.500) | ≤ 1.00 | 1.00 | \
+                "| hot-2m | run_seconds_per_gib | 1.00 | nginx | 2.00 | 0.500 (0.500 to 0.500) | ≤ 1.00 | 1.00 | \
                  1.000 (1.000 to 1.000) | ≤ 1.10 | 9 | limit reached, peer reached |",
                 "|  |  |  | varnish | 4.00 | 0.250 (0.250 to 0.250) |  |  |  |  |  | limit reached |",
             ]

@@ -50,10 +50,11 @@ pub(crate) struct Nginx {
 }
 
 /// The settings that make it fast, as they must be in effect.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 13] = [
     "access_log off",
     "aio threads",
     "keepalive_requests 1000000000",
+    "keepalive_timeout 1h",
     "multi_accept on",
     "open_file_cache max=100000 inactive=1h",
     "open_file_cache_min_uses 1",
@@ -185,7 +186,7 @@ const DESCRIPTORS: u32 = 20_000;
 fn is_in_effect(
     file: &Path,
     folder: &Path,
-    Setup { reading, workers, .. }: Setup,
+    Setup { reading, connections, workers }: Setup,
     [http, https]: [SocketAddr; 2],
 ) -> Result<(), Failure> {
     let output = command(file, folder).arg("-T").output().step("asking nginx for its configuration")?;
@@ -197,7 +198,9 @@ fn is_in_effect(
     let own = [
         format!("listen {http} reuseport backlog=4096"),
         format!("listen {https} ssl reuseport backlog=4096"),
+        format!("worker_connections {connections}"),
         format!("worker_processes {workers}"),
+        format!("worker_rlimit_nofile {DESCRIPTORS}"),
     ];
     let wanted = SETTINGS
         .into_iter()

@@ -57,8 +57,8 @@ pub(crate) fn open_files(process: u32) -> Vec<String> {
     paths.map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
-/// The first column of `schedstat`, in nanoseconds, of all threads that live.
-fn run_seconds(process: u32) -> Result<f64, Failure> {
+/// The first column of `schedstat`, in nanoseconds, of all of its threads that live.
+pub(super) fn run_seconds(process: u32) -> Result<f64, Failure> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).step("a process's threads")?;
     let mut nanoseconds = 0_u64;
     for thread in threads {

@@ -70,9 +70,9 @@ mod tests {
     #[test]
     fn both_targets_of_a_row_have_their_verdicts() {
         let peers = [Series { name: "nginx", values: vec![1.0; 9] }];
-        let records = compare("hot-2m", "cpu_seconds_per_gib", &[1.05; 9], &peers, Some(&[1.0; 9]));
+        let records = compare("hot-2m", "run_seconds_per_gib", &[1.05; 9], &peers, Some(&[1.0; 9]));
         assert_eq!(verdicts(&records[0]), "limit reached, peer missed");
-        let unknown = compare("slow", "cpu_seconds_per_gib", &[1.05; 9], &peers, None);
+        let unknown = compare("slow", "run_seconds_per_gib", &[1.05; 9], &peers, None);
         assert_eq!(verdicts(&unknown[0]), "");
     }
 }

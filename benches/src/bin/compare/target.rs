@@ -5,8 +5,8 @@ use benches::statistics::Interval;
 use super::record::Record;
 
 /// The metrics of hot objects that have targets.
-const CPU_GIB: &str = "cpu_seconds_per_gib";
-const CPU_REQUEST: &str = "cpu_micros_per_request";
+const RUN_GIB: &str = "run_seconds_per_gib";
+const RUN_REQUEST: &str = "run_micros_per_request";
 
 /// A bound of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,15 +29,15 @@ pub(crate) enum Verdict {
 /// The target of a scenario against the limit. What `limit` is, each scenario says.
 pub(crate) fn against_limit(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric.as_str()) {
-        ("hot-2m" | "hot-8m" | "hot-2m-players", CPU_GIB) => Target::AtMost(1.10),
+        ("hot-2m" | "hot-8m" | "hot-2m-players", RUN_GIB) => Target::AtMost(1.10),
         (
             "hot-16k" | "hot-64k" | "hot-256k" | "hot-64k-players" | "tls-64k" | "tls-256k" | "tls-2m",
-            CPU_GIB | CPU_REQUEST,
+            RUN_GIB | RUN_REQUEST,
         ) => Target::AtMost(1.15),
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second") => Target::AtLeast(0.9),
         ("latency-beside-storm", "p99_micros") => Target::AtMost(1.0),
         ("one-block", _) => Target::AtMost(1.0),
-        ("workers", "run_micros_per_request") => Target::AtMost(1.05),
+        ("workers", RUN_REQUEST) => Target::AtMost(1.05),
         ("idle" | "idle-tls" | "start", _) => Target::AtMost(1.0),
         (scenario, "gap_closed") if scenario.starts_with("working-set") => Target::AtLeast(1.0),
         _ => return None,
@@ -48,12 +48,12 @@ pub(crate) fn against_limit(record: &Record) -> Option<Target> {
 /// The target of a scenario against a peer.
 pub(crate) fn against_peer(record: &Record) -> Option<Target> {
     let target = match (record.scenario.as_str(), record.metric.as_str(), record.peer.as_str()) {
-        ("hot-2m" | "hot-8m" | "hot-2m-players", CPU_GIB, "nginx") => Target::AtMost(1.0),
-        ("hot-16k" | "hot-64k" | "hot-256k" | "hot-64k-players", CPU_GIB | CPU_REQUEST, "nginx") => {
+        ("hot-2m" | "hot-8m" | "hot-2m-players", RUN_GIB, "nginx") => Target::AtMost(1.0),
+        ("hot-16k" | "hot-64k" | "hot-256k" | "hot-64k-players", RUN_GIB | RUN_REQUEST, "nginx") => {
             Target::AtMost(0.9)
         }
-        ("tls-2m" | "tls-256k", CPU_GIB, "nginx") => Target::AtMost(0.40),
-        ("tls-64k", CPU_REQUEST, "nginx") => Target::AtMost(0.45),
+        ("tls-2m" | "tls-256k", RUN_GIB, "nginx") => Target::AtMost(0.40),
+        ("tls-64k", RUN_REQUEST, "nginx") => Target::AtMost(0.45),
         ("cold-16" | "cold-64" | "cold-256", "bytes_per_second", "nginx aio") => Target::AtLeast(1.3),
         ("cold-16" | "cold-64" | "cold-256", "p99_micros", "nginx aio") => Target::AtMost(1.0),
         ("latency-beside-storm", "p99_micros", "nginx aio") => Target::AtMost(0.2),

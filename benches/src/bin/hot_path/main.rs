@@ -1,7 +1,7 @@
 //! What a request costs on a worker besides the kernel: parsing, deciding, looking up, counting, logging, and sealing what is sent over TLS.
-//! Nanoseconds each time, the median of many bursts, with the tenth and ninetieth percentile.
+//! By criterion, which says how long each takes, between its bounds of 95 %, and by how much that differs from the last time.
 //!
-//! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run once, which is what CI
+//! `cargo run --release -p benches --bin hot_path`; with `-- --quick` each is run for a moment, which is what CI
 //! does: that it runs, never how fast.
 
 mod players;
@@ -26,7 +26,7 @@ use oca_daemon::outcome::Outcome;
 use oca_daemon::request::{Parsed, Request, Scheme, parse};
 use oca_daemon::serve::{ObjectFacts, Policy, Route, answer, route};
 use oca_daemon::stats::WorkerStats;
-use timing::Bursts;
+use timing::Timing;
 
 /// Bundles in the store that is looked up in.
 const BUNDLES: u32 = 4096;
@@ -39,9 +39,7 @@ const HEAD: &[u8] = b"GET /bench/001234/00007.m4s HTTP/1.1\r\nHost: oca-17.isp.e
 const DATE: &[u8; 29] = b"Sat, 21 Nov 2026 00:00:00 GMT";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let (count, length) = if quick { (1, 100) } else { (200, 4000) };
-    let bursts = Bursts { count, length, pause: Duration::ZERO };
+    let timing = Timing { is_quick: std::env::args().any(|argument| argument == "--quick") };
     let folder = tempfile::tempdir()?;
     let (store, bundle) = store(folder.path())?;
     let policy = Policy::new(
@@ -52,32 +50,31 @@ fn main() -> Result<(), Box<dyn Error>> {
         Duration::from_secs(5),
     )?;
 
-    println!("{:<54} {:>8} {:>8} {:>8}", "nanoseconds", "median", "p10", "p90");
-    bursts.measure("parse a head of a browser's size", |_| {
+    timing.measure("parse a head of a browser's size", |_| {
         black_box(matches!(parse(black_box(HEAD)), Parsed::Complete(_)));
     });
-    respond(&bundle, &policy, bursts)?;
-    bursts.measure(&format!("look a bundle up among {BUNDLES}, and an object in it"), |_| {
+    respond(&bundle, &policy, timing)?;
+    timing.measure(&format!("look a bundle up among {BUNDLES}, and an object in it"), |_| {
         let found = store.lookup(black_box("/bench/001234"));
         black_box(found.and_then(|_| bundle.object(black_box("00007.m4s")).map(|object| object.range)));
     });
     let stats = WorkerStats::new(1);
-    bursts.measure("count a request", |number| {
+    timing.measure("count a request", |number| {
         stats.began();
         let duration = Duration::from_micros(number % 50_000);
         stats.ended(Outcome::HitDisk, black_box(number), Some(duration), duration);
     });
-    demand(&store, bursts)?;
-    residency::measure(&store, bursts)?;
-    sealing::measure(bursts)?;
-    players::measure(bursts)?;
-    log(folder.path(), bursts)?;
+    demand(&store, timing)?;
+    residency::measure(&store, timing)?;
+    sealing::measure(timing)?;
+    players::measure(timing)?;
+    log(folder.path(), timing)?;
     store.close();
     Ok(())
 }
 
 /// What a request costs between its last byte and the first of its answer: all of it, and its two parts beside the parsing.
-fn respond(bundle: &OpenBundle, policy: &Policy, bursts: Bursts) -> Result<(), Box<dyn Error>> {
+fn respond(bundle: &OpenBundle, policy: &Policy, timing: Timing) -> Result<(), Box<dyn Error>> {
     let decide = |request: &Request<'_>| {
         let Route::Find(location) = route(request, Scheme::Http, policy) else { return None };
         let object = bundle.object(&location.object)?;
@@ -90,7 +87,7 @@ fn respond(bundle: &OpenBundle, policy: &Policy, bursts: Bursts) -> Result<(), B
         Some(answer(request, &facts, policy, 1_795_219_200))
     };
     let mut head = Vec::with_capacity(1024);
-    bursts.measure("parse, route, answer, write the head", |_| {
+    timing.measure("parse, route, answer, write the head", |_| {
         head.clear();
         if let Parsed::Complete(request) = parse(black_box(HEAD))
             && let Some(response) = decide(&request)
@@ -100,11 +97,11 @@ fn respond(bundle: &OpenBundle, policy: &Policy, bursts: Bursts) -> Result<(), B
         black_box(&head);
     });
     let Parsed::Complete(request) = parse(HEAD) else { return Err("the head is not taken".into()) };
-    bursts.measure("route and answer", |_| {
+    timing.measure("route and answer", |_| {
         black_box(decide(black_box(&request)));
     });
     let response = decide(&request).ok_or("the object is not found")?;
-    bursts.measure("write the head", |_| {
+    timing.measure("write the head", |_| {
         head.clear();
         black_box(&response).write_head(&mut head, DATE);
         black_box(&head);
@@ -113,17 +110,17 @@ fn respond(bundle: &OpenBundle, policy: &Policy, bursts: Bursts) -> Result<(), B
 }
 
 /// The bundles are asked for in an order that no cache foresees, all of them equally often: viewers are kinder.
-fn demand(store: &Store, bursts: Bursts) -> Result<(), Box<dyn Error>> {
+fn demand(store: &Store, timing: Timing) -> Result<(), Box<dyn Error>> {
     let bundles = (0..BUNDLES).map(|number| store.lookup(&format!("/bench/{number:06}")).map(Asked::Bundle));
     let asked: Vec<Asked> = bundles.collect::<Option<_>>().ok_or("a generated bundle is not in the index")?;
     let mut table = DemandTable::default();
     let what = format!("count demand for one of {BUNDLES} bundles");
-    bursts.measure(&what, |number| {
+    timing.measure(&what, |number| {
         let place = number.wrapping_mul(0x9e37_79b9) as usize % asked.len();
         black_box(table.count(black_box(&asked[place]), number));
     });
     let viewed = &asked[..40];
-    bursts.measure("count demand for one of 40 bundles", |number| {
+    timing.measure("count demand for one of 40 bundles", |number| {
         black_box(table.count(black_box(&viewed[number as usize % viewed.len()]), number));
     });
     Ok(())
@@ -167,7 +164,7 @@ fn open(store: &Store, bundle: &Arc<Bundle>) -> Result<Arc<OpenBundle>, Box<dyn 
 }
 
 /// With pauses in which the writer's thread empties the queue, as it does when a worker has other things to do, too.
-fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
+fn log(folder: &Path, timing: Timing) -> Result<(), Box<dyn Error>> {
     let (log, mut senders) = AccessLog::start(Some(&folder.join("access.log")), 1, ByteCount::mib(2))?;
     let client: SocketAddr = ([192, 0, 2, 7], 50_000).into();
     let mut record = Record {
@@ -177,7 +174,7 @@ fn log(folder: &Path, bursts: Bursts) -> Result<(), Box<dyn Error>> {
         outcome: Outcome::HitDisk,
         ..Record::begin(1_795_219_200_000_000_000, client, 0, None)
     };
-    bursts.with_pause(Duration::from_millis(30)).measure("make a line of the log and queue it", |number| {
+    timing.measure_with_pauses("make a line of the log and queue it", |number| {
         record.began_unix_nanos += number;
         record.target.set(black_box(b"/bench/001234/00007.m4s"));
         record.body_bytes = number;

@@ -12,7 +12,7 @@ use oca_daemon::serve::{Source, append_server_timing};
 use oca_daemon::socket_options::{set_max_pacing_rate, transport_facts};
 use oca_daemon::stats::WorkerStats;
 
-use crate::timing::Bursts;
+use crate::timing::Timing;
 
 const TARGET: &str = "/bench/001234/00007.m4s";
 
@@ -27,34 +27,34 @@ const FIELDS: [&[u8]; 4] = [
     b"rtp=15000",
 ];
 
-pub(crate) fn measure(bursts: Bursts) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(timing: Timing) -> Result<(), Box<dyn Error>> {
     let mut head = Vec::with_capacity(1024);
-    bursts.measure("add Server-Timing to a head", |number| {
+    timing.measure("add Server-Timing to a head", |number| {
         head.clear();
         append_server_timing(&mut head, black_box(Source::Ram), Duration::from_micros(number % 10_000));
         black_box(&head);
     });
-    bursts.measure("look for CMCD in a request without", |_| {
+    timing.measure("look for CMCD in a request without", |_| {
         black_box(Cmcd::read(black_box(TARGET), black_box(&[])));
     });
-    bursts.measure("read CMCD from a query", |_| {
+    timing.measure("read CMCD from a query", |_| {
         black_box(Cmcd::read(black_box(QUERY), black_box(&[])));
     });
-    bursts.measure("read CMCD from fields", |_| {
+    timing.measure("read CMCD from fields", |_| {
         black_box(Cmcd::read(black_box(TARGET), black_box(&FIELDS)));
     });
     let cmcd = Cmcd::read(QUERY, &[]).ok_or("the query has CMCD")?;
     let limits = PacingLimits { min: BitRate::new(2_000_000), max: BitRate::new(1_000_000_000) };
-    bursts.measure("decide on a pace", |number| {
+    timing.measure("decide on a pace", |number| {
         black_box(pace(black_box(&cmcd), black_box(number), Some(&limits)));
     });
     let stats = WorkerStats::new(1);
-    bursts.measure("count what a player says", |_| PlayerStats::said(&stats.players, black_box(&cmcd)));
+    timing.measure("count what a player says", |_| PlayerStats::said(&stats.players, black_box(&cmcd)));
 
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let _client = TcpStream::connect(listener.local_addr()?)?;
     let (server, _) = listener.accept()?;
-    bursts.measure("ask the kernel for TCP_INFO", |_| {
+    timing.measure("ask the kernel for TCP_INFO", |_| {
         black_box(transport_facts(&server));
     });
     let told = Told {
@@ -63,12 +63,12 @@ pub(crate) fn measure(bursts: Bursts) -> Result<(), Box<dyn Error>> {
         is_in_duress: false,
         bitrate_kbps: Some(3200),
     };
-    bursts.measure("add CMSD-Dynamic to a head", |_| {
+    timing.measure("add CMSD-Dynamic to a head", |_| {
         head.clear();
         append_line(&mut head, "\"oca-1\"", black_box(&told));
         black_box(&head);
     });
-    bursts.measure("set the pace of a socket", |number| {
+    timing.measure("set the pace of a socket", |number| {
         let _ = black_box(set_max_pacing_rate(&server, Some(1_000_000 + number)));
     });
     Ok(())

@@ -10,7 +10,7 @@ use oca_daemon::health::MemoryWatch;
 use oca_daemon::stats::WorkerStats;
 use oca_daemon::tier::{Budget, Residency, Sample, SampleSender, Tier};
 
-use crate::timing::Bursts;
+use crate::timing::Timing;
 
 /// Blocks that are brought into memory, each of a bundle of its own: within what everybody may lock.
 const BLOCKS: u32 = 8;
@@ -22,10 +22,7 @@ const BUDGET: Budget = Budget { bytes: 64 << 20, blocks_max: 32, files_max: 32, 
 const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The tier looks at its samples a hundred times a second.
-const PAUSE: Duration = Duration::from_millis(30);
-
-pub(crate) fn measure(store: &Arc<Store>, bursts: Bursts) -> Result<(), Box<dyn Error>> {
+pub(crate) fn measure(store: &Arc<Store>, timing: Timing) -> Result<(), Box<dyn Error>> {
     let stats = [Arc::new(WorkerStats::new(1))];
     let (tier, mut senders) = Tier::start(store, 1, &stats, BUDGET, MemoryWatch::new())?;
     let (residency, sender) =
@@ -41,7 +38,7 @@ pub(crate) fn measure(store: &Arc<Store>, bursts: Bursts) -> Result<(), Box<dyn 
 
     let mut dropped = 0_u64;
     let what = format!("look up one of {BLOCKS} blocks in memory, and push a sample");
-    bursts.with_pause(PAUSE).measure(&what, |number| {
+    timing.measure_with_pauses(&what, |number| {
         let bundle = bundles[number as usize % bundles.len()].bundle();
         let sample = Sample::new(bundle, black_box(0), true);
         let is_resident = black_box(residency.has(sample.key));

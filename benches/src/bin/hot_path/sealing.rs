@@ -11,7 +11,7 @@ use oca_daemon::tls::traffic_key::TrafficKey;
 use rustls::ConnectionTrafficSecrets;
 use rustls::crypto::cipher::{AeadKey, Iv};
 
-use crate::timing::Bursts;
+use crate::timing::Timing;
 
 const KEY: [u8; 32] = [7; 32];
 const NONCE: [u8; 12] = [9; 12];
@@ -19,18 +19,14 @@ const NONCE: [u8; 12] = [9; 12];
 /// A header, as additional data.
 const HEADER: [u8; 5] = [23, 3, 3, 64, 17];
 
-/// Records that bursts are shorter by: one has as many bytes as a hundred requests.
-const SHORTER: u64 = 40;
-
-pub(crate) fn measure(bursts: Bursts) -> Result<(), Box<dyn Error>> {
-    let bursts = bursts.shorter(SHORTER);
+pub(crate) fn measure(timing: Timing) -> Result<(), Box<dyn Error>> {
     let content = vec![42; PLAINTEXT_BYTES_MAX];
     let mut record = vec![0; RECORD_BYTES_MAX];
 
     let secrets = ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::from(KEY), iv: Iv::from(NONCE) };
     let key = TrafficKey::new(&secrets, TlsVersion::Tls13).map_err(|_| "the suite is not known")?;
     let mut sealer = Sealer::new(key, 0, u64::MAX);
-    bursts.measure("seal a record of 16 KiB (AES-256-GCM)", |_| {
+    timing.measure("seal a record of 16 KiB (AES-256-GCM)", |_| {
         let sealed = sealer.seal(ContentType::ApplicationData, black_box(&content), black_box(&mut record));
         assert!(sealed.is_ok());
     });
@@ -38,7 +34,7 @@ pub(crate) fn measure(bursts: Bursts) -> Result<(), Box<dyn Error>> {
     let key = UnboundKey::new(&AES_256_GCM, &KEY).map_err(|_| "aws-lc does not take the key")?;
     let key = LessSafeKey::new(key);
     let tail = content.len()..content.len() + 1 + AES_256_GCM.tag_len();
-    bursts.measure("the same 16 KiB by aws-lc alone", |_| {
+    timing.measure("the same 16 KiB by aws-lc alone", |_| {
         let (sealed, type_and_tag) = black_box(&mut record)[..tail.end].split_at_mut(tail.start);
         let nonce = Nonce::assume_unique_for_key(NONCE);
         let content = black_box(&content);

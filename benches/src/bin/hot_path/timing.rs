@@ -1,41 +1,63 @@
-//! Bursts, timed.
+//! How what is short is timed, by criterion.
 
 use std::time::{Duration, Instant};
 
-/// How much is measured.
+use criterion::Criterion;
+
+/// So often something is done without a pause, where there are pauses: fewer than the queues between have room for.
+const BURST: u64 = 4000;
+
+/// How somebody beside keeps up: the tier looks at its samples a hundred times a second.
+const PAUSE: Duration = Duration::from_millis(30);
+
+/// The clock.
 #[derive(Clone, Copy)]
-pub(crate) struct Bursts {
-    pub(crate) count: usize,
-    /// Requests, or whatever is done, in one.
-    pub(crate) length: u64,
-    /// What comes between them, where somebody else has to keep up.
-    pub(crate) pause: Duration,
+pub(crate) struct Timing {
+    /// That it runs, and nothing else.
+    pub(crate) is_quick: bool,
 }
 
-impl Bursts {
-    /// The same with pauses.
-    pub(crate) fn with_pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
-    }
-
-    /// Shorter ones, of what takes longer.
-    pub(crate) fn shorter(self, by: u64) -> Self {
-        Self { length: (self.length / by).max(1), ..self }
-    }
-
-    /// Times them, and prints nanoseconds for each time that it was done.
+impl Timing {
+    /// Times what is done again and again, and told how often it was done before.
     pub(crate) fn measure(self, what: &str, mut once: impl FnMut(u64)) {
-        let mut nanoseconds: Vec<f64> = (0..self.count)
-            .map(|_| {
-                let began = Instant::now();
-                (0..self.length).for_each(&mut once);
-                let elapsed = began.elapsed();
-                std::thread::sleep(self.pause);
-                elapsed.as_nanos() as f64 / self.length as f64
-            })
-            .collect();
-        nanoseconds.sort_by(f64::total_cmp);
-        let at = |part: usize| nanoseconds[(nanoseconds.len() - 1) * part / 10];
-        println!("{what:<54} {:>8.1} {:>8.1} {:>8.1}", at(5), at(1), at(9));
+        let mut number = 0;
+        self.criterion().bench_function(what, |bencher| {
+            bencher.iter(|| {
+                once(number);
+                number += 1;
+            });
+        });
+    }
+
+    /// The same with pauses, which do not count, in which somebody beside keeps up.
+    pub(crate) fn measure_with_pauses(self, what: &str, mut once: impl FnMut(u64)) {
+        let mut number = 0;
+        self.criterion().bench_function(what, |bencher| {
+            bencher.iter_custom(|count| {
+                let (end, mut elapsed) = (number + count, Duration::ZERO);
+                while number < end {
+                    let began = Instant::now();
+                    for _ in 0..BURST.min(end - number) {
+                        once(number);
+                        number += 1;
+                    }
+                    elapsed += began.elapsed();
+                    std::thread::sleep(PAUSE);
+                }
+                elapsed
+            });
+        });
+    }
+
+    fn criterion(self) -> Criterion {
+        let (samples, warm_up, measurement) = match self.is_quick {
+            true => (10, Duration::from_millis(1), Duration::from_millis(1)),
+            false => (50, Duration::from_millis(200), Duration::from_secs(1)),
+        };
+        Criterion::default()
+            .without_plots()
+            .sample_size(samples)
+            .warm_up_time(warm_up)
+            .measurement_time(measurement)
     }
 }

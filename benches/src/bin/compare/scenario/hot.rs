@@ -1,5 +1,5 @@
-//! Hot objects: all of them in memory, asked for over and over by 64 connections. What is compared is how long the servers' core was busy
-//! for each request, or for each GiB. Those who ask may be players, and say what players say.
+//! Hot objects: all of them in memory, asked for over and over by 64 connections. What is compared is how long the servers' core worked for
+//! each request, or for each GiB. Those who ask may be players, and say what players say.
 
 use benches::rounds::metric;
 use demo::failure::Failure;
@@ -8,13 +8,11 @@ use rustls::crypto::aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384;
 use super::Ran;
 use crate::bare::BareKind;
 use crate::bench::{Bench, Contestant};
-use crate::core_time::CoreTime;
+use crate::core_time::server_seconds;
 use crate::corpus::ObjectSet;
 use crate::nginx::Reading;
 use crate::peer::is_installed;
-use crate::placement::server_core;
 use crate::player;
-use crate::process_facts::ProcessFacts;
 use crate::record::{Series, compare};
 use crate::wrk::{Found, Wrk};
 
@@ -75,21 +73,18 @@ pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
     }
     let measured = bench.rounds.run(contestants.len(), |number| {
         let contestant = &contestants[number];
-        let ran_before = ProcessFacts::of(&processes[number])?.run_seconds;
-        let before = CoreTime::of(server_core())?;
+        let before = server_seconds(&processes[number])?;
         let found = hot.load(bench, contestant, &objects)?;
-        let (busy_seconds, _) = before.busy_until(&CoreTime::of(server_core())?);
-        let ran_seconds = ProcessFacts::of(&processes[number])?.run_seconds - ran_before;
+        let seconds = server_seconds(&processes[number])? - before;
         requests[number] += found.requests;
-        let cost = hot.cost(busy_seconds, &found);
-        let ran = hot.cost(ran_seconds, &found);
+        let cost = hot.cost(seconds, &found);
         println!(
-            "  {:<8} {cost:>9.4} {} (its processes alone {ran:.4}), {:.0} MB/s",
+            "  {:<8} {cost:>9.4} {}, {:.0} MB/s",
             contestant.name,
-            hot.metrics()[0],
+            hot.metric(),
             found.bytes as f64 / found.took.as_secs_f64() / 1e6
         );
-        Ok([cost, ran])
+        Ok([cost])
     })?;
     contestants.iter().try_for_each(|contestant| bench.sample(contestant, &objects, 2))?;
     println!("  ours: {}", ours.served_from(&bench.runtime)?);
@@ -99,15 +94,11 @@ pub(super) fn run(bench: &Bench, hot: &Hot) -> Result<Ran, Failure> {
     }
     ours.stop(&bench.runtime)?;
 
-    let mut records = Vec::new();
-    for (column, name) in hot.metrics().into_iter().enumerate() {
-        let named = contestants.iter().zip(&measured);
-        let all = named.map(|(of, rounds)| Series { name: of.name, values: metric(rounds, column) });
-        let all: Vec<Series> = all.collect();
-        let (ours, peers, limit) = (&all[0], &all[1..all.len() - 1], &all[all.len() - 1]);
-        records.extend(compare(hot.name, name, &ours.values, peers, Some(&limit.values)));
-    }
-    Ok(Ran::Measured(records))
+    let named = contestants.iter().zip(&measured);
+    let all = named.map(|(of, rounds)| Series { name: of.name, values: metric(rounds, 0) });
+    let all: Vec<Series> = all.collect();
+    let (ours, peers, limit) = (&all[0], &all[1..all.len() - 1], &all[all.len() - 1]);
+    Ok(Ran::Measured(compare(hot.name, hot.metric(), &ours.values, peers, Some(&limit.values))))
 }
 
 impl Hot {
@@ -134,22 +125,16 @@ impl Hot {
         self.object_bytes < 256 << 10
     }
 
-    /// What the core was busy; and what the server's processes ran, which holds where others use the core too, but leaves out what the
-    /// kernel does on nobody's time.
-    fn metrics(&self) -> [&'static str; 2] {
-        if self.is_by_request() {
-            ["cpu_micros_per_request", "run_micros_per_request"]
-        } else {
-            ["cpu_seconds_per_gib", "run_seconds_per_gib"]
-        }
+    fn metric(&self) -> &'static str {
+        if self.is_by_request() { "run_micros_per_request" } else { "run_seconds_per_gib" }
     }
 
-    fn cost(&self, busy_seconds: f64, found: &Found) -> f64 {
+    fn cost(&self, seconds: f64, found: &Found) -> f64 {
         let requests = found.requests as f64;
         if self.is_by_request() {
-            busy_seconds * 1e6 / requests
+            seconds * 1e6 / requests
         } else {
-            busy_seconds / (requests * self.object_bytes as f64 / f64::from(1 << 30))
+            seconds / (requests * self.object_bytes as f64 / f64::from(1 << 30))
         }
     }
 
