@@ -32,8 +32,7 @@ impl Index {
             return entry.take_head(&head);
         }
         let variants = self.keys.get(&head.key).map_or(&[][..], Vec::as_slice);
-        let same = variants.iter().copied().find(|other| self.entries[other].secondary == head.secondary);
-        let surplus = match same {
+        let surplus = match self.find(&head.key, &head.secondary) {
             Some(other) => Some(other),
             None if variants.len() >= DEMAND_VARIANTS_MAX => variants.iter().copied().min(),
             None => None,
@@ -57,6 +56,12 @@ impl Index {
 
     pub(super) fn get(&self, id: EntryId) -> Option<&Entry> {
         self.entries.get(&id)
+    }
+
+    /// The entry with these keys.
+    pub(super) fn find(&self, key: &[u8], secondary: &[u8]) -> Option<EntryId> {
+        let variants = self.keys.get(key)?;
+        variants.iter().copied().find(|id| *self.entries[id].secondary == *secondary)
     }
 
     /// The entries of a primary key, the newest first.

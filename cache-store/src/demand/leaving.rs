@@ -1,6 +1,6 @@
 //! What of a segment is written again before it leaves. Pure.
 //!
-//! A block is hot when it was read since it was written, and the head of an entry is kept when it was read and one of its
+//! A block is hot when it was read since it was written, or given from a copy, and the head of an entry is kept when it was read and one of its
 //! blocks lies elsewhere, or it has none to have. Of the hot blocks, those that were read most often come first: as many
 //! as fit in half a segment, with their heads. So every segment that leaves gives back at least the other half, whatever
 //! is hot.

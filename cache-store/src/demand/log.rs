@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::volume::Volume;
 
 /// The demand content of one volume, shared by any number of threads. All calls may wait for the disk but
-/// [`Self::mark`], [`Self::keep`], [`Self::release`], [`Self::forget`] and [`Self::stats`]; reading waits for no writer. One process has it open at a
+/// [`Self::mark`], [`Self::keep`], [`Self::release`], [`Self::forget`], [`Self::note_use`] and [`Self::stats`]; reading waits for no writer. One process has it open at a
 /// time: the one that holds the volume's lock.
 pub struct DemandLog {
     pub(super) files: Files,
@@ -202,6 +202,11 @@ impl DemandLog {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// The same, where nobody else has it.
+    pub(super) fn state_if_free(&self) -> Option<MutexGuard<'_, State>> {
+        self.state.try_lock().ok()
     }
 
     /// Writes a record at its place, and has `hold` put it into the index.

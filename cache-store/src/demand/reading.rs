@@ -1,4 +1,4 @@
-//! Reading, and checking what was read.
+//! Reading, and checking what was read; and being told of what was not read because there is a copy.
 
 use std::io;
 
@@ -36,6 +36,16 @@ impl DemandLog {
             let range = HEADER_BYTES..HEADER_BYTES + header.payload_bytes as usize;
             Block { buffer, range }
         }))
+    }
+
+    /// A block of the entry with these keys was given to somebody from a copy elsewhere. It counts as if it had been read: else what is
+    /// asked for most, of which there are copies, would be the first to leave. Waits for nothing, not even for the lock: one use that is
+    /// not counted is followed by others, if it is asked for much.
+    pub fn note_use(&self, key: &[u8], secondary: &[u8], number: u32) {
+        let Some(mut state) = self.state_if_free() else { return };
+        if let Some(id) = state.index.find(key, secondary) {
+            state.index.use_block(id, number);
+        }
     }
 
     /// Reads a record where `locate` finds it, and checks that it is the one. One that was written again elsewhere while

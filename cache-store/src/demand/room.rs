@@ -2,9 +2,10 @@
 //!
 //! There is always one segment's worth of space to spare, or the oldest segment is on its way out. Each append pays for
 //! that with its share: for a byte that it stores, two bytes of what is hot in the leaving segment are written again. As no
-//! more than half a segment is, it has left before the one that takes appends is full. Where it has not, because many
-//! write at once, it leaves without the rest: an append never waits for more than its share, and what is hot can never
-//! fill the log.
+//! more than half a segment is, it has left before a new one that takes appends is full. For want of memory it may begin to
+//! leave when that one is nearly full: then it goes on in the next, where there is space for both. Where there is not,
+//! because many write at once, it leaves without the rest: an append never waits for more than its share, and what is hot
+//! can never fill the log.
 //!
 //! What is kept for those who read it while it comes stays: what is new then finds no room, for a while.
 
@@ -42,6 +43,11 @@ impl DemandLog {
             let record = leaves.next(&self.state().index);
             match record.map(|record| self.write_again(record)) {
                 Some(Ok(bytes)) => share_bytes = share_bytes.saturating_sub(bytes),
+                // The rest has room in the next segment, which an append opens before long.
+                Some(Err(AppendError::TooLarge)) if self.state().has_space() => {
+                    leaves.put_back();
+                    return;
+                }
                 // It is finished, or there is no room for the rest.
                 None | Some(Err(AppendError::TooLarge)) => {
                     self.finish_leaving(&mut leaving);
@@ -74,7 +80,9 @@ impl DemandLog {
         }
         // First of all: what there is stays where no file can be made.
         let (identity, file) = self.create_segment()?;
-        self.finish_leaving(&mut leaving);
+        if !self.state().has_space() {
+            self.finish_leaving(&mut leaving);
+        }
         let sealing = self.state().close_last();
         if let Some(sealing) = sealing {
             self.seal(sealing);

@@ -15,6 +15,7 @@ mod joining;
 mod order;
 mod origin;
 mod passing;
+mod popular;
 mod purging;
 mod ranges;
 mod request_fields;

@@ -38,6 +38,28 @@ fn one_read_keeps_an_entry_for_one_turn_of_the_log() {
 }
 
 #[test]
+fn what_is_given_from_a_copy_stays_as_what_is_read_does_and_its_variants_go() {
+    let site = Site::new(SMALL);
+    let log = site.log();
+    for secondary in ["de", "en"] {
+        let secondary = secondary.as_bytes();
+        let entry = NewEntry { key: b"/sound", secondary, metadata: b"head", total_bytes: Some(5000) };
+        let id = log.append_head(&entry, log.mark()).unwrap();
+        append_block(&log, id, 0, &bytes(5000, 1)).unwrap();
+    }
+    for number in 0..200 {
+        add(&log, &format!("/{number}"), &bytes(5000, number));
+        log.note_use(b"/sound", b"de", 0);
+        log.note_use(b"/absent", b"", 0);
+    }
+    let held = log.entries(b"/sound").unwrap();
+    assert_eq!(held.len(), 1, "{held:?}");
+    assert_eq!(&*held[0].secondary, b"de");
+    assert_eq!(log.read_block(held[0].id, 0).unwrap().unwrap().as_ref(), bytes(5000, 1));
+    assert_eq!(view(&log, "/0"), None);
+}
+
+#[test]
 fn where_everything_is_hot_the_log_still_takes_what_comes() {
     let site = Site::new(SMALL);
     let log = site.log();
@@ -89,6 +111,31 @@ fn the_index_stays_within_its_memory_and_the_oldest_go_for_it() {
     }
     add(&log, "/after", b"text");
     assert!(log.stats().index_bytes <= shape.index_bytes_max);
+}
+
+/// Found in review: want of memory comes at the same point of the newest segment, turn by turn. Near its end there was no room for
+/// what is hot, and that left with the oldest, although the disk was empty.
+#[test]
+fn what_is_hot_stays_however_full_the_newest_segment_is_when_memory_has_the_oldest_leave() {
+    // Each has room for about two entries more than the one before, which is less than half a segment.
+    for index_kib in 16..24_u64 {
+        let index_bytes_max = index_kib << 10;
+        let site = Site::new(Shape { capacity_bytes: 64 << 20, segment_bytes: SEGMENT, index_bytes_max });
+        let log = site.log();
+        let hot = ["/hot/1", "/hot/2"];
+        for key in hot {
+            add(&log, key, &bytes(5000, 1));
+        }
+        for number in 0..120 {
+            add(&log, &format!("/{number}"), &bytes(5000, number));
+            for key in hot {
+                assert!(fetch(&log, key) == Some(bytes(5000, 1)), "{index_kib} KiB, {number}: {key}");
+            }
+            assert!(log.stats().index_bytes <= index_bytes_max);
+        }
+        assert_eq!(view(&log, "/0"), None);
+        assert!(log.stats().bytes < 64 * SEGMENT, "memory is what it was short of");
+    }
 }
 
 /// Found in review: what was only counted for the segment that takes appends, and records that nobody finds any more, drove out
