@@ -48,13 +48,14 @@ fn small_segments_outlive_a_restart() {
 }
 
 #[test]
-fn playlists_absences_and_what_is_empty_or_soon_stale_are_on_no_disk_however_large() {
-    for (path, status, seconds, size) in [
-        ("/a.m3u8", "200 OK", 600, 300_000),
-        ("/a.mpd", "200 OK", 600, MIB),
-        ("/1.m4s", "404 Not Found", 600, 100_000),
-        ("/1.m4s", "200 OK", 59, 100_000),
-        ("/1.m4s", "200 OK", 600, 0),
+fn playlists_absences_and_what_is_empty_or_soon_stale_are_on_no_disk_unless_longer_than_a_block() {
+    for (path, status, seconds, size, objects_on_disk) in [
+        ("/a.m3u8", "200 OK", 600, 300_000, 0),
+        ("/a.mpd", "200 OK", 600, MIB, 0),
+        ("/a.mpd", "200 OK", 600, MIB + 1, 1),
+        ("/1.m4s", "404 Not Found", 600, 100_000, 0),
+        ("/1.m4s", "200 OK", 59, 100_000, 0),
+        ("/1.m4s", "200 OK", 600, 0, 0),
     ] {
         let body = bytes(10, size);
         let origin = Origin::start(move |_, stream| {
@@ -66,8 +67,47 @@ fn playlists_absences_and_what_is_empty_or_soon_stale_are_on_no_disk_however_lar
         assert!(answer.cache_status().starts_with(";hit"), "{path} {status}: {}", answer.cache_status());
         assert_eq!((answer.body.len(), origin.count()), (size, 1), "{path} {status}");
         let edge = edge.restarted();
-        assert_eq!(edge.purge(PurgeSelector::Prefix("/".to_owned())), 0, "{path} {status} {size}");
+        let purged = edge.purge(PurgeSelector::Prefix("/".to_owned()));
+        assert_eq!(purged, objects_on_disk, "{path} {status} {size}");
     }
+}
+
+/// RFC 9213 §2.2: one that is valid and not empty holds instead of Cache-Control.
+#[test]
+fn what_upstream_says_to_caches_of_its_kind_holds_instead_of_what_it_says_to_all() {
+    for (to_our_kind, to_all, is_held) in [
+        ("max-age=600", "no-store", true),
+        ("max-age=600", "max-age=0", true),
+        ("max-age=600", "private, no-cache", true),
+        ("no-store", "max-age=600", false),
+        // What cannot be read is not there, and what is empty says nothing.
+        ("max-age=600, &", "no-store", false),
+        ("no-store, max-age =1", "max-age=600", true),
+        ("", "no-store", false),
+    ] {
+        let said = format!("CDN-Cache-Control: {to_our_kind}\r\nCache-Control: {to_all}\r\n");
+        let origin = Origin::start(move |_, stream| send(stream, "200 OK", &said, b"segment"));
+        let edge = Edge::of(&[origin.url()]);
+        assert_eq!(edge.get("/1.m4s").whole(), b"segment");
+        let answer = edge.get("/1.m4s");
+        let cache_status = answer.cache_status();
+        assert_eq!(cache_status.starts_with(";hit"), is_held, "{to_our_kind:?} {to_all:?}: {cache_status}");
+        assert_eq!(answer.whole(), b"segment");
+        assert_eq!(origin.count(), if is_held { 1 } else { 2 }, "{to_our_kind:?} {to_all:?}");
+    }
+}
+
+#[test]
+fn no_word_of_a_client_has_what_never_changes_asked_for_again() {
+    let origin = file("a", "Cache-Control: max-age=600, immutable\r\n", bytes(11, 1000));
+    let edge = Edge::of(&[origin.url()]);
+    edge.get("/1.m4s");
+    for said in ["no-cache", "max-age=0", "no-store"] {
+        let answer = edge.get_with("/1.m4s", &[("cache-control", said)]);
+        assert!(answer.cache_status().starts_with(";hit"), "{said}: {}", answer.cache_status());
+        assert!(answer.whole() == bytes(11, 1000), "{said}");
+    }
+    assert_eq!(origin.count(), 1);
 }
 
 #[test]

@@ -116,6 +116,24 @@ fn what_the_edge_itself_says_to_upstream_is_not_for_upstream_to_vary_by() {
 }
 
 #[test]
+fn what_players_say_of_themselves_is_not_for_upstream_to_vary_by() {
+    for name in ["cmcd-object", "cmcd-request", "cmcd-session", "cmcd-status"] {
+        let origin = echo(
+            name,
+            "Cache-Control: s-maxage=600\r\nVary: CMCD-Object, CMCD-Request, CMCD-Session, CMCD-Status\r\n",
+        );
+        let edge = Edge::of(&[origin.url()]);
+        for said in ["sid=\"one\"", "sid=\"other\""] {
+            assert_eq!(edge.get_with("/t/1.m4s", &[(name, said)]).whole(), b"nothing", "{name} {said}");
+        }
+        assert_eq!(origin.count(), 1, "{name}");
+        // By now it is known what answers in this directory vary by.
+        assert_eq!(edge.get_with("/t/2.m4s", &[(name, "sid=\"one\"")]).whole(), b"nothing", "{name}");
+        assert_eq!(origin.count(), 2, "{name}");
+    }
+}
+
+#[test]
 fn a_request_that_goes_alone_says_no_more_than_one_that_is_for_many() {
     let origin = echo("x-token", "Cache-Control: no-store\r\n");
     let edge = Edge::of(&[origin.url()]);

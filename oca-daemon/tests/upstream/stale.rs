@@ -1,15 +1,31 @@
 //! What is sent although it is stale.
 
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread::sleep;
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
+use control_client::config::PullConfig;
 use oca_daemon::pull::PurgeSelector;
 
-use crate::edge::Edge;
+use crate::edge::{Answer, Edge, upstreams};
 use crate::origin::{Origin, send};
 use crate::scripts::Gate;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How an upstream fails.
+#[derive(Clone, Copy, Debug)]
+enum Failing {
+    /// It says so.
+    Aloud(&'static str),
+    /// It says nothing for longer than anybody waits.
+    Silently,
+    /// It is not there any more: connections are refused.
+    Gone,
+}
 
 /// An origin of what is stale at once, and what breaks it: then it thinks, and has an error below `/error` and not a word elsewhere.
 fn breakable(think: impl Fn() + Send + Sync + 'static) -> (Origin, Arc<AtomicBool>) {
@@ -38,6 +54,118 @@ fn what_is_stale_stands_in_for_an_upstream_that_fails() {
         is_broken.store(false, SeqCst);
     }
     assert_eq!(edge.stats.stale_served.get(), 2);
+}
+
+#[test]
+fn what_is_stale_stands_in_however_upstream_fails() {
+    for failing in [
+        Failing::Aloud("500 Internal Server Error"),
+        Failing::Aloud("503 Service Unavailable"),
+        Failing::Aloud("504 Gateway Timeout"),
+        Failing::Gone,
+        Failing::Silently,
+    ] {
+        assert_stands_in(&holding("max-age=0", HOUR, failing), failing);
+    }
+}
+
+#[test]
+fn where_the_operator_lets_nothing_stale_stand_in_only_upstreams_own_word_does() {
+    for (failing, status) in [
+        (Failing::Aloud("500 Internal Server Error"), 500),
+        (Failing::Aloud("503 Service Unavailable"), 503),
+        (Failing::Aloud("504 Gateway Timeout"), 504),
+        (Failing::Gone, 502),
+    ] {
+        assert_stands_in(&holding("max-age=0, stale-if-error=600", Duration::ZERO, failing), failing);
+        assert_fails(&holding("max-age=0", Duration::ZERO, failing), failing, status);
+    }
+}
+
+/// What upstream says of its trouble is passed on; where it says nothing, the answer is 502 or 504 (RFC 9111 §5.2.2.2).
+#[test]
+fn what_must_be_revalidated_never_stands_in_however_upstream_fails() {
+    for (failing, status) in [
+        (Failing::Aloud("500 Internal Server Error"), 500),
+        (Failing::Aloud("503 Service Unavailable"), 503),
+        (Failing::Aloud("504 Gateway Timeout"), 504),
+        (Failing::Gone, 502),
+        (Failing::Silently, 504),
+    ] {
+        assert_fails(&holding("max-age=0, must-revalidate", HOUR, failing), failing, status);
+    }
+}
+
+/// An edge that holds what was stale when it came, with that Cache-Control, and whose upstream fails from now on.
+fn holding(cache_control: &str, stale_if_error: Duration, failing: Failing) -> Edge {
+    let fields = format!("Cache-Control: {cache_control}\r\nETag: \"a\"\r\n");
+    let hold = |url: String| {
+        let edge = Edge::start(PullConfig { stale_if_error, ..upstreams(&[url]) });
+        assert_eq!(edge.get("/a").whole(), b"good");
+        edge
+    };
+    match failing {
+        Failing::Aloud(status) => hold(good_once(fields, move |stream| send(stream, status, "", b"trouble"))),
+        Failing::Silently => hold(good_once(fields, |_| {
+            sleep(Duration::from_secs(60));
+            false
+        })),
+        Failing::Gone => {
+            let (url, leaving) = there_once(fields);
+            let edge = hold(url);
+            leaving.join().unwrap();
+            edge
+        }
+    }
+}
+
+/// Where an upstream is that fails from the second request on.
+fn good_once(fields: String, fail: impl Fn(&mut TcpStream) -> bool + Send + Sync + 'static) -> String {
+    let is_broken = AtomicBool::new(false);
+    let origin = Origin::start(move |_, stream| {
+        if is_broken.swap(true, SeqCst) { fail(stream) } else { send(stream, "200 OK", &fields, b"good") }
+    });
+    origin.url()
+}
+
+/// Where an upstream is that answers once, and what ends when nobody is there any more.
+fn there_once(fields: String) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let leaving = spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().is_empty()), "the head has an end");
+        assert!(send(&mut stream, "200 OK", &format!("{fields}Connection: close\r\n"), b"good"));
+    });
+    (url, leaving)
+}
+
+#[track_caller]
+fn assert_stands_in(edge: &Edge, failing: Failing) {
+    let answer = edge.get("/a");
+    assert_eq!(status(&answer), 200, "{failing:?}");
+    let cache_status = answer.cache_status();
+    assert!(cache_status.contains("detail=stale_if_error"), "{failing:?}: {cache_status}");
+    if let Failing::Aloud(trouble) = failing {
+        let said = format!("fwd-status={};", &trouble[..3]);
+        assert!(cache_status.contains(&said), "{failing:?}: {cache_status}");
+    }
+    assert_eq!(answer.whole(), b"good", "{failing:?}");
+    assert_eq!(edge.stats.stale_served.get(), 1, "{failing:?}");
+}
+
+#[track_caller]
+fn assert_fails(edge: &Edge, failing: Failing, expected: u16) {
+    let answer = edge.get("/a");
+    assert_eq!(status(&answer), expected, "{failing:?}");
+    assert_ne!(answer.body, b"good", "{failing:?}");
+    assert_eq!(edge.stats.stale_served.get(), 0, "{failing:?}");
+}
+
+/// What the client is told, of a failure too.
+fn status(answer: &Answer) -> u16 {
+    answer.failure.map_or_else(|| answer.status(), |failure| failure.status().code())
 }
 
 #[test]

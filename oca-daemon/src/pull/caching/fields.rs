@@ -12,9 +12,10 @@
 //! - what the operator lets through (`pull.request_fields`), who knows what upstream does with it.
 //!
 //! All else stays here. `Origin` does: where upstream says nothing of other origins, the operator has (`serve.allow_origin`), and an
-//! upstream that has a word to say varies by it. So do players' own fields (`X-Playback-Session-Id`, CTA-5004's `CMCD-*`), with which
-//! no two requests would be the same, a browser's `Referer` and `Sec-Fetch-*`, and a client's Cache-Control, which is heeded here or not
-//! at all.
+//! upstream that has a word to say varies by it. So do players' own fields (`X-Playback-Session-Id`), with which no two requests would be
+//! the same, a browser's `Referer` and `Sec-Fetch-*`, and a client's Cache-Control, which is heeded here or not at all. What players say
+//! of themselves ([`OF_PLAYERS`]) stays here whoever wants it, Vary and the operator included: it never is part of what an answer is
+//! kept under.
 //!
 //! The first answer that varies by such a field is thus asked for twice, without it and with it; then its neighbours are asked for with
 //! it at once. A request that goes upstream for its client alone says no more than one that is for many, and its conditions and range:
@@ -64,6 +65,14 @@ pub(super) const CREDENTIALS: [HeaderName; 2] = [AUTHORIZATION, COOKIE];
 /// What is between a client and this cache, or between this cache and upstream.
 const OF_ONE_HOP: [HeaderName; 3] = [HOST, EXPECT, CONTENT_LENGTH];
 
+/// What players say of themselves to whoever sends to them (CTA-5004): of each request something else.
+const OF_PLAYERS: [HeaderName; 4] = [
+    HeaderName::from_static("cmcd-object"),
+    HeaderName::from_static("cmcd-request"),
+    HeaderName::from_static("cmcd-session"),
+    HeaderName::from_static("cmcd-status"),
+];
+
 /// What would have upstream answer with less than the whole: evaluated here, of a request that is for many.
 const CONDITIONS_AND_RANGE: [HeaderName; 6] =
     [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
@@ -98,9 +107,12 @@ pub(super) fn says_who_asks(fields: &HeaderMap) -> bool {
     CREDENTIALS.iter().any(|name| fields.contains_key(name))
 }
 
-/// Whether upstream is told by this cache, if it is, and not by clients, whoever asks for that.
+/// Whether upstream is told by this cache, if it is at all, and not by clients, whoever asks for that. It selects nothing.
 pub(super) fn is_ours(name: &HeaderName) -> bool {
-    HOP_BY_HOP.contains(name) || OF_ONE_HOP.contains(name) || CONDITIONS_AND_RANGE.contains(name)
+    HOP_BY_HOP.contains(name)
+        || OF_ONE_HOP.contains(name)
+        || CONDITIONS_AND_RANGE.contains(name)
+        || OF_PLAYERS.contains(name)
 }
 
 /// Whether requests that differ in the field may wait for the same answer, and see then whether it is for them.
@@ -133,6 +145,7 @@ mod tests {
 
     use super::*;
     use crate::pull::caching::tests::{POLICY, fields};
+    use crate::pull::caching::{Selecting, varied_by};
 
     #[test]
     fn fields_of_the_connection_do_not_travel() {
@@ -201,5 +214,28 @@ mod tests {
         assert_eq!(lone_fields(&received, &varying, &policy), fields(&[&kept[..], &own].concat()));
         let less = upstream_fields(&received, &[USER_AGENT], &POLICY);
         assert!(less.contains_key(USER_AGENT) && !less.contains_key(ORIGIN) && !less.contains_key("x-token"));
+    }
+
+    #[test]
+    fn what_players_say_of_themselves_neither_goes_upstream_nor_selects_whoever_wants_it() {
+        for request_fields in [Vec::new(), OF_PLAYERS.to_vec()] {
+            let policy = Policy { request_fields, ..POLICY };
+            for (name, vary) in [
+                ("cmcd-object", "CMCD-Object, Accept-Language"),
+                ("cmcd-request", "CMCD-Request, Accept-Language"),
+                ("cmcd-session", "CMCD-Session, Accept-Language"),
+                ("cmcd-status", "CMCD-Status, Accept-Language"),
+            ] {
+                let received = fields(&[("accept-language", "de"), (name, "x")]);
+                let (kept, response) = (fields(&[("accept-language", "de")]), fields(&[("vary", vary)]));
+                let varying = varied_by(&response).unwrap();
+                assert_eq!(upstream_fields(&received, &varying, &policy), kept, "{name}");
+                assert_eq!(lone_fields(&received, &varying, &policy), kept, "{name}");
+                // Even if it had been sent.
+                let selecting = Selecting::of_sent(&received, &response, &policy).unwrap();
+                let names: Vec<_> = selecting.names().map(HeaderName::as_str).collect();
+                assert_eq!(names, ["accept-language"], "{name}");
+            }
+        }
     }
 }
