@@ -15,7 +15,7 @@ use oca_daemon::pull::PullFailure;
 use crate::MIB;
 use crate::edge::{Edge, upstreams};
 use crate::origin::{Origin, bytes, send, send_file};
-use crate::scripts::{FRESH, TAGGED, break_off, halved, sleeping};
+use crate::scripts::{FRESH, TAGGED, break_off, file, halved, head, sleeping};
 
 #[test]
 fn a_body_that_breaks_off_is_never_taken_for_whole() {
@@ -48,6 +48,39 @@ fn blocks_that_came_before_a_break_are_used_where_they_can_be_told_to_belong_to_
         assert!(edge.get("/a.m4s").whole() == body);
     }
     assert_eq!(origin.ranges(), ["", "bytes=2097152-3145727"]);
+}
+
+#[test]
+fn a_body_that_breaks_off_goes_on_with_the_next_upstream_where_that_has_the_same_and_else_is_cut() {
+    let (body, other) = (bytes(23, 3 * MIB), bytes(24, 3 * MIB));
+    let broken_at = 2 * MIB + 10;
+    // What the first upstream makes of the question for the rest.
+    let afterwards: [fn(&mut TcpStream) -> bool; 3] = [
+        |_| false,
+        |stream| send(stream, "503 Service Unavailable", "", b"busy"),
+        |stream| send(stream, "404 Not Found", "", b"gone"),
+    ];
+    for (tag, has_same) in [("a", true), ("b", false)] {
+        for afterwards in afterwards {
+            let sent = body.clone();
+            let first = Origin::start(move |asked, stream| match asked.field("range") {
+                Some(_) => afterwards(stream),
+                None => break_off(stream, TAGGED, &sent, broken_at),
+            });
+            let next = file(tag, FRESH, if has_same { body.clone() } else { other.clone() });
+            let edge = Edge::of(&[first.url(), next.url()]);
+            let answer = edge.get("/a.m4s");
+            assert_eq!(next.ranges(), ["bytes=2097152-3145727"]);
+            if has_same {
+                assert!(answer.whole() == body);
+                assert!(edge.get("/a.m4s").whole() == body, "it is held");
+                assert_eq!(next.count(), 1);
+            } else {
+                assert_eq!(answer.failure, Some(PullFailure::Invalid));
+                assert!(answer.body == body[..broken_at], "{} bytes", answer.body.len());
+            }
+        }
+    }
 }
 
 #[test]
@@ -166,4 +199,71 @@ fn chunks_say_how_long_a_body_is_where_a_length_is_said_too() {
     let edge = Edge::of(&[origin.url()]);
     assert_eq!(edge.get("/a.m4s").whole(), b"whole");
     assert_eq!(edge.ask(Method::DELETE, "/a.m4s", &[]).finish().whole(), b"whole");
+}
+
+/// A whole answer, to a question that nobody has asked yet.
+const UNASKED: &str = "HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: 4\r\n\r\nevil";
+
+#[test]
+fn what_comes_after_the_end_of_an_answer_is_never_taken_for_the_next_one() {
+    // One that is longer than what is read at once, too.
+    for (method, length) in [(Method::GET, 0), (Method::GET, 5), (Method::GET, 9000), (Method::HEAD, 5)] {
+        let body = bytes(22, length);
+        let sent = body.clone();
+        let origin = Origin::start(move |asked, stream| match &*asked.target {
+            "/longer.m4s" => {
+                let head = head(FRESH, sent.len());
+                let sent = [head.as_bytes(), &sent[..], UNASKED.as_bytes()].concat();
+                stream.write_all(&sent).is_ok()
+            }
+            _ => send(stream, "200 OK", FRESH, b"good"),
+        });
+        let edge = Edge::of(&[origin.url()]);
+        let answer = edge.ask(method.clone(), "/longer.m4s", &[]).finish();
+        edge.settle();
+        let expected: &[u8] = if method == Method::HEAD { b"" } else { &body };
+        assert_eq!((answer.failure, answer.status()), (None, 200), "{method} {length}");
+        assert!(answer.body == expected, "{method} {length}");
+        assert_eq!(edge.get("/next.m4s").whole(), b"good", "{method} {length}");
+        assert_eq!(origin.count(), 2);
+    }
+}
+
+#[test]
+fn an_answer_whose_length_cannot_be_told_is_none_and_is_not_stored() {
+    for lengths in [
+        "Content-Length: 4\r\nContent-Length: 5\r\n",
+        "Content-Length: 4, 5\r\n",
+        "Content-Length: four\r\n",
+        "Content-Length: +4\r\n",
+        "Content-Length: -4\r\n",
+        "Content-Length: 4.0\r\n",
+        "Content-Length: \r\n",
+        // One more than 64 bits hold.
+        "Content-Length: 18446744073709551616\r\n",
+    ] {
+        let is_mended = Arc::new(AtomicBool::new(false));
+        let mended = Arc::clone(&is_mended);
+        let origin = Origin::start(move |_, stream| match mended.load(SeqCst) {
+            true => send(stream, "200 OK", FRESH, b"good"),
+            false => {
+                let answer = format!("HTTP/1.1 200 OK\r\n{FRESH}{lengths}\r\nevil");
+                stream.write_all(answer.as_bytes()).is_ok()
+            }
+        });
+        // What fails is asked for again at once.
+        let edge = Edge::start(PullConfig { error_ttl: Duration::ZERO, ..upstreams(&[origin.url()]) });
+        for method in [Method::GET, Method::DELETE] {
+            let answer = edge.ask(method, "/a.m4s", &[]).finish();
+            assert_eq!(
+                (answer.failure, answer.head.is_none()),
+                (Some(PullFailure::Invalid), true),
+                "{lengths}"
+            );
+        }
+        is_mended.store(true, SeqCst);
+        edge.settle();
+        assert_eq!(edge.get("/a.m4s").whole(), b"good", "{lengths}");
+        assert_eq!(origin.count(), 3);
+    }
 }

@@ -85,6 +85,22 @@ fn what_can_be_no_object_of_a_bucket_is_asked_of_the_other_upstreams() {
 }
 
 #[test]
+fn who_is_refused_by_a_bucket_turns_to_the_other_upstreams_and_clients_do_not_see_why() {
+    for status in ["401 Unauthorized", "403 Forbidden"] {
+        let refusing = Origin::start(move |_, stream| send(stream, status, FRESH, b"the key is AKIA"));
+        let bucket = Bucket::at(&refusing.url());
+        let edge = Edge::start(PullConfig { upstreams: vec![bucket.signed()], ..upstreams(&[]) });
+        let answer = edge.get("/a.mp4");
+        assert_eq!((answer.failure, &answer.body[..]), (Some(PullFailure::Invalid), &b""[..]));
+        let server = file("a", FRESH, bytes(24, 1000));
+        let mut config = upstreams(&[server.url()]);
+        config.upstreams.insert(0, bucket.signed());
+        assert_eq!(Edge::start(config).get("/a.mp4").whole().len(), 1000);
+        assert_eq!(refusing.count(), 2);
+    }
+}
+
+#[test]
 fn a_bucket_is_asked_to_change_nothing() {
     let origin = Origin::start(|_, stream| send(stream, "200 OK", FRESH, b"done"));
     let bucket = Bucket::at(&origin.url());
@@ -96,25 +112,67 @@ fn a_bucket_is_asked_to_change_nothing() {
     assert_eq!(origin.count(), 0);
 }
 
-/// Run by `.ci/s3`, which starts a server of S3 and says in `OCA_TEST_S3_URL` where it is. Its bucket `films` has the object
-/// `nightly/a film.mp4`, of which the file in `OCA_TEST_S3_FILE` is a copy.
+// ---- with a server of S3, which .ci/s3 starts: it gives objects to who may read them, and checks every signature ----
+
+/// An object of its bucket, whose name is `nightly/a film.mp4`.
+const FILM: &str = "/a%20film.mp4";
+
+/// The server's bucket with the credentials of who may read it, and the bytes of its film.
+fn served() -> (Bucket, Vec<u8>) {
+    let said = |name: &str| std::env::var(name).unwrap();
+    let bucket = Bucket::at(&said("OCA_TEST_S3_URL"));
+    // A copy, as tests change it.
+    std::fs::copy(said("OCA_TEST_S3_CREDENTIALS"), &bucket.credentials).unwrap();
+    (bucket, std::fs::read(said("OCA_TEST_S3_FILE")).unwrap())
+}
+
+#[track_caller]
+fn check_that_it_is_refused(edge: &Edge) {
+    for answer in [edge.get(FILM), edge.get_range(FILM, "bytes=2000000-2000099")] {
+        assert_eq!(answer.failure, Some(PullFailure::Invalid));
+    }
+}
+
 #[test]
 #[ignore = "needs a server of S3; .ci/s3 runs it with one"]
 fn objects_of_a_bucket_are_pulled_whole_and_by_ranges_with_signed_requests() {
-    let (url, file) = (std::env::var("OCA_TEST_S3_URL").unwrap(), std::env::var("OCA_TEST_S3_FILE").unwrap());
-    let body = std::fs::read(file).unwrap();
-    let bucket = Bucket::at(&url);
+    let (bucket, body) = served();
     let edge = Edge::start(PullConfig { upstreams: vec![bucket.signed()], ..upstreams(&[]) });
-    let range = edge.get_range("/a%20film.mp4", "bytes=2000000-2000099");
+    let range = edge.get_range(FILM, "bytes=2000000-2000099");
     assert_eq!(range.status(), 206);
     assert!(range.field("etag").starts_with('"') && range.field("x-amz-request-id").is_empty());
     assert!(range.whole() == body[2_000_000..2_000_100]);
-    assert!(edge.get("/a%20film.mp4").whole() == body);
-    let answer = edge.get("/a%20film.mp4");
+    assert!(edge.get(FILM).whole() == body);
+    let answer = edge.get(FILM);
     assert!(answer.cache_status().starts_with(";hit"), "{}", answer.cache_status());
     assert!(answer.whole() == body);
     assert_eq!(edge.get("/absent.mp4").status(), 404);
     for target in ["/", "/a%20film.mp4/", "//", "/%FF"] {
         assert_eq!(edge.get(target).failure, Some(PullFailure::NoObject), "{target}");
     }
+}
+
+#[test]
+#[ignore = "needs a server of S3; .ci/s3 runs it with one"]
+fn objects_of_a_bucket_that_refuses_an_unsigned_request_are_not_had() {
+    let (bucket, _) = served();
+    let config = PullConfig { upstreams: vec![bucket.asked_with(None)], ..upstreams(&[]) };
+    check_that_it_is_refused(&Edge::start(config));
+}
+
+#[test]
+#[ignore = "needs a server of S3; .ci/s3 runs it with one"]
+fn objects_of_a_bucket_are_not_had_with_a_wrong_secret_and_are_once_it_is_right() {
+    let (bucket, body) = served();
+    let right = std::fs::read_to_string(&bucket.credentials).unwrap();
+    // The secret is the last line.
+    std::fs::write(&bucket.credentials, format!("{}x\n", right.trim_end())).unwrap();
+    let edge = Edge::start(PullConfig { upstreams: vec![bucket.signed()], ..upstreams(&[]) });
+    check_that_it_is_refused(&edge);
+    std::fs::write(&bucket.credentials, right).unwrap();
+    let edge = edge.restarted();
+    let answer = edge.get(FILM);
+    assert_eq!(answer.status(), 200);
+    assert!(answer.cache_status().starts_with(";fwd=uri-miss"), "{}", answer.cache_status());
+    assert!(answer.whole() == body);
 }

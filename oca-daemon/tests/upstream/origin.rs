@@ -47,6 +47,7 @@ impl Origin {
         let (script, log) = (Arc::new(script), Arc::clone(&asked));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                stream.set_nodelay(true).unwrap();
                 let (script, log) = (Arc::clone(&script), Arc::clone(&log));
                 thread::spawn(move || serve(stream, &*script, &log));
             }

@@ -164,3 +164,48 @@ impl Drop for Asking<'_> {
 fn jitter() -> f64 {
     RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use control_client::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
+
+    use super::*;
+    use crate::pull::stats::PullStats;
+
+    #[test]
+    fn one_that_is_left_alone_is_asked_by_one_probe_at_a_time_until_it_answers_and_operators_see_it() {
+        let upstream = UpstreamConfig {
+            name: "origin".to_owned(),
+            url: Some("http://127.0.0.1".to_owned()),
+            host: None,
+            s3: None,
+        };
+        let config = PullConfig { upstreams: vec![upstream], ..PullConfig::default() };
+        let stats = Arc::new(PullStats::new(&config, 0));
+        let count = Count { stats: Arc::clone(&stats), place: 0 };
+        let upstream = Upstream::new(&config.upstreams[0], &config, count).unwrap();
+        let is_open = || stats.upstreams[0].is_open();
+        let (now, later) = (upstream.started, upstream.started + OPEN_FOR.longest);
+        for _ in 0..FAILURES_TO_OPEN {
+            assert!(!is_open());
+            upstream.begin(now).unwrap().failed("silent");
+        }
+        assert!(is_open() && upstream.begin(now).is_none());
+
+        let probe = upstream.begin(later).unwrap();
+        assert!(upstream.begin(later).is_none(), "one at a time");
+        // Nobody waited for it any more.
+        drop(probe);
+        upstream.begin(later).unwrap().failed("silent still");
+        assert!(is_open() && upstream.begin(now).is_none());
+
+        let probe = upstream.begin(later).unwrap();
+        assert!(is_open(), "nothing is known of it yet");
+        probe.succeeded();
+        assert!(!is_open());
+        let both = (upstream.begin(now), upstream.begin(now));
+        assert!(both.0.is_some() && both.1.is_some());
+    }
+}

@@ -103,8 +103,9 @@ fn take_framing(fields: &mut HeaderMap) -> Result<bool, String> {
 
 fn refused(error: &reqwest::Error) -> NoAnswer {
     let failure = match () {
-        () if error.is_timeout() => PullFailure::TimedOut,
+        // First, since who does not answer a connection in time is not there either.
         () if error.is_connect() => PullFailure::Unreachable,
+        () if error.is_timeout() => PullFailure::TimedOut,
         () => PullFailure::Invalid,
     };
     (failure, with_sources(error))
