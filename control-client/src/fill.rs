@@ -182,6 +182,8 @@ pub enum FailureReason {
     VolumeLost,
     /// The daemon would not adopt it.
     NotAdopted,
+    /// It was purged while the run was under way.
+    Purged,
 }
 
 /// What came from one source.
@@ -291,4 +293,5 @@ words!(FailureReason {
     DiskFailed = "disk_failed",
     VolumeLost = "volume_lost",
     NotAdopted = "not_adopted",
+    Purged = "purged",
 });

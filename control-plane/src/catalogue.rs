@@ -2,6 +2,7 @@
 
 mod media_manifests;
 mod title_change;
+mod title_directories;
 
 use control_client::content::{BundleKey, BundlePath, Generation, Sha256};
 use control_client::descriptor::Descriptor;
@@ -15,6 +16,7 @@ use crate::ranking::Season;
 
 pub use media_manifests::{media_manifest, put_media_manifests};
 pub use title_change::{TitleChange, change_title, remove_title};
+pub use title_directories::put_directory;
 
 /// A work that a viewer chooses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -43,6 +45,9 @@ pub struct Title {
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
     pub seasons: Vec<Season>,
+    /// The directories that it was published as, the last ones, sorted by path: what lies below them is the title's.
+    #[serde(default)]
+    pub directories: Vec<BundlePath>,
 }
 
 /// One bundle of a title.
@@ -115,6 +120,7 @@ pub async fn titles(database: &Database) -> Result<Vec<Title>, DatabaseError> {
     for title in &mut titles {
         title.regions.sort_unstable();
     }
+    title_directories::read_directories(database, &mut titles).await?;
     Ok(titles)
 }
 
@@ -155,7 +161,8 @@ pub async fn title_at(
     }
 }
 
-/// Writes a title, over the one of that name where there is one: `published_at` stays the first one's.
+/// Writes a title, over the one of that name where there is one: `published_at` stays the first one's, and its directories
+/// stay as they are, for [`put_directory`] writes these.
 pub async fn put_title(change: &mut Change<'_>, title: &Title) -> Result<(), DatabaseError> {
     let sql = "INSERT INTO titles (name, published_at, release_at, expires_at, pinned, similar_to, tags, seasons) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
@@ -272,6 +279,7 @@ fn title(row: &AnyRow) -> Result<Title, DatabaseError> {
         similar_to: parsed("a title's name", similar_to)?,
         tags: parsed("a title's tags", serde_json::from_str(&text(row, 6)?))?,
         seasons: parsed("a title's seasons", serde_json::from_str(&text(row, 7)?))?,
+        directories: Vec::new(),
     })
 }
 

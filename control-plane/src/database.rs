@@ -250,6 +250,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "first", include_str!("../migrations/0001_first.sql")),
     (2, "second", include_str!("../migrations/0002_second.sql")),
     (3, "third", include_str!("../migrations/0003_third.sql")),
+    (4, "fourth", include_str!("../migrations/0004_fourth.sql")),
 ];
 
 /// WAL: readers and the writer do not wait for each other. FULL: a commit is on the disk. The busy timeout is

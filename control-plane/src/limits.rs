@@ -49,6 +49,10 @@ pub const GENERATIONS_KEPT: usize = 3;
 /// of seconds.
 pub const TITLE_BUNDLES_MAX: usize = 10_000;
 
+/// Directories that a title was published as, which the catalogue remembers: the one where it is, and those where appliances may still
+/// hold what was pulled of it. Each may be an order to purge, of which [`DIRECTIVES_WAITING_MAX`] may wait.
+pub const TITLE_DIRECTORIES_KEPT: usize = 8;
+
 /// Directories below the one that is published, in depth. Deeper trees are loops, or no titles.
 pub const PUBLISH_DEPTH_MAX: usize = 32;
 

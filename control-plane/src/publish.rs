@@ -78,17 +78,18 @@ pub async fn publish(
     let scanned = tokio::task::spawn_blocking(move || scan(&root, &below))
         .await
         .map_err(|error| PublishError::Interrupted(error.to_string()))??;
-    enter(database, scanned, publication, now_micros).await
+    enter(database, scanned, as_path, publication, now_micros).await
 }
 
-/// Enters directories that were scanned in the catalogue.
+/// Enters directories that were scanned in the catalogue: all of them are `as_path`, or lie below it.
 pub async fn enter(
     database: &Database,
     scanned: scan::Scanned,
+    as_path: &BundlePath,
     publication: Publication,
     now_micros: u64,
 ) -> Result<Published, PublishError> {
-    let title = Title {
+    let mut title = Title {
         name: publication.title.clone(),
         regions: publication.regions.clone(),
         published_at: now_micros / 1_000_000,
@@ -98,12 +99,14 @@ pub async fn enter(
         similar_to: publication.similar_to.clone(),
         tags: publication.tags.clone(),
         seasons: publication.seasons.clone(),
+        directories: Vec::new(),
     };
     check(&title, &publication, &scanned)?;
     let mut change = database.change().await?;
     // First, so that whoever else publishes waits.
-    change.count("catalogue").await?;
+    let number = change.count("catalogue").await?;
     catalogue::put_title(&mut change, &title).await?;
+    title.directories = catalogue::put_directory(&mut change, &title.name, as_path, number).await?;
     let known = catalogue::bundles_of(&mut change, &title.name).await?;
     let mut bundles = Vec::with_capacity(scanned.directories.len());
     let mut unchanged = 0;

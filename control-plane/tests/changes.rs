@@ -5,8 +5,10 @@
 #[path = "support/fleet.rs"]
 mod support;
 
-use control_plane::catalogue::{Catalogue, TitleChange, change_title};
+use control_client::content::BundlePath;
+use control_plane::catalogue::{self, Catalogue, TitleChange, change_title};
 use control_plane::fleet::Fleet;
+use control_plane::limits::TITLE_DIRECTORIES_KEPT;
 use control_plane::publish::{PublishError, publish};
 use control_plane::registry::{self, RegistryError, SiteChange};
 
@@ -92,6 +94,40 @@ on_every_database! {
         assert_eq!(change_title(database, &title("film"), &everywhere).await.unwrap().unwrap().regions, []);
         assert_eq!(Catalogue::read(database).await.unwrap().titles[0].expires_at, Some(NOW + 1));
         assert_eq!(change_title(database, &title("other"), &everywhere).await.unwrap(), None);
+    }
+
+    async fn the_last_directories_that_a_title_was_published_as_are_remembered(test: &TestDatabase) {
+        let database = &test.database;
+        let files = tree(&[("high/1.m4s", "first")]);
+        // All at one moment: it is not a clock that says what was last.
+        let published = async |at: &BundlePath| {
+            publish(database, files.path(), at, publication("film", None), 1).await.unwrap().title.directories
+        };
+        let kept = async || Catalogue::read(database).await.unwrap().titles[0].directories.clone();
+        let at: Vec<BundlePath> =
+            (0..TITLE_DIRECTORIES_KEPT + 2).map(|number| path(&format!("/{number:02}/film"))).collect();
+        for directory in [&at[1], &at[0], &at[0]] {
+            published(directory).await;
+        }
+        assert_eq!(kept().await, at[..2], "by path, and each once");
+
+        // A catalogue that was made before they were kept gets them when the title is published again.
+        let mut change = database.change().await.unwrap();
+        change.execute("DELETE FROM title_directories", vec![]).await.unwrap();
+        change.commit().await.unwrap();
+        assert_eq!(kept().await, []);
+        assert_eq!(published(&at[0]).await, at[..1]);
+
+        let (last, all_but_last) = at.split_last().unwrap();
+        for directory in all_but_last {
+            published(directory).await;
+        }
+        assert_eq!(kept().await, all_but_last[1..], "the first of them is forgotten");
+        published(&at[1]).await;
+        assert_eq!(published(last).await, [&at[1..2], &at[3..]].concat(), "what was published again is new");
+        assert_eq!(kept().await, [&at[1..2], &at[3..]].concat());
+        assert_eq!(catalogue::remove_title(database, &title("film")).await.unwrap(), Some(1));
+        assert_eq!(published(&at[5]).await, at[5..6], "one of the same name begins anew");
     }
 
     async fn a_generation_that_not_every_reader_keeps_exact_is_refused(test: &TestDatabase) {

@@ -188,6 +188,7 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
     assert_eq!((&film["release_at"], &film["expires_at"]), (&Value::Null, &1_577_836_800.into()));
     assert_eq!((&film["pinned"], &film["regions"]), (&false.into(), &serde_json::json!([])));
     assert_eq!(film["tags"], serde_json::json!(["drama"]), "what was not named stays");
+    assert_eq!(film["directories"], serde_json::json!(["/film"]), "and so does where it is");
     assert_eq!(operator.json(&["appliance", "list"]), serde_json::json!([]));
     assert_eq!(operator.json(&["title", "list"])[0]["bundles"], 2);
     assert!(operator.says(&["title", "list"]).contains("film"));
@@ -260,7 +261,7 @@ async fn a_title_is_purged_from_all_appliances_and_each_says_when_it_is_done() {
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("too many directives wait"), "{table}");
     let waiting = operator.json(&["directive", "list", "--waiting", "--appliance", "oca-1"]);
-    assert_eq!(waiting[0]["order"]["path"], "/titles/film-2/high", "its only bundle");
+    assert_eq!(waiting[0]["order"]["path"], "/titles/film-2", "all of it, though it has a single bundle");
 }
 
 #[test]

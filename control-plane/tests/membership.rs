@@ -64,7 +64,7 @@ on_every_database! {
         assert_eq!((left.titles.len(), left.bundles.len()), (1, 1));
         assert_eq!((rows(database, "descriptors").await, rows(database, "title_regions").await), (1, 1));
         assert_eq!(catalogue::remove_title(database, &title("other")).await.unwrap(), Some(1));
-        for table in ["titles", "title_regions", "bundles", "descriptors"] {
+        for table in ["titles", "title_regions", "title_directories", "bundles", "descriptors"] {
             assert_eq!(rows(database, table).await, 0, "{table}");
         }
         publish(database, files.path(), &path("/film"), publication("successor", Some(1)), 1).await.unwrap();

@@ -26,6 +26,7 @@ use crate::licences::Licences;
 use crate::manifest::{self, Manifests, NoManifest};
 use crate::night_budget::NightBudget;
 use crate::progress::Progress;
+use crate::purges::Purges;
 use crate::shared_pace::{SharedPace, receive_buffer_bytes};
 use crate::state::{StateFolder, or_warn};
 use crate::volumes::{self, Volumes};
@@ -59,6 +60,8 @@ pub struct Agent {
     pub tls: TlsConnector,
     /// How the fill goes.
     pub progress: Progress,
+    /// What the run under way has to give up.
+    pub purges: Purges,
     /// What was received in the last nights.
     pub budget: Mutex<NightBudget>,
     /// The last runs.
@@ -113,6 +116,7 @@ impl Agent {
             receive_buffer_bytes,
             tls: fetch::connector().map_err(AgentError::Tls)?,
             progress: Progress::default(),
+            purges: Purges::default(),
             budget: Mutex::new(state.read(BUDGET).unwrap_or_default()),
             history: Mutex::new(History::load(&state)),
             outbox: Mutex::new(outbox),

@@ -27,8 +27,8 @@ use crate::random::jitter;
 use crate::run::Run;
 use crate::volumes::OpenVolume;
 
+use adoption::adopt_published;
 pub(crate) use adoption::have_served;
-use adoption::{adopt, adopt_published};
 use objects::Stopped;
 use publication::publish;
 use space::Space;
@@ -76,6 +76,8 @@ pub enum Outcome {
 enum End {
     Wait(Duration),
     Left,
+    /// It was purged: what has come of it goes, too.
+    Purged,
     Failed(FailureReason, String),
 }
 
@@ -144,11 +146,19 @@ pub async fn attempt(run: &Arc<Run>, work: &mut Work) -> Outcome {
         Ok(()) => Outcome::Published,
         Err(End::Wait(until)) => Outcome::Wait(until),
         Err(End::Left) => Outcome::Left,
+        Err(End::Purged) => {
+            space::clear(run, work).await;
+            Outcome::Failed(FailureReason::Purged, "it was purged while the run was under way".to_owned())
+        }
         Err(End::Failed(reason, detail)) => Outcome::Failed(reason, detail),
     }
 }
 
 async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
+    let path = work.planned.key.path.clone();
+    if run.agent.purges.is_purged(&path) {
+        return Err(End::Purged);
+    }
     work.is_after_others &= run.room.is_to_come(work.planned.volume, work.rank);
     if work.is_after_others {
         return Err(End::Wait(run.agent.pace.now() + ROOM_LOOK_INTERVAL));
@@ -164,14 +174,14 @@ async fn bring_in(run: &Arc<Run>, work: &mut Work) -> Result<(), End> {
     }
     loop {
         while work.space.as_ref().is_none_or(|space| !space.is_whole()) {
-            let fetching = fetch_from_next(run, work, &volume, &descriptor);
-            run.unless_halted(fetching).await.unwrap_or(Err(End::Left))?;
+            let fetching = run.unless_halted(fetch_from_next(run, work, &volume, &descriptor));
+            let fetched = run.unless_purged(&path, fetching).await.ok_or(End::Purged)?;
+            fetched.unwrap_or(Err(End::Left))?;
         }
         if publish(run, work, &volume).await? {
-            break;
+            return Ok(());
         }
     }
-    adopt(run, work, &volume).await
 }
 
 /// Asks the source that is next, and fetches what it has.

@@ -10,7 +10,8 @@
 //!    [`control_client::breaker`] (and from whom not), [`pace`] and [`yielding`] (how fast), [`night_budget`] (how much).
 //! 3. What it decides upon: [`manifest`], [`planning`], [`sources`], [`descriptors`], [`licences`], [`volumes`].
 //!    What blocks on a volume goes through the latter's calls, so that a disk that hangs holds up nobody else.
-//! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back; [`retiring`]: several bundles' way out.
+//! 4. [`bundle`]: one bundle's way in, with its room, its objects and what is read back; [`retiring`]: several bundles' way out;
+//!    [`purges`]: which bundles may not come in any more.
 //! 5. [`fetch`]: one object from one source, and everything that a source can do wrong; [`shared_pace`], [`breakers`], [`tally`]:
 //!    what all connections share.
 //! 6. [`disk`]: the ring of one volume. [`pieces`]: how what comes and what is read back is digested beside the daemon.
@@ -44,6 +45,7 @@ pub mod plan;
 pub mod planning;
 pub mod process;
 pub mod progress;
+pub mod purges;
 pub mod random;
 pub mod reporter;
 pub mod retiring;

@@ -118,6 +118,10 @@ pub const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an adoption may take: as long as a keeper of the store.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a purge waits for what is being published: an adoption by a daemon that is restarting may take so long. The reporter
+/// stands still meanwhile.
+pub const PUBLICATION_WAIT: Duration = Duration::from_secs(DAEMON_WAIT.as_secs() + ADOPT_TIMEOUT.as_secs());
+
 /// Times that a bundle waits for a control plane that does not give its descriptor now: some minutes in all.
 pub const DESCRIPTOR_WAITS_MAX: u32 = 6;
 
@@ -188,6 +192,10 @@ pub const LAST_REPORT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Directives whose results are remembered, as many as the outbox keeps.
 pub const DIRECTIVES_REMEMBERED_MAX: usize = 1_000;
+
+/// Purges that a run remembers, of a kilobyte each at most: ten times as many as a control plane lets wait. Where there are more, the
+/// run gives up all that is not published.
+pub const PURGES_PER_RUN_MAX: usize = 1_000;
 
 /// How often the control plane is told who this appliance is, whether that has changed or not: it may have been put back from a copy
 /// that does not know.

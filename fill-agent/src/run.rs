@@ -67,6 +67,8 @@ pub async fn run(
     occasion: Occasion,
     mut told: signal::Receiver<bool>,
 ) -> Option<FillRun> {
+    // Before it knows of anything: what is purged from here on, it has none of.
+    agent.purges.begin_run();
     let record = Arc::new(RunRecord::begin(clock::now()));
     record.know_begun(agent.blocking(|agent| history::begun(&agent.state)).await);
     let ledger = Arc::new(Ledger::open(agent, occasion.night));

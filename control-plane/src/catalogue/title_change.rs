@@ -1,5 +1,6 @@
 use control_client::fleet::{RegionName, TitleName};
 
+use super::title_directories::directories_of;
 use super::{TITLES, Title, bundles_of, parsed, put_title, remove_bundle, title};
 use crate::database::{Database, DatabaseError, text};
 use crate::limits;
@@ -34,6 +35,7 @@ pub async fn change_title(
     for row in change.rows(sql, vec![name.as_str().into()]).await? {
         title.regions.push(parsed("a region's name", RegionName::parse(&text(&row, 0)?))?);
     }
+    title.directories = directories_of(&mut change, name).await?;
     if let Some(regions) = &wanted.regions {
         title.regions.clone_from(regions);
     }
@@ -58,6 +60,7 @@ pub async fn remove_title(database: &Database, title: &TitleName) -> Result<Opti
     }
     let name = || vec![title.as_str().into()];
     change.execute("DELETE FROM title_regions WHERE title = $1", name()).await?;
+    change.execute("DELETE FROM title_directories WHERE title = $1", name()).await?;
     if change.execute("DELETE FROM titles WHERE name = $1", name()).await? == 0 {
         return Ok(None);
     }

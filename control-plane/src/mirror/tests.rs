@@ -21,6 +21,7 @@ async fn publish(database: &Database, path: &str) -> BundleKey {
         similar_to: None,
         tags: vec![],
         seasons: vec![],
+        directories: vec![],
     };
     let descriptor = control_client::digest::sha256(path.as_bytes());
     let bundle =

@@ -29,6 +29,9 @@ pub(super) async fn adopt_published(run: &Arc<Run>, work: &mut Work) -> Result<b
     }
     let found = run.agent.volumes.find_published(run.volumes.clone(), &work.planned.key).await;
     let Some(volume) = found else { return Ok(false) };
+    let Some(_publishing) = run.agent.purges.may_publish(&work.planned.key.path) else {
+        return Err(End::Purged);
+    };
     match ask(run, work, &volume).await {
         Ok(()) => Ok(true),
         Err(error) if is_unservable(&error) => {

@@ -1,10 +1,11 @@
-//! A bundle that is whole is synced, read back, and published.
+//! A bundle that is whole is synced, read back, published, and adopted.
 
 use std::sync::Arc;
 
 use cache_store::PublishError;
 use control_client::fill::{FailureReason, FillStep};
 
+use super::adoption::adopt;
 use super::read_back::{ReadBack, read_back};
 use super::space::{Space, refused};
 use super::{End, Work, disk_failed};
@@ -12,10 +13,10 @@ use crate::limits::VOLUME_SYNC_TIMEOUT;
 use crate::run::Run;
 use crate::volumes::{NoAnswer, OpenVolume};
 
-/// Reads everything back from the disk, and publishes it. `false` where the disk gave something else back than it was given: for
-/// the first time that is only missing again.
+/// Reads everything back from the disk, publishes it, and has the daemon serve it. `false` where the disk gave something else back than
+/// it was given: for the first time that is only missing again.
 pub(super) async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume) -> Result<bool, End> {
-    let Some(space) = work.space.take() else { return Ok(true) };
+    let Some(space) = work.space.take() else { return Ok(false) };
     run.agent.progress.step(&work.planned.key, FillStep::Verifying);
     let (mut space, read_back) = match verify(run, volume, space).await {
         Ok(verified) => verified,
@@ -34,11 +35,17 @@ pub(super) async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume
         work.space = Some(space);
         return Ok(false);
     }
+    // A purge that comes from here on waits until the daemon has the bundle, and takes it out again.
+    let Some(_publishing) = run.agent.purges.may_publish(&work.planned.key.path) else {
+        work.space = Some(space);
+        return Err(End::Purged);
+    };
     run.agent.progress.step(&work.planned.key, FillStep::Publishing);
-    match name(run, volume, space, read_back).await {
-        Ok(()) => Ok(true),
-        Err((reason, why)) => Err(disk_failed(run, volume, reason, why).await),
+    if let Err((reason, why)) = name(run, volume, space, read_back).await {
+        return Err(disk_failed(run, volume, reason, why).await);
     }
+    adopt(run, work, volume).await?;
+    Ok(true)
 }
 
 /// Has the disk hold it, and reads all of it back.

@@ -135,6 +135,18 @@ async fn discard(run: &Run, volume: &OpenVolume, incoming: IncomingBundle) {
     let _ = run.agent.volumes.calls().work(volume.index, move || incoming.discard()).await;
 }
 
+/// Removes what has come of a bundle, in this run or an earlier one.
+pub(super) async fn clear(run: &Run, work: &mut Work) {
+    let Ok(volume) = run.volume(work.planned.volume) else { return };
+    if let Some(space) = work.space.take() {
+        space.discard(run, &volume).await;
+    } else if work.was_begun {
+        let id = BundleId::of(&work.planned.key);
+        // Who removed nothing has told of it.
+        let _ = run.agent.volumes.calls().work(volume.index, move || volume.remove_begun(&id)).await;
+    }
+}
+
 async fn disk_thread(run: &Run, volume: &OpenVolume) -> Result<Arc<DiskThread>, NoSpace> {
     let index = volume.index;
     let disk = run.agent.blocking(move |agent| agent.volumes.disk(index)).await;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use control_client::admin::Purge;
 use control_client::report::{Directive, DirectiveResult, Order};
 use control_client::wire::DocumentVersion;
+use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::limits::PUBLICATION_WAIT;
 
 /// Carries out one directive. To do it twice does no harm: after a restart it may be given again.
 pub(super) async fn carry_out(agent: &Arc<Agent>, directive: &Directive) -> DirectiveResult {
@@ -15,15 +17,7 @@ pub(super) async fn carry_out(agent: &Arc<Agent>, directive: &Directive) -> Dire
         Order::Drain => client.drain().await.err().map(|error| error.to_string()),
         Order::Undrain => client.undrain().await.err().map(|error| error.to_string()),
         Order::Purge { path, prefix } => {
-            let purge = Purge { version: DocumentVersion, path: path.clone(), prefix: *prefix };
-            match client.purge(purge).await {
-                Ok(purged) if purged.not_reached.is_empty() => None,
-                Ok(purged) => Some(format!(
-                    "volumes that are not open were not reached, and would serve it again: {}",
-                    purged.not_reached.join(", ")
-                )),
-                Err(error) => Some(error.to_string()),
-            }
+            purge(agent, Purge { version: DocumentVersion, path: path.clone(), prefix: *prefix }).await
         }
         Order::FillNow => {
             agent.blocking(Agent::want_run).await;
@@ -37,4 +31,21 @@ pub(super) async fn carry_out(agent: &Arc<Agent>, directive: &Directive) -> Dire
         }
     }
     DirectiveResult { id: directive.id, failure }
+}
+
+/// Has the daemon purge when the fill can bring nothing of it any more; why that was not all.
+async fn purge(agent: &Agent, purge: Purge) -> Option<String> {
+    let purging = agent.purges.begin(&purge);
+    let is_unpublished = timeout(PUBLICATION_WAIT, purging.until_unpublished()).await.is_ok();
+    match agent.daemon.client().purge(purge.clone()).await {
+        Ok(purged) if !purged.not_reached.is_empty() => Some(format!(
+            "volumes that are not open were not reached, and would serve it again: {}",
+            purged.not_reached.join(", ")
+        )),
+        Ok(_) if !is_unpublished => {
+            Some("the fill is publishing a part of it still, which may serve; purge again".to_owned())
+        }
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use control_client::content::BundlePath;
 use tokio::sync::watch as signal;
 
 use super::ledger::Ledger;
@@ -111,6 +112,15 @@ impl Run {
             biased;
             done = work => Some(done),
             () = self.until_halted() => None,
+        }
+    }
+
+    /// What comes of it, where that path is not purged before it ends.
+    pub async fn unless_purged<T>(&self, path: &BundlePath, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.agent.purges.until_purged(path) => None,
+            done = work => Some(done),
         }
     }
 

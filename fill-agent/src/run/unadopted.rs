@@ -39,6 +39,8 @@ pub(super) async fn adopt(
         for place in found.into_iter().flatten().flatten() {
             let entry = &manifest.entries[place];
             let key = key(entry);
+            // What is purged is planned like all that is missing, and told of where its turn comes.
+            let Some(_publishing) = agent.purges.may_publish(&key.path) else { continue };
             let replaces = |generation: Generation| bytes_of(inventory, &key.path, generation);
             match have_served(agent, record, &volume, &key, entry, replaces).await {
                 Ok(()) => {

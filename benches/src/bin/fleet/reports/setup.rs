@@ -103,6 +103,7 @@ fn plain_title(name: TitleName) -> Title {
         tags: vec![],
         seasons: vec![],
         similar_to: None,
+        directories: vec![],
     }
 }
 
