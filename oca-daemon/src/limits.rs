@@ -265,6 +265,14 @@ pub const TIER_WAITERS_MAX: usize = 1 << 16;
 /// Of those, so many wait for one block: one that does not come leaves room for those who wait for others.
 pub const TIER_WAITERS_OF_ONE_MAX: usize = 1 << 11;
 
+/// How long somebody who asked for a block and was told to read it himself is taken to be at it: who plays at 5 Mbit/s takes three
+/// times as long. Who wants the same on another worker meanwhile has it loaded for both.
+pub const TIER_TURNED_AWAY_KEPT: Duration = Duration::from_secs(1);
+
+/// Of those, so many are remembered: who wants something at once with others asks right after them, and all of them are looked through
+/// for each question.
+pub const TIER_TURNED_AWAY_MAX: usize = 256;
+
 /// How long no block is loaded after the kernel refused to lock one: loading it in vain costs a read of the disk.
 pub const TIER_LOCK_PAUSE: Duration = Duration::from_secs(10);
 

@@ -7,7 +7,8 @@
 //!    goes away.
 //! 2. `residency`: the table that workers look into; `samples`: what they say of what they were asked for, and will be.
 //! 3. `steward`: the tier's thread, which decides (`admission`, with `recent`), has blocks loaded (`loader`, a thread for each
-//!    volume, with `huge_folio`) and keeps account of them (`holdings`); what players named ahead is `prefetched`.
+//!    volume, with `huge_folio`) and keeps account of them (`holdings`); what players named ahead is `prefetched`, and who asked in vain
+//!    `turned_away`.
 //! 4. What it heeds beside: `lookout`, with `pressure` (memory is short), `failed_memory` and `loader_queue` with its `pace` (the disks
 //!    are busy); `second_chance`, whose blocks make room where whole bundles have to.
 //! 5. `budget`: how much may be locked, of what `host` allows; `counters`: what is told of all this.
@@ -38,6 +39,7 @@ mod resident_file;
 mod samples;
 mod second_chance;
 mod steward;
+mod turned_away;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -120,8 +122,10 @@ impl Tier {
             }
             loaders.push(LoaderQueue::new(jobs, loads_max));
         }
-        let pair = |_| SampleSender::pair(TIER_SAMPLES_PER_WORKER, TIER_HINTS_PER_WORKER, events.clone());
-        let (senders, samples) = workers.iter().map(pair).unzip();
+        let pair = |worker| {
+            SampleSender::pair(worker, TIER_SAMPLES_PER_WORKER, TIER_HINTS_PER_WORKER, events.clone())
+        };
+        let (senders, samples) = (0..workers.len()).map(pair).unzip();
         let steward = Steward::new(
             Arc::clone(store),
             Arc::clone(&counters),

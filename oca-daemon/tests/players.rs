@@ -53,7 +53,7 @@ fn what_a_player_says_is_counted_and_logged() {
     let daemon = start("pacing = \"off\"\n");
     let mut stream = connect(&daemon);
     get(&mut stream, &format!("{CALM}Range: bytes=0-9\r\n"));
-    let query = "/title/1.m4s?CMCD=bl%3D%281500%29%2Cbs%2Cbr%3Dfast%2Cmsd%3D900%2Cot%3Da%2Csid%3D%22s-2%22%2Csu%2Cv%3D2";
+    let query = "/title/1.m4s?CMCD=bl%3D%281500%29%2Cbs%2Cbr%3Dfast%2Cmsd%3D900%2Cot%3Da%2Csid%3D%22s-2%22%2Cst%3Dl%2Csu%2Cv%3D2";
     assert_eq!(ask(&mut stream, "HEAD", query, "").unwrap().status, 200);
 
     eventually("both are counted", || daemon.metric("oca_cmcd_requests_total", "") == 2);
@@ -61,6 +61,8 @@ fn what_a_player_says_is_counted_and_logged() {
         ("oca_cmcd_requests_total", "video", 1),
         ("oca_cmcd_requests_total", "audio", 1),
         ("oca_cmcd_formats_total", "hls", 1),
+        ("oca_cmcd_stream_types_total", "\"l\"", 1),
+        ("oca_cmcd_stream_types_total", "unsaid", 1),
         ("oca_cmcd_versions_total", "\"2\"", 1),
         ("oca_cmcd_ignored_values_total", "malformed", 1),
         ("oca_cmcd_startups_total", "", 1),
@@ -85,7 +87,7 @@ fn what_a_player_says_is_counted_and_logged() {
     );
     assert_eq!(
         said("s-2"),
-        json!({ "v": 2, "sid": "s-2", "ot": "audio", "bl": 1500, "msd": 900, "su": true, "bs": true })
+        json!({ "v": 2, "sid": "s-2", "st": "l", "ot": "audio", "bl": 1500, "msd": 900, "su": true, "bs": true })
     );
 }
 

@@ -1,7 +1,7 @@
 //! What players said, counted by each worker and summed at scrape. Labels are the words of our own enums: no player can make
 //! a new one.
 
-use super::cmcd::{Cmcd, Ignored, ObjectType, StreamingFormat, Version};
+use super::cmcd::{Cmcd, Ignored, ObjectType, StreamType, StreamingFormat, Version};
 use super::{Pace, PaceCause};
 use crate::stats::{Counter, Histogram, HistogramTotal, add_each, causes, counters};
 
@@ -23,6 +23,7 @@ causes! {
 pub struct PlayerStats {
     object_types: [Counter; ObjectType::COUNT],
     formats: [Counter; StreamingFormat::COUNT],
+    stream_types: [Counter; StreamType::COUNT],
     versions: [Counter; Version::COUNT],
     ignored: [Counter; Ignored::COUNT],
     startups: Counter,
@@ -43,6 +44,8 @@ pub struct PlayerTotals {
     pub object_types: [u64; ObjectType::COUNT],
     /// Requests, by streaming format.
     pub formats: [u64; StreamingFormat::COUNT],
+    /// Requests, by stream type.
+    pub stream_types: [u64; StreamType::COUNT],
     /// Requests, by version.
     pub versions: [u64; Version::COUNT],
     /// Values left out, by why.
@@ -73,6 +76,7 @@ impl PlayerStats {
         PlayerStats {
             object_types: counters(),
             formats: counters(),
+            stream_types: counters(),
             versions: counters(),
             ignored: counters(),
             startups: Counter::new(),
@@ -91,6 +95,7 @@ impl PlayerStats {
     pub fn said(&self, cmcd: &Cmcd) {
         self.object_types[cmcd.object_type as usize].add(1);
         self.formats[cmcd.format as usize].add(1);
+        self.stream_types[cmcd.stream_type as usize].add(1);
         self.versions[cmcd.version as usize].add(1);
         for (counter, &count) in self.ignored.iter().zip(&cmcd.ignored) {
             counter.add(count.into());
@@ -131,6 +136,7 @@ impl PlayerTotals {
     pub fn add(&mut self, worker: &PlayerStats) {
         add_each(&mut self.object_types, &worker.object_types);
         add_each(&mut self.formats, &worker.formats);
+        add_each(&mut self.stream_types, &worker.stream_types);
         add_each(&mut self.versions, &worker.versions);
         add_each(&mut self.ignored, &worker.ignored);
         self.startups += worker.startups.value();
@@ -155,8 +161,8 @@ mod tests {
     fn what_a_player_says_is_counted_once_under_each_of_its_heads() {
         let stats = PlayerStats::new();
         let said = |line: &str| stats.said(&Cmcd::read("/", &[line.as_bytes()]).unwrap());
-        said("br=3200,bl=20000,mtp=40000,ot=v,sf=h,su,bs,v=2,msd=800,rtp=x");
-        said("br=128,bl=18000,ot=a,sf=h");
+        said("br=3200,bl=20000,mtp=40000,ot=v,sf=h,st=l,su,bs,v=2,msd=800,rtp=x");
+        said("br=128,bl=18000,ot=a,sf=h,st=v");
         said("br=9999,ot=m");
         stats.paced(Pace::AtMost(BitRate::new(1), PaceCause::Bitrate));
 
@@ -164,6 +170,7 @@ mod tests {
         totals.add(&stats);
         assert_eq!(totals.object_types.iter().sum::<u64>(), 3);
         assert_eq!(totals.formats[StreamingFormat::Hls as usize], 2);
+        assert_eq!(totals.stream_types, [1, 1, 0, 1], "on demand, live, none with low latency, unsaid");
         assert_eq!((totals.versions[Version::One as usize], totals.versions[Version::Two as usize]), (2, 1));
         assert_eq!((totals.startups, totals.starvations, totals.ignored), (1, 1, [1, 0, 0]));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::samples::Unit;
 use super::{Kind, Metric};
-use crate::media::cmcd::{Ignored, ObjectType, StreamingFormat, Version};
+use crate::media::cmcd::{Ignored, ObjectType, StreamType, StreamingFormat, Version};
 use crate::media::{HintFate, PaceCause};
 
 pub(super) const ROWS: &[Metric] = &[
@@ -21,6 +21,14 @@ pub(super) const ROWS: &[Metric] = &[
         help: "The same requests, by streaming format.",
         action: "Who plays what; nothing to alert on.",
         read: |scrape, samples| samples.put_each(StreamingFormat::words(), &scrape.totals.players.formats),
+    },
+    Metric {
+        name: "oca_cmcd_stream_types_total",
+        kind: Kind::Counter,
+        labels: &["stream_type"],
+        help: "The same requests, by stream type (st): v (all segments exist), l (live), ll (live with low latency), unsaid (or not known here).",
+        action: "A rise of l and ll: a live event. Its players' buffers are short, so that few are paced.",
+        read: |scrape, samples| samples.put_each(StreamType::labels(), &scrape.totals.players.stream_types),
     },
     Metric {
         name: "oca_cmcd_versions_total",

@@ -37,7 +37,7 @@ causes! {
         BundleLeft = "bundle_left": "Its bundle left service.",
         Files = "files": "Another bundle needed its descriptor, and its bundle was asked for least; raise LimitNOFILE of the unit.",
         Memory = "memory": "The machine was short of memory; lower serve.ram_tier.",
-        BroughtAhead = "brought_ahead": "A player had named it as its next, and it was not asked for, or not often enough to stay.",
+        BroughtAhead = "brought_ahead": "It was brought ahead for a player who had named it, or for workers that wanted it at once, and was not asked for, or not often enough to stay.",
         FileBroken = "file_broken": "Its file was changed behind the daemon's back, or its memory failed; the log says which.",
     }
 }

@@ -1,6 +1,7 @@
 //! Blocks that players said they would ask for next, and that nobody has asked for yet, or not often enough to have a place of their
-//! own. They lie in the reserve that the policy leaves, as far as nothing else needs it: what is hot makes no room for them, and what a
-//! client names is not counted as asked for. Pure; the steward acts.
+//! own; and blocks that workers wanted at once, as long as they have none. They lie in the reserve that the policy leaves, as far as
+//! nothing else needs it: what is hot makes no room for them, and what a client names is not counted as asked for. Pure; the steward
+//! acts.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -64,16 +65,21 @@ impl Prefetched {
 
     /// The oldest of those that have been here for as long as they may. The next call gives the next one, whether it was removed or not.
     pub(super) fn next_expired(&mut self, now: Instant) -> Option<BlockKey> {
-        self.next_older_than(|since| now.saturating_duration_since(since) >= PREFETCHED_KEPT)
+        self.next_if(|_, since| now.saturating_duration_since(since) >= PREFETCHED_KEPT)
     }
 
     /// The oldest of all.
     pub(super) fn next_oldest(&mut self) -> Option<BlockKey> {
-        self.next_older_than(|_| true)
+        self.next_oldest_if(|_| true)
     }
 
-    fn next_older_than(&mut self, is_old: impl Fn(Instant) -> bool) -> Option<BlockKey> {
-        while let Some((key, since)) = self.by_age.pop_front_if(|(_, since)| is_old(*since)) {
+    /// The oldest of all, if it may go.
+    pub(super) fn next_oldest_if(&mut self, may_go: impl Fn(BlockKey) -> bool) -> Option<BlockKey> {
+        self.next_if(|key, _| may_go(key))
+    }
+
+    fn next_if(&mut self, is_meant: impl Fn(BlockKey, Instant) -> bool) -> Option<BlockKey> {
+        while let Some((key, since)) = self.by_age.pop_front_if(|(key, since)| is_meant(*key, *since)) {
             if self.blocks.get(&key).is_some_and(|kept| kept.since == since) {
                 return Some(key);
             }
@@ -125,6 +131,7 @@ mod tests {
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT - Duration::from_millis(1)), None);
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT), Some(key(2)));
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT), None);
+        assert_eq!(prefetched.next_oldest_if(|oldest| oldest != key(1)), None);
         assert_eq!(prefetched.next_oldest(), Some(key(1)));
         assert_eq!(prefetched.next_oldest(), None);
     }

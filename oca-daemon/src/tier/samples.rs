@@ -30,6 +30,8 @@ pub(super) struct Question {
     pub(super) sample: Sample,
     /// So much of the block is wanted that reading all of it is no waste.
     pub(super) is_of_much: bool,
+    /// The asker's number.
+    pub(super) worker: usize,
     pub(super) asker: Mailbox,
 }
 
@@ -50,6 +52,7 @@ pub struct SampleSender {
 }
 
 struct Ends {
+    worker: usize,
     asked: rtrb::Producer<Sample>,
     hinted: rtrb::Producer<Hint>,
     questions: Sender<Event>,
@@ -88,11 +91,16 @@ impl SampleSender {
         Self { ends: None }
     }
 
-    /// For so many samples, and so many hints.
-    pub(super) fn pair(samples: usize, hints: usize, questions: Sender<Event>) -> (Self, Samples) {
+    /// The worker of this number's, for so many samples, and so many hints.
+    pub(super) fn pair(
+        worker: usize,
+        samples: usize,
+        hints: usize,
+        questions: Sender<Event>,
+    ) -> (Self, Samples) {
         let (asked, from_asked) = rtrb::RingBuffer::new(samples);
         let (hinted, from_hinted) = rtrb::RingBuffer::new(hints);
-        let ends = Some(Ends { asked, hinted, questions });
+        let ends = Some(Ends { worker, asked, hinted, questions });
         (Self { ends }, Samples { asked: from_asked, hinted: from_hinted })
     }
 
@@ -109,8 +117,10 @@ impl SampleSender {
     /// Asks for a block of which `wanted_bytes` are wanted; `false`: nobody will answer. One question for each block that a
     /// worker waits for.
     pub fn ask(&self, sample: Sample, wanted_bytes: u64, asker: Mailbox) -> bool {
-        let question = Question { sample, is_of_much: wanted_bytes >= MUCH_BYTES, asker };
-        self.ends.as_ref().is_some_and(|ends| ends.questions.send(Event::Asked(question)).is_ok())
+        let Some(ends) = &self.ends else { return false };
+        let is_of_much = wanted_bytes >= MUCH_BYTES;
+        let question = Question { sample, is_of_much, worker: ends.worker, asker };
+        ends.questions.send(Event::Asked(question)).is_ok()
     }
 }
 

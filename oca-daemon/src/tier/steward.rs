@@ -1,8 +1,9 @@
 //! The tier's thread: it looks at what was asked for, decides what is to be in memory, has it loaded, lets it be found, and takes
-//! out what others displace and what has left service. It waits for no disk. The files beside this one: `hints`, `leaving`.
+//! out what others displace and what has left service. It waits for no disk. The files beside this one: `questions`, `hints`, `leaving`.
 
 mod hints;
 mod leaving;
+mod questions;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
@@ -23,8 +24,9 @@ use super::lookout::Lookout;
 use super::prefetched::Prefetched;
 use super::residency::Residency;
 use super::samples::{Question, Sample, Samples};
+use super::turned_away::TurnedAway;
 use crate::key_hasher::KeyHasher;
-use crate::limits::{TIER_FIRST_LOADS_MAX, TIER_LOCK_PAUSE, TIER_TURN};
+use crate::limits::{TIER_LOCK_PAUSE, TIER_TURN};
 use crate::mailbox::{Mailbox, Message};
 
 /// What happens to the tier from outside.
@@ -46,6 +48,8 @@ enum Wish {
     Awaited,
     /// The same, and there is leisure to load it though nobody asked for it before, where there is room.
     Welcome,
+    /// By somebody who waits for it, while somebody on another worker reads it himself.
+    Shared,
     /// By nobody yet: a player has named it as its next.
     Hinted,
 }
@@ -64,6 +68,7 @@ pub(super) struct Steward {
     lookout: Lookout,
     /// Who waits for which block that is being loaded: each worker once.
     askers: HashMap<BlockKey, Vec<Mailbox>>,
+    turned_away: TurnedAway,
     residency: Arc<Residency>,
     /// What the store had counted when blocks were last looked at.
     left_service: u64,
@@ -86,6 +91,7 @@ impl Steward {
             prefetched: Prefetched::new(budget.reserve_bytes()),
             holdings: Holdings::new(Arc::clone(&residency)),
             askers: HashMap::new(),
+            turned_away: TurnedAway::default(),
             residency,
             samples,
             touched: HashSet::default(),
@@ -137,28 +143,6 @@ impl Steward {
         self.admission.settle();
     }
 
-    /// Answered at once, unless the block is on its way.
-    fn take_question(&mut self, Question { sample, is_of_much, asker }: Question) {
-        let key = sample.key;
-        let has_leisure = sample
-            .bundle
-            .as_ref()
-            .is_some_and(|bundle| self.loaders[bundle.volume().as_usize()].loads() < TIER_FIRST_LOADS_MAX);
-        count(&self.counters.samples, 1);
-        let wish = match (is_of_much, has_leisure) {
-            (true, true) => Wish::Welcome,
-            (true, false) => Wish::Awaited,
-            // Most of such a load is for nobody who waits.
-            (false, _) => Wish::Passing,
-        };
-        self.take_sample(sample, wish);
-        if self.holdings.is_loading(key) {
-            self.askers.entry(key).or_default().push(asker);
-        } else {
-            asker.send(Message::BlockSettled(key));
-        }
-    }
-
     /// Lets workers ask for blocks of those volumes whose loaders are not behind.
     fn open_volumes(&self) {
         let now = Instant::now();
@@ -191,8 +175,14 @@ impl Steward {
             return;
         }
         let length_bytes = key.range(bundle.record().data_bytes).len();
-        match self.admission.ask(key, position, length_bytes, wish == Wish::Welcome) {
+        let is_welcome = matches!(wish, Wish::Welcome | Wish::Shared);
+        match self.admission.ask(key, position, length_bytes, is_welcome) {
             Verdict::Held | Verdict::Noted => {}
+            Verdict::Outweighed if wish == Wish::Shared => {
+                if let Err(refusal) = self.load_aside(key, &bundle, length_bytes) {
+                    self.refuse(refusal);
+                }
+            }
             Verdict::Outweighed => self.refuse(Refusal::Outweighed),
             Verdict::Admitted => {
                 self.put_out_displaced();
@@ -222,7 +212,7 @@ impl Steward {
         let loader = &self.loaders[bundle.volume().as_usize()];
         match wish {
             Wish::Passing => loader.may_load(now),
-            Wish::Awaited | Wish::Welcome => loader.may_load_awaited(now),
+            Wish::Awaited | Wish::Welcome | Wish::Shared => loader.may_load_awaited(now),
             Wish::Hinted => loader.may_load_hinted(now),
         }
     }

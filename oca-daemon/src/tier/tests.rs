@@ -2,6 +2,7 @@
 
 mod leaving;
 mod prefetching;
+mod questions;
 pub(crate) mod site;
 
 use std::collections::HashMap;
@@ -26,6 +27,8 @@ enum Step {
     Ask(usize),
     /// Many ask at once.
     Crowd(usize),
+    /// Two workers have somebody who waits for it.
+    Await(usize),
     Hint(usize),
     Settle,
 }
@@ -37,6 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => title.clone().prop_map(Step::Retire),
         8 => title.clone().prop_map(Step::Ask),
         3 => title.clone().prop_map(Step::Crowd),
+        3 => title.clone().prop_map(Step::Await),
         4 => title.prop_map(Step::Hint),
         2 => Just(Step::Settle),
     ];
@@ -70,6 +74,10 @@ proptest! {
                 Step::Crowd(title) => {
                     crowded = Some(title);
                     site.ask_at_once(title, 20);
+                }
+                Step::Await(title) => {
+                    site.wait_for(0, title);
+                    site.wait_for(1, title);
                 }
                 Step::Hint(title) => {
                     if site.lookup(title).is_some() {

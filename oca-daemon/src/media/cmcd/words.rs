@@ -108,4 +108,21 @@ impl StreamType {
             _ => Self::Unsaid,
         }
     }
+
+    /// The values of a metric's label, in the order of the numbers. The log leaves out what is not said; a label without a value would be
+    /// none.
+    pub fn labels() -> impl Iterator<Item = &'static str> {
+        Self::words().map(|word| if word.is_empty() { "unsaid" } else { word })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_type_has_a_label_of_its_own() {
+        assert_eq!(StreamType::labels().collect::<Vec<_>>(), ["v", "l", "ll", "unsaid"]);
+        assert_eq!(StreamType::labels().nth(StreamType::Unsaid as usize), Some("unsaid"));
+    }
 }

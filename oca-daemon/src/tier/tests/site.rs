@@ -1,4 +1,4 @@
-//! A store of one volume and a tier before it, asked as workers ask.
+//! A store of one volume and a tier before it, asked as two workers ask.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -12,14 +12,16 @@ use cache_store::{
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::units::ByteCount;
 
-use super::super::{BlockKey, Budget, Hint, Sample, SampleSender, Tier, TierTotals};
+use super::super::{BLOCK_BYTES, BlockKey, Budget, Hint, Sample, SampleSender, Tier, TierTotals};
 use crate::health::MemoryWatch;
+use crate::mailbox::{Message, mailbox};
 use crate::stats::WorkerStats;
 
 pub(crate) struct Site {
     pub(super) store: Arc<Store>,
     pub(crate) tier: Tier,
-    samples: SampleSender,
+    /// A worker's each.
+    senders: Vec<SampleSender>,
     volume: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -43,9 +45,9 @@ impl Site {
         })
         .unwrap();
         let budget = Budget { bytes: budget_bytes, blocks_max: 1000, files_max, prefetches: true, cut: None };
-        let workers = [Arc::new(WorkerStats::new(1))];
-        let (tier, mut senders) = Tier::start(&store, 1, &workers, budget, memory).unwrap();
-        Self { store, tier, samples: senders.remove(0), volume, _folder: folder }
+        let workers = [(); 2].map(|()| Arc::new(WorkerStats::new(1)));
+        let (tier, senders) = Tier::start(&store, 1, &workers, budget, memory).unwrap();
+        Self { store, tier, senders, volume, _folder: folder }
     }
 
     pub(super) fn publish(&self, title: usize, generation: u64) {
@@ -79,6 +81,16 @@ impl Site {
         receiver.recv().unwrap()
     }
 
+    /// What serves a title, and open; `None`: nothing does.
+    fn find(&self, title: usize) -> Option<(Arc<Bundle>, Arc<OpenBundle>)> {
+        let bundle = self.lookup(title)?;
+        match self.try_open(&bundle) {
+            // It has left service since it was found.
+            Err(OpenError::Leaving) => None,
+            opened => Some((bundle, opened.unwrap())),
+        }
+    }
+
     /// Asks as a worker does.
     pub(super) fn ask(&mut self, title: usize) {
         self.ask_at_once(title, 1);
@@ -86,17 +98,23 @@ impl Site {
 
     /// So many ask before the tier turns to it.
     pub(super) fn ask_at_once(&mut self, title: usize, times: usize) {
-        let Some(bundle) = self.lookup(title) else { return };
-        let open = match self.try_open(&bundle) {
-            // It has left service since it was found.
-            Err(OpenError::Leaving) => return,
-            opened => opened.unwrap(),
-        };
+        let Some((bundle, open)) = self.find(title) else { return };
         let offset = open.object("1.m4s").unwrap().range.start;
         let is_resident = self.tier.residency().unwrap().has(BlockKey::at(&bundle, offset));
         for _ in 0..times {
-            assert!(self.samples.push(Sample::new(&bundle, offset, is_resident)));
+            assert!(self.senders[0].push(Sample::new(&bundle, offset, is_resident)));
         }
+    }
+
+    /// Asks as a worker does for somebody who waits for all of the block; whether it is in memory when he is answered.
+    pub(super) fn wait_for(&self, worker: usize, title: usize) -> bool {
+        let Some((bundle, _open)) = self.find(title) else { return false };
+        let key = BlockKey::at(&bundle, 0);
+        let (asker, answers) = mailbox().unwrap();
+        assert!(self.senders[worker].ask(Sample::new(&bundle, 0, false), BLOCK_BYTES, asker));
+        let is_answered = || matches!(answers.next(), Some(Message::BlockSettled(settled)) if settled == key);
+        eventually("he is answered", is_answered);
+        self.tier.residency().unwrap().has(key)
     }
 
     /// Says, as a worker does, that a player will ask for it; `false`: the tier is behind.
@@ -111,7 +129,7 @@ impl Site {
     }
 
     pub(super) fn hint_since(&mut self, bundle: &Arc<Bundle>, since: Instant) -> bool {
-        self.samples.hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle), since })
+        self.senders[0].hint(Hint { key: BlockKey::at(bundle, 0), bundle: Arc::clone(bundle), since })
     }
 
     pub(crate) fn publish_and_load(&mut self, title: usize) -> Arc<Bundle> {
