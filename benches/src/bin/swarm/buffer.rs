@@ -44,6 +44,8 @@ pub(crate) struct Buffer {
     /// Up to here all is reckoned.
     now: Duration,
     played: Duration,
+    /// How often it ran dry.
+    stalls: usize,
     /// No more media comes.
     is_whole: bool,
     spans: Vec<Span>,
@@ -58,6 +60,7 @@ impl Buffer {
             since: now,
             now,
             played: Duration::ZERO,
+            stalls: 0,
             is_whole: false,
             spans: Vec::new(),
         }
@@ -72,6 +75,7 @@ impl Buffer {
             self.played += playing;
             if playing < passed && !self.is_whole {
                 self.see(Sight::Stalled, self.now + playing);
+                self.stalls += 1;
             }
         }
         self.now = self.now.max(now);
@@ -107,6 +111,16 @@ impl Buffer {
     /// Media that was played.
     pub(crate) fn played(&self) -> Duration {
         self.played
+    }
+
+    /// Whether the film is seen at the moment that was reckoned up to.
+    pub(crate) fn is_playing(&self) -> bool {
+        self.sight == Sight::Playing
+    }
+
+    /// How often it ran dry.
+    pub(crate) fn stalls(&self) -> usize {
+        self.stalls
     }
 
     /// What was seen up to the moment that was reckoned up to.
@@ -159,7 +173,9 @@ mod tests {
         buffer.append();
         buffer.advance(seconds(18));
         assert_eq!((buffer.held(), buffer.played()), (Duration::ZERO, seconds(4)));
+        assert_eq!((buffer.is_playing(), buffer.stalls()), (false, 1));
         buffer.append();
+        assert_eq!((buffer.is_playing(), buffer.stalls()), (true, 1));
         buffer.advance(seconds(20));
         let expected = [
             (Sight::Starting, 10, 11),
@@ -176,7 +192,7 @@ mod tests {
         buffer.append();
         buffer.complete();
         buffer.advance(seconds(9));
-        assert_eq!(buffer.played(), seconds(4));
+        assert_eq!((buffer.played(), buffer.stalls()), (seconds(4), 0));
         assert_eq!(spans(buffer), [(Sight::Playing, 0, 4)]);
     }
 

@@ -68,6 +68,11 @@ impl Catalogue {
         self.shares[title]
     }
 
+    /// A title's name.
+    pub(crate) fn name_of(&self, title: usize) -> &str {
+        &self.titles[title].name
+    }
+
     /// The title of the next session.
     pub(crate) fn draw(&self, random: &mut Random) -> usize {
         self.popularity.draw(random)
@@ -104,6 +109,11 @@ impl Catalogue {
     pub(crate) fn target(&self, bundle: Bundle, segment: usize) -> String {
         let parts = self.parts(bundle);
         parts.request_path(&parts.objects[segment].0)
+    }
+
+    /// The name of the segment that comes after one in its bundle; none after the last.
+    pub(crate) fn next_name(&self, bundle: Bundle, segment: usize) -> Option<&str> {
+        self.parts(bundle).objects.get(segment + 1).map(|(name, _)| name.as_str())
     }
 
     /// What a request must be answered with.
@@ -194,6 +204,19 @@ mod tests {
         assert_eq!(body.len() as u64, LADDER[0].segment_bytes());
         assert_ne!(body, catalogue.body(first, 1));
         assert_ne!(body, catalogue.body(Bundle { title: 1, ..first }, 0));
+    }
+
+    #[test]
+    fn what_comes_next_is_beside_the_segment_in_its_bundle() {
+        let catalogue = Catalogue::new(&SIZE);
+        let bundle = Bundle { title: 3, representation: 1 };
+        let last = catalogue.segments(3) - 1;
+        for segment in 0..last {
+            let next = catalogue.next_name(bundle, segment).unwrap();
+            let expected = format!("{}/{next}", catalogue.path_of(bundle));
+            assert_eq!(catalogue.target(bundle, segment + 1), expected);
+        }
+        assert_eq!(catalogue.next_name(bundle, last), None);
     }
 
     #[test]

@@ -76,17 +76,18 @@ impl Connection {
         Ok(Self { stream, address, is_reusable: true })
     }
 
-    /// Asks for a target, and gives how many bytes its body had. They are appended to `keep`, or thrown away. A connection whose answer
-    /// was dropped half read must be dropped, too.
+    /// Asks for a target, with these lines in the request's head, each with its end, and gives how many bytes its body had. They are
+    /// appended to `keep`, or thrown away. A connection whose answer was dropped half read must be dropped, too.
     pub(crate) async fn get(
         &mut self,
         target: &str,
+        lines: &str,
         link: &mut Link,
         began: Instant,
         mut keep: Option<&mut Vec<u8>>,
     ) -> Result<u64, Fault> {
         self.is_reusable = false;
-        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.address);
         self.send(request.as_bytes()).await?;
         let (mut gathered, mut head) = (Vec::new(), None);
         let mut left = 0;
@@ -236,9 +237,9 @@ mod tests {
         run(async {
             let mut connection = Connection::open(address).await.unwrap();
             let (mut link, began, mut kept) = (Link::unlimited(), Instant::now(), Vec::new());
-            assert_eq!(connection.get("/a", &mut link, began, None).await, Err(Fault::Refused(404)));
+            assert_eq!(connection.get("/a", "", &mut link, began, None).await, Err(Fault::Refused(404)));
             assert!(connection.is_reusable);
-            assert_eq!(connection.get("/b", &mut link, began, Some(&mut kept)).await, Ok(300_000));
+            assert_eq!(connection.get("/b", "", &mut link, began, Some(&mut kept)).await, Ok(300_000));
             assert!(kept == body);
         });
     }
@@ -250,7 +251,7 @@ mod tests {
         let address = server(vec![short]);
         run(async {
             let mut connection = Connection::open(address).await.unwrap();
-            let fault = connection.get("/a", &mut Link::unlimited(), Instant::now(), None).await;
+            let fault = connection.get("/a", "", &mut Link::unlimited(), Instant::now(), None).await;
             assert_eq!(fault, Err(Fault::Cut { has_begun: true }));
             assert!(!connection.is_reusable);
         });
@@ -263,10 +264,33 @@ mod tests {
             let mut connection = Connection::open(address).await.unwrap();
             let began = Instant::now();
             let mut link = Link::new(4_000_000, began.elapsed());
-            assert_eq!(connection.get("/a", &mut link, began, None).await, Ok(200_000));
+            assert_eq!(connection.get("/a", "", &mut link, began, None).await, Ok(200_000));
             let took = began.elapsed().as_secs_f64();
             assert!((0.38..2.0).contains(&took), "{took}");
         });
+    }
+
+    #[test]
+    fn a_request_has_the_lines_that_are_given_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") {
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            stream.write_all(&answer(200, b"")).unwrap();
+            String::from_utf8(head).unwrap()
+        });
+        run(async {
+            let mut connection = Connection::open(address).await.unwrap();
+            let (mut link, lines) = (Link::unlimited(), "CMCD-Request: bl=0,su\r\nCMCD-Status: bs\r\n");
+            assert_eq!(connection.get("/a", lines, &mut link, Instant::now(), None).await, Ok(0));
+        });
+        let expected = "GET /a HTTP/1.1\r\nHost: ADDRESS\r\nCMCD-Request: bl=0,su\r\nCMCD-Status: bs\r\n\r\n";
+        assert_eq!(server.join().unwrap(), expected.replace("ADDRESS", &address.to_string()));
     }
 
     #[test]

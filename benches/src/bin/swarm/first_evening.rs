@@ -1,5 +1,5 @@
 //! The first evening, at appliances that hold nothing: every request of its viewers is made, and refused, and nobody waits between two. What
-//! it leaves behind is the demand that the appliances report, from which the night's lists are made.
+//! it leaves behind is the demand that the appliances report, from which the night's lists are made. Its requests say nothing of a player.
 
 use std::time::Instant;
 
@@ -36,7 +36,7 @@ pub(crate) async fn watch(
                     if !connection.is_reusable {
                         connection = Connection::open(address).await?;
                     }
-                    match connection.get(&target, &mut Link::unlimited(), Instant::now(), None).await {
+                    match connection.get(&target, "", &mut Link::unlimited(), Instant::now(), None).await {
                         Ok(_) | Err(Fault::Refused(_)) => {}
                         Err(fault) => return Err(fault),
                     }

@@ -9,9 +9,10 @@
 //!
 //! 1. The model, pure and seeded: [`ladder`], [`catalogue`], [`session`] (who watches what), [`abr`] and [`buffer`], both in [`watching`]
 //!    (what a player does next), [`rehearsal`] (evenings in thought), [`attainable`] (what one could hold at best).
-//! 2. The players: [`link`], [`connection`], [`steering`], [`player`], [`crowd`].
+//! 2. The players: [`link`], [`cmcd`] (what they say), [`connection`], [`steering`], [`player`], [`crowd`].
 //! 3. The site: [`site`], [`past`], [`first_evening`].
-//! 4. What comes of it: [`viewing`], [`figures`], [`timeline`], [`plot`], [`outcome`].
+//! 4. What comes of it: [`viewing`], [`hearing`] (what the appliances took of what players said), [`figures`], [`timeline`], [`plot`],
+//!    [`outcome`].
 //!
 //! `cargo run --release -p benches --bin swarm`; with `-- --quick` everything is small and short, which is what CI does: that it
 //! runs, never how well. `--json FILE` and `--svg FILE` write what was found.
@@ -20,10 +21,12 @@ mod abr;
 mod attainable;
 mod buffer;
 mod catalogue;
+mod cmcd;
 mod connection;
 mod crowd;
 mod figures;
 mod first_evening;
+mod hearing;
 mod ladder;
 mod link;
 mod outcome;
@@ -52,6 +55,7 @@ use crowd::{Crowd, Watched};
 use demo::failure::{Failure, Step};
 use demo::role::{StartedAs, play};
 use figures::Figures;
+use hearing::Heard;
 use outcome::{Night, Outcome, Setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -215,10 +219,13 @@ async fn evenings(scale: &Scale, options: &SiteOptions) -> Result<(Outcome, Watc
     let crowd = Crowd::new(Rc::clone(&catalogue), steering, scale.lasts);
     let killed = &mut site.members[KILLED];
     let used_before = processor_time();
-    let watched = crowd
-        .watch(viewers, async |began: Instant| {
-            tokio::time::sleep_until((began + scale.killed_at()).into()).await;
-            killed.kill_daemon()
+    let (mut watched, by_killed) = crowd
+        .watch(viewers, async |crowd: Rc<Crowd>| {
+            tokio::time::sleep_until((crowd.began + scale.killed_at()).into()).await;
+            // What it counts goes with it.
+            let heard = hearing::hear(killed, || crowd.tally(KILLED)).await?;
+            killed.kill_daemon()?;
+            Ok(heard)
         })
         .await?;
     let players_busy = (processor_time() - used_before).as_secs_f64() / scale.lasts.as_secs_f64();
@@ -226,6 +233,11 @@ async fn evenings(scale: &Scale, options: &SiteOptions) -> Result<(Outcome, Watc
         "the second evening is over; the players' thread was busy {:.0} % of it",
         players_busy * 100.0
     ));
+    let mut heard = vec![by_killed];
+    for (place, member) in site.members.iter().enumerate().filter(|(_, member)| member.has_daemon()) {
+        heard.push(hearing::hear(member, || watched.tally(place)).await?);
+    }
+    heard.iter().flat_map(Heard::problems).for_each(|problem| watched.complain(problem));
     site.stop().await?;
     let setup = Setup {
         players: scale.players,
@@ -238,7 +250,7 @@ async fn evenings(scale: &Scale, options: &SiteOptions) -> Result<(Outcome, Watc
         first_evening_requests,
         players_busy,
     };
-    Ok((judge(scale, setup, night, &best, &watched), watched))
+    Ok((judge(scale, setup, night, &best, &watched, heard), watched))
 }
 
 /// What the night brought, and the bundles that were the best.
@@ -266,7 +278,14 @@ fn judge_night(
 }
 
 /// What the second evening was like.
-fn judge(scale: &Scale, setup: Setup, night: Night, best: &HashSet<Bundle>, watched: &Watched) -> Outcome {
+fn judge(
+    scale: &Scale,
+    setup: Setup,
+    night: Night,
+    best: &HashSet<Bundle>,
+    watched: &Watched,
+    heard: Vec<Heard>,
+) -> Outcome {
     let (killed_at, lasts) = (scale.killed_at(), scale.lasts);
     let evening = Figures::of(&watched.viewings, Duration::ZERO, killed_at);
     let asked = figures::segments(&watched.viewings, Duration::ZERO, killed_at);
@@ -281,6 +300,7 @@ fn judge(scale: &Scale, setup: Setup, night: Night, best: &HashSet<Bundle>, watc
         after_kill: Figures::of(&watched.viewings, killed_at, lasts),
         compared_bodies: watched.compared,
         steered: watched.steered,
+        heard,
         problems: watched.problem_count,
         targets: outcome::targets(&evening, attainable, &moved),
         timeline: timeline::timeline(&watched.viewings, lasts),

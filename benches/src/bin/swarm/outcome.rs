@@ -9,6 +9,7 @@ use demo::system::mebibytes;
 use serde::Serialize;
 
 use super::figures::Figures;
+use super::hearing::{self, Heard};
 use super::plot::{Mark, Panel, draw};
 use super::timeline::Second;
 
@@ -37,7 +38,10 @@ pub(crate) struct Outcome {
     pub(crate) compared_bodies: u64,
     /// Times that the control plane was asked where to go.
     pub(crate) steered: u64,
-    /// What must not happen: wrong bytes, segments that came from nowhere, questions without an answer.
+    /// What the appliances heard of their players.
+    pub(crate) heard: Vec<Heard>,
+    /// What must not happen: wrong bytes, segments that came from nowhere, questions without an answer, requests whose CMCD an appliance
+    /// has not counted, or not understood.
     pub(crate) problems: u64,
     pub(crate) targets: Vec<Target>,
     pub(crate) timeline: Vec<Second>,
@@ -136,7 +140,7 @@ impl Outcome {
                 verdict.to_owned(),
             ]);
         }
-        text + &demo::table::render(&rows)
+        format!("{text}{}\n{}", demo::table::render(&rows), hearing::table(&self.heard))
     }
 
     /// Writes the document.

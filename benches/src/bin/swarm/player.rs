@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::catalogue::Bundle;
+use super::cmcd::Said;
 use super::connection::{Connection, Fault};
 use super::crowd::Crowd;
 use super::ladder::LADDER;
@@ -36,6 +37,21 @@ pub(crate) struct Player {
 /// Where to go for the representations of the title that is watched, and until when that holds.
 type Lists = [Option<(List, Duration)>; LADDER.len()];
 
+/// A session that is being watched, and its name.
+struct Sitting {
+    watching: Watching,
+    name: String,
+}
+
+/// A segment, and where and how it is asked for.
+struct Ask {
+    bundle: Bundle,
+    segment: usize,
+    place: Place,
+    target: String,
+    lines: String,
+}
+
 impl Player {
     /// Somebody's.
     pub(crate) fn new(viewer: Viewer, crowd: Rc<Crowd>) -> Self {
@@ -54,44 +70,45 @@ impl Player {
             if self.is_over() {
                 return;
             }
-            let viewing = self.watch(session).await;
+            let name = self.viewer.session_name(number);
+            let viewing = self.watch(session, name).await;
             self.crowd.keep(viewing);
         }
     }
 
-    async fn watch(&mut self, session: Session) -> Viewing {
+    async fn watch(&mut self, session: Session, name: String) -> Viewing {
         let title = session.title;
         let segments = self.crowd.catalogue.segments(title);
         let mut viewing = Viewing { link: self.viewer.link, ..Viewing::default() };
-        let mut watching = Watching::new(session, segments, self.crowd.now());
+        let watching = Watching::new(session, segments, self.crowd.now());
+        let mut sitting = Sitting { watching, name };
         let mut lists = Lists::default();
         while !self.is_over() {
-            match watching.next(self.crowd.now()) {
+            match sitting.watching.next(self.crowd.now()) {
                 Step::Over => break,
                 Step::Wait { until } => self.wait_until(until).await,
                 Step::Fetch { segment, representation } => {
-                    let end = self.moment(self.crowd.lasts);
                     let bundle = Bundle { title, representation };
-                    let list = &mut lists[representation];
-                    match timeout_at(end, self.fetch(bundle, segment, list)).await {
-                        // The evening is over, and the connection half read.
-                        Err(_) => self.connections.clear(),
-                        Ok(None) => self.wait_until(self.crowd.now() + REST).await,
-                        Ok(Some((delivered, took))) => {
-                            watching.fetched(delivered.at, delivered.bytes, took);
+                    match self.fetch(&mut sitting, bundle, segment, &mut lists[representation]).await {
+                        // It came too late to be seen. It was read to its end, so that what appliances count can be held against it.
+                        _ if self.is_over() => break,
+                        None => self.wait_until(self.crowd.now() + REST).await,
+                        Some((delivered, took)) => {
+                            sitting.watching.fetched(delivered.at, delivered.bytes, took);
                             viewing.segments.push(delivered);
                         }
                     }
                 }
             }
         }
-        viewing.spans = watching.end(self.crowd.now());
+        viewing.spans = sitting.watching.end(self.crowd.now());
         viewing
     }
 
     /// A segment, and how long the answer took that had it; none, where no place had it.
     async fn fetch(
         &mut self,
+        sitting: &mut Sitting,
         bundle: Bundle,
         segment: usize,
         list: &mut Option<(List, Duration)>,
@@ -102,7 +119,16 @@ impl Player {
         let mut refusals = Vec::new();
         for place in places {
             let asked_at = crowd.now();
-            match self.get(place.address, bundle, segment, &target).await {
+            let said = Said {
+                condition: sitting.watching.tell(asked_at),
+                representation: bundle.representation,
+                next: crowd.catalogue.next_name(bundle, segment),
+                content: crowd.catalogue.name_of(bundle.title),
+                session: &sitting.name,
+            };
+            let carrier = self.viewer.carrier;
+            let (target, lines) = (said.target(carrier, &target), said.lines(carrier));
+            match self.get(&Ask { bundle, segment, place, target, lines }).await {
                 Ok(bytes) => {
                     let at = crowd.now();
                     let fallbacks = refusals.len() as u32;
@@ -139,40 +165,33 @@ impl Player {
     }
 
     /// A segment from one place; what a kept connection lost without an answer is asked for again over a new one.
-    async fn get(
-        &mut self,
-        address: SocketAddr,
-        bundle: Bundle,
-        segment: usize,
-        target: &str,
-    ) -> Result<u64, Fault> {
+    async fn get(&mut self, ask: &Ask) -> Result<u64, Fault> {
+        let address = ask.place.address;
         if let Some(kept) = self.connections.remove(&address) {
-            match self.get_over(kept, address, bundle, segment, target).await {
+            match self.get_over(kept, ask).await {
                 Err(Fault::Cut { has_begun: false }) => {}
                 answer => return answer,
             }
         }
         let connection = Connection::open(address).await?;
-        self.get_over(connection, address, bundle, segment, target).await
+        self.get_over(connection, ask).await
     }
 
-    async fn get_over(
-        &mut self,
-        mut connection: Connection,
-        address: SocketAddr,
-        bundle: Bundle,
-        segment: usize,
-        target: &str,
-    ) -> Result<u64, Fault> {
+    async fn get_over(&mut self, mut connection: Connection, ask: &Ask) -> Result<u64, Fault> {
+        let Ask { bundle, segment, place: Place { sender, address }, target, lines } = ask;
         let crowd = &self.crowd;
         let mut kept = crowd.is_next_compared().then(Vec::new);
-        let answer = connection.get(target, &mut self.link, crowd.began, kept.as_mut()).await;
+        crowd.count_asked(*sender);
+        let answer = connection.get(target, lines, &mut self.link, crowd.began, kept.as_mut()).await;
+        if matches!(answer, Ok(_) | Err(Fault::Refused(_))) {
+            crowd.count_answered(*sender);
+        }
         if connection.is_reusable {
-            self.connections.insert(address, connection);
+            self.connections.insert(*address, connection);
         }
         let bytes = answer?;
         let is_right = match kept {
-            Some(body) => body == crowd.catalogue.body(bundle, segment),
+            Some(body) => body == crowd.catalogue.body(*bundle, *segment),
             None => bytes == LADDER[bundle.representation].segment_bytes(),
         };
         if !is_right {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use demo::random::Random;
 
 use super::catalogue::Catalogue;
+use super::cmcd::Carrier;
 
 /// Links of households in bits per second, and how many in a hundred have such a one. The slowest still brings the first segment within
 /// two seconds, or no appliance could.
@@ -44,6 +45,8 @@ pub(crate) struct Viewer {
     pub(crate) address: IpAddr,
     /// When the first session begins.
     pub(crate) arrives_at: Duration,
+    /// Where the player says what it says: players of both kinds are about.
+    pub(crate) carrier: Carrier,
 }
 
 /// Somebody sits down and watches one title.
@@ -78,7 +81,8 @@ impl Viewer {
                 let mut random = Random::of(seed, &format!("viewer {number}"));
                 let link = link(&mut random);
                 let arrives_at = arrivals.mul_f64(random.unit());
-                Self { seed, number, link, address: address(number), arrives_at }
+                let carrier = if number.is_multiple_of(2) { Carrier::Query } else { Carrier::Fields };
+                Self { seed, number, link, address: address(number), arrives_at, carrier }
             })
             .collect()
     }
@@ -88,6 +92,20 @@ impl Viewer {
         let mut random = Random::of(self.seed, &format!("viewer {} session {number}", self.number));
         let title = catalogue.draw(&mut random);
         Session::draw(title, catalogue.segments(title), &mut random)
+    }
+
+    /// What the player calls the session of that number: a UUID (RFC 9562, version 4), as players do.
+    pub(crate) fn session_name(&self, number: usize) -> String {
+        let mut random = Random::of(self.seed, &format!("viewer {} name {number}", self.number));
+        let (high, low) = (random.next(), random.next());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xfff,
+            ((low >> 48) & 0x3fff) | 0x8000,
+            low & 0xffff_ffff_ffff
+        )
     }
 }
 
@@ -127,6 +145,8 @@ fn exponential(mean: Duration, random: &mut Random) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::catalogue::CatalogueSize;
 
@@ -173,6 +193,22 @@ mod tests {
         assert!((150..250).contains(&seeks), "{seeks}");
         let mean = sessions.iter().map(|one| one.stay.as_secs_f64()).sum::<f64>() / 1000.0;
         assert!((35.0..46.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn every_session_has_a_name_of_its_own_that_is_a_uuid() {
+        let viewers = Viewer::all(1, 50, Duration::from_secs(20));
+        let names: HashSet<String> =
+            viewers.iter().flat_map(|viewer| (0..4).map(move |number| viewer.session_name(number))).collect();
+        assert_eq!(names.len(), 200);
+        for name in &names {
+            let parts: Vec<&str> = name.split('-').collect();
+            assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12], "{name}");
+            assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{name}");
+            assert!(parts[2].starts_with('4') && parts[3].starts_with(['8', '9', 'a', 'b']), "{name}");
+        }
+        let of_query = viewers.iter().filter(|viewer| viewer.carrier == Carrier::Query).count();
+        assert_eq!(of_query, 25, "one half says it in the query, the other in fields");
     }
 
     #[test]

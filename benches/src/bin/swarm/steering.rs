@@ -56,7 +56,7 @@ impl Steering {
         let mut connection = Connection::open(self.control_plane).await.step("asking where to go")?;
         let (target, mut body) = (format!("/v1/steer?client={client}&path={path}"), Vec::new());
         connection
-            .get(&target, &mut Link::unlimited(), Instant::now(), Some(&mut body))
+            .get(&target, "", &mut Link::unlimited(), Instant::now(), Some(&mut body))
             .await
             .step("asking where to go")?;
         let answer: SteeringAnswer = serde_json::from_slice(&body).step("asking where to go")?;

@@ -21,6 +21,19 @@ pub(crate) enum Step {
     Over,
 }
 
+/// What a player knows of itself when it asks for a segment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Condition {
+    /// Media in its buffer.
+    pub(crate) held: Duration,
+    /// Bits per second, as the rule reckons with; none before the first segment.
+    pub(crate) throughput: Option<f64>,
+    /// Nothing is seen until the segment is there: at the beginning, after a seek, in a stall.
+    pub(crate) is_startup: bool,
+    /// The buffer ran dry since it asked last.
+    pub(crate) is_starved: bool,
+}
+
 /// A session that is being watched.
 #[derive(Clone, Debug)]
 pub(crate) struct Watching {
@@ -29,13 +42,16 @@ pub(crate) struct Watching {
     next_segment: usize,
     abr: Abr,
     buffer: Buffer,
+    /// Stalls that were told of.
+    stalls_told: usize,
 }
 
 impl Watching {
     /// Somebody sits down, at this moment, before a title of so many segments.
     pub(crate) fn new(session: Session, segments: usize, now: Duration) -> Self {
         let next_segment = session.first_segment;
-        Self { session, segments, next_segment, abr: Abr::default(), buffer: Buffer::new(now) }
+        let (abr, buffer) = (Abr::default(), Buffer::new(now));
+        Self { session, segments, next_segment, abr, buffer, stalls_told: 0 }
     }
 
     /// What is to be done at this moment.
@@ -63,6 +79,20 @@ impl Watching {
         };
         let wish = self.session.seek.map_or(self.session.stay, |seek| seek.after.min(self.session.stay));
         Step::Wait { until: now + too_much.min(wish.saturating_sub(played)) + WAIT_MIN }
+    }
+
+    /// What the player tells of itself with a request that it makes at this moment. Each stall is told of once.
+    pub(crate) fn tell(&mut self, now: Duration) -> Condition {
+        self.buffer.advance(now);
+        let stalls = self.buffer.stalls();
+        let is_starved = stalls > self.stalls_told;
+        self.stalls_told = stalls;
+        Condition {
+            held: self.buffer.held(),
+            throughput: self.abr.throughput(),
+            is_startup: !self.buffer.is_playing(),
+            is_starved,
+        }
     }
 
     /// The segment that was to be fetched came at this moment, after so long.
@@ -153,6 +183,53 @@ mod tests {
         assert_eq!(fetched, [0, 1, 2, 3, 4, 5, 2, 3, 4, 5]);
         assert!(spans.iter().filter(|span| span.sight == Sight::Seeking).count() == 1);
         assert!((seen(&spans, Sight::Playing) - 22.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_player_tells_what_it_holds_and_has_measured() {
+        let mut watching = Watching::new(session(None), 100, Duration::ZERO);
+        let blank = Condition { held: Duration::ZERO, throughput: None, is_startup: true, is_starved: false };
+        assert_eq!(watching.tell(Duration::ZERO), blank);
+        watching.fetched(Duration::from_secs(1), 200_000, Duration::from_secs(1));
+        let playing = Condition {
+            held: Duration::from_millis(2500),
+            throughput: Some(1_600_000.0),
+            is_startup: false,
+            is_starved: false,
+        };
+        assert_eq!(watching.tell(Duration::from_millis(2500)), playing);
+    }
+
+    #[test]
+    fn a_stall_is_told_of_once_and_needs_the_segment_at_once_as_long_as_it_lasts() {
+        let mut watching = Watching::new(session(None), 100, Duration::ZERO);
+        let told = |watching: &mut Watching, second| {
+            let Condition { is_startup, is_starved, .. } = watching.tell(Duration::from_secs(second));
+            (is_startup, is_starved)
+        };
+        let fetched = |watching: &mut Watching, second| {
+            watching.fetched(Duration::from_secs(second), 200_000, Duration::from_secs(1));
+        };
+        fetched(&mut watching, 1);
+        // Dry from 5 s on, and asked for twice: the first place would not do.
+        assert_eq!(told(&mut watching, 6), (true, true));
+        assert_eq!(told(&mut watching, 7), (true, false));
+        fetched(&mut watching, 8);
+        assert_eq!(told(&mut watching, 8), (false, false));
+        // Dry from 12 s on, while a segment is under way that ends it.
+        fetched(&mut watching, 13);
+        assert_eq!(told(&mut watching, 13), (false, true));
+    }
+
+    #[test]
+    fn who_seeks_needs_the_segment_at_once() {
+        let seek = Seek { after: Duration::from_secs(2), to: 5 };
+        let mut watching = Watching::new(session(Some(seek)), 100, Duration::ZERO);
+        watching.fetched(Duration::ZERO, 200_000, Duration::from_secs(1));
+        assert!(!watching.tell(Duration::from_secs(1)).is_startup);
+        assert!(matches!(watching.next(Duration::from_secs(2)), Step::Fetch { segment: 5, .. }));
+        let Condition { held, is_startup, is_starved, .. } = watching.tell(Duration::from_secs(2));
+        assert_eq!((held, is_startup, is_starved), (Duration::ZERO, true, false));
     }
 
     #[test]
