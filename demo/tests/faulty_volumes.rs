@@ -21,6 +21,7 @@ use cache_store::{
 };
 use control_client::content::{BundleKey, BundlePath, Generation, ObjectName, Sha256};
 use control_client::health::{Verdict, VolumeState};
+use oca_daemon::limits::PIECES_AHEAD_MAX;
 
 use support::faulty_volume::{Fault, FaultyVolume, Submission};
 use support::http::Connection;
@@ -268,6 +269,48 @@ fn is_exiting(process: u32) -> bool {
     let state = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let state = state.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     state.is_none_or(|state| matches!(state.as_str(), "Z" | "X"))
+}
+
+/// With one read after the other the disk would stand idle while each piece is checked and sent; with as many as there are pieces one
+/// client would have it to himself.
+#[test]
+fn several_pieces_are_read_at_once_for_one_fast_client_and_never_more_than_their_bound() {
+    const FIRST_BYTES: usize = 8 << 20;
+    let Some((mut site, disk)) = site_with_faulty_disk() else { return };
+    for line in ["workers = 1", "ram_tier = \"off\"", "disk_timeout = \"1 min\""] {
+        site.premises.set("serve", line);
+    }
+    let sample = Sample::new("/large", 1, 1, 4 * FIRST_BYTES);
+    sample.publish(site.volume(1));
+    let daemon = site.start();
+    wait_until_serving(&site, 1);
+    let expected = sample.bytes("0");
+    let mut connection = Connection::open_narrow(daemon.http()).unwrap();
+    assert_eq!(connection.begin_get(&sample.request_path("0"), None).unwrap().status, 200);
+    assert!(connection.read_bytes(FIRST_BYTES).unwrap() == expected[..FIRST_BYTES]);
+    disk.fail(Fault::HungReads(HANG * 3), ".bundle");
+    let reads = || site.metric("oca_volume_reads_in_flight", &["volume=\"1\""]);
+    let mut most = 0.0_f64;
+    std::thread::scope(|scope| {
+        // It takes what was read before, so that nothing but the disk holds up the rest.
+        let rest = scope.spawn(|| connection.read_bytes(expected.len() - FIRST_BYTES));
+        let _disk_answers = OnDrop(|| disk.heal());
+        eventually("several reads wait for the disk", || {
+            most = most.max(reads());
+            most >= 2.0 && disk.hung_count() >= 2
+        });
+        // Were there more to come, they would come now.
+        for _ in 0..50 {
+            most = most.max(reads());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(disk.hung_count() >= 2, "the disk had stopped hanging");
+        disk.heal();
+        assert!(rest.join().unwrap().unwrap() == expected[FIRST_BYTES..], "wrong bytes");
+    });
+    println!("{most} reads were with the disk at once");
+    assert!(most <= PIECES_AHEAD_MAX as f64, "{most} reads at once");
+    assert!(daemon.stop().success());
 }
 
 // ---- a disk that gives errors ----

@@ -7,6 +7,8 @@
 
 #[path = "ram_tier/damaged.rs"]
 mod damaged;
+#[path = "ram_tier/locking.rs"]
+mod locking;
 mod support;
 
 use std::fs;
@@ -250,6 +252,13 @@ fn all_viewers_of_one_block_cost_one_read_of_the_disk() {
     eventually("all are counted", || answered("hit_ram") + answered("hit_disk") == VIEWERS as u64);
 }
 
+/// The policy counts so many requests for a block, and no more.
+const COUNTED_MAX: usize = 15;
+
+/// Viewers who may read for themselves although the block is on its way: each waits for a quarter of a second, and a busy machine may take
+/// longer for a load.
+const IMPATIENT_MAX: usize = 8;
+
 #[test]
 fn what_is_released_while_memory_is_full_is_in_memory_after_a_few_viewers() {
     let object = bytes(2 << 20);
@@ -265,12 +274,23 @@ fn what_is_released_while_memory_is_full_is_in_memory_after_a_few_viewers() {
         assert!(get(daemon.http(), target, "").body == object);
         reads() == before
     };
-    eventually("what is hot is in memory", || is_from_memory(hot));
+    let mut hot_requests = 0;
+    eventually("what is hot is in memory", || {
+        hot_requests += 1;
+        is_from_memory(hot)
+    });
     for _ in 0..5 {
+        hot_requests += 1;
         assert!(is_from_memory(hot));
     }
-    let viewers = (1..100).find(|_| is_from_memory(released));
-    assert!(viewers.is_some_and(|viewers| viewers > 1), "{viewers:?}: as if there had been room, or never");
+    assert!(hot_requests < COUNTED_MAX, "{hot_requests} requests: nothing can be counted more often");
+    // A block is taken in when it was asked for once more than what has to go for it: 7 viewers, unless something was slow.
+    let viewers_max = hot_requests + 1 + IMPATIENT_MAX;
+    let viewers = (1..=viewers_max).find(|_| is_from_memory(released));
+    assert!(
+        viewers.is_some_and(|viewers| viewers > 1),
+        "{viewers:?} of {viewers_max}: as if there had been room, or never"
+    );
 }
 
 #[test]

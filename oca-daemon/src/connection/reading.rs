@@ -192,3 +192,32 @@ const fn pieces_max(piece_chunks: usize, is_ample: bool) -> usize {
         _ => PIECES_AHEAD_USUAL,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::sending::PIECE_CHUNKS_FIRST;
+    use crate::limits::SEND_SLICES_MAX;
+
+    #[test]
+    fn a_slow_client_has_one_piece_ahead_and_a_fast_one_more_than_others_while_buffers_are_ample() {
+        for is_ample in [false, true] {
+            assert_eq!(pieces_max(1, is_ample), 1);
+            assert_eq!(pieces_max(PIECE_CHUNKS_FIRST, is_ample), PIECES_AHEAD_USUAL);
+        }
+        assert_eq!(pieces_max(PIECE_CHUNKS_MAX, true), PIECES_AHEAD_MAX);
+        assert_eq!(pieces_max(PIECE_CHUNKS_MAX, false), PIECES_AHEAD_USUAL);
+    }
+
+    #[test]
+    fn while_one_piece_is_sent_another_is_read_for_all_but_slow_clients_and_all_pieces_fit_one_send() {
+        for piece_chunks in 1..=PIECE_CHUNKS_MAX {
+            for is_ample in [false, true] {
+                let pieces = pieces_max(piece_chunks, is_ample);
+                assert!(pieces >= 1 && (pieces >= 2 || piece_chunks == 1), "{piece_chunks} chunks: {pieces}");
+                assert!(pieces <= PIECES_AHEAD_MAX, "{piece_chunks} chunks: {pieces}");
+                assert!(pieces * piece_chunks < SEND_SLICES_MAX, "beside the head");
+            }
+        }
+    }
+}
