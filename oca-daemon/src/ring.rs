@@ -137,6 +137,15 @@ impl Ring {
         // SAFETY: the ring keeps the region, which is dropped after `uring` (field order).
         let registered = unsafe { uring.submitter().register_buffers(&[iovec]) };
         let reads_fixed = registered.is_ok() && probe.is_supported(opcode::ReadvFixed::CODE);
+        match registered {
+            Err(error) => tracing::info!(%error, "read buffers are not registered: each read pins its pages"),
+            Ok(()) if !reads_fixed => {
+                tracing::info!(
+                    "this kernel (before 6.15) reads into no registered buffers: each read pins its pages"
+                );
+            }
+            Ok(()) => {}
+        }
         Ok(Self { uring, receive_buffers, _region: region, reads_fixed })
     }
 
