@@ -8,11 +8,13 @@ mod support;
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use oca_daemon::limits::CLOSING_TIMEOUT;
+use rustix::net::{SendFlags, send};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
@@ -215,6 +217,45 @@ fn an_end_that_waits_for_a_slow_client_when_the_time_for_stopping_is_over_is_not
         }
     }
     assert!(expected_layer() == "user" || resets > 0, "no end was waiting");
+}
+
+/// Asks for the object and closes its side with that, in one segment: whoever reads the request finds the end there. Returns what comes
+/// until the farewell.
+fn ask_and_close(client: &Arc<ClientConfig>, address: SocketAddr) -> Vec<u8> {
+    let mut stream = connect(client, address);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+    }
+    let request = format!("GET {OBJECT} HTTP/1.1\r\nHost: test\r\n\r\n");
+    stream.conn.writer().write_all(request.as_bytes()).unwrap();
+    let mut record = Vec::new();
+    stream.conn.write_tls(&mut record).unwrap();
+    assert_eq!(send(&stream.sock, &record, SendFlags::MORE).unwrap(), record.len());
+    stream.sock.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    // Without a farewell this is an error.
+    stream.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+/// The kernel takes a key only for a connection that is open in both directions.
+#[test]
+fn a_connection_that_the_kernel_refuses_is_served_by_the_daemon_and_counted_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = noise(300_000);
+    let (daemon, certificate) = start(folder.path(), &object, YEAR);
+    for version in [&TLS13, &TLS12] {
+        let client = client(version, &certificate);
+        let mut answer = Vec::new();
+        // The store may still be taking the bundle up.
+        eventually("the object is served", || {
+            answer = ask_and_close(&client, daemon.https());
+            answer.starts_with(b"HTTP/1.1 200 ")
+        });
+        assert!(answer.ends_with(&object), "wrong bytes");
+    }
+    let layer = if expected_layer() == "kernel" { "refused" } else { "user" };
+    assert_sealed_by(layer, &daemon, 2 * object.len() as u64);
 }
 
 /// Where the kernel cannot change the key, the response is whole and the connection ends after it, with a farewell; everywhere else it

@@ -1,4 +1,4 @@
-//! TLS 1.2 and 1.3, with clients that offer only one of them; and certificates that are about to expire.
+//! TLS 1.2 and 1.3, with clients that offer one of them or both; and certificates that are about to expire.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use control_client::health::Verdict;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, HandshakeKind};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, ProtocolVersion, RootCertStore};
 use support::tls::{OBJECT, Stream, client, connect, get, noise, start};
 use support::{ask, eventually, runtime};
 
@@ -36,6 +37,25 @@ fn tls_1_2_and_1_3_serve_the_same_bytes_and_resume_their_sessions() {
         assert_eq!(daemon.metric("oca_tls_handshakes_total", &format!("\"{word}\"")), 2);
     }
     assert_eq!(daemon.metric("oca_tls_resumptions_total", ""), 2);
+}
+
+#[test]
+fn a_client_that_offers_both_versions_gets_1_3() {
+    let folder = tempfile::tempdir().unwrap();
+    let (daemon, certificate) = start(folder.path(), b"bytes", 400 * DAY);
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_protocol_versions(&[&TLS12, &TLS13]).unwrap();
+    let client = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
+    for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+        let mut stream = connect(&client, daemon.https());
+        assert_eq!(get(&mut stream).body, b"bytes");
+        assert_eq!(stream.conn.protocol_version(), Some(ProtocolVersion::TLSv1_3));
+        assert_eq!(stream.conn.handshake_kind(), Some(expected));
+    }
+    let handshakes = |word: &str| daemon.metric("oca_tls_handshakes_total", &format!("\"{word}\""));
+    assert_eq!((handshakes("1.3"), handshakes("1.2")), (2, 0));
 }
 
 #[test]

@@ -6,26 +6,35 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use oca_daemon::tls::control::OUR_KEY_UPDATE;
+use oca_daemon::tls::record::{ContentType, HEADER_BYTES, TAG_BYTES};
 use rustix::process::{Signal, kill_process};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use support::eventually;
 use support::tls::{OBJECT, Stream, client, connect, get, noise, start};
+use support::{ask, eventually};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 /// Clients at once.
 const CLIENTS: usize = 24;
+
+/// How often each of them has keys changed before it asks, and while it is answered.
+const ROUNDS: usize = 12;
+
+/// The body of a record of TLS 1.3 that holds a key update, with its type and its tag. No part of an answer that is asked for here is sealed
+/// in a record as short.
+const KEY_UPDATE_BODY_BYTES: usize = OUR_KEY_UPDATE.len() + 1 + TAG_BYTES;
 
 /// A client that trusts what it is told to, and always shakes hands in full.
 fn forgetful(number: usize, trusted: &[CertificateDer<'static>]) -> Arc<ClientConfig> {
@@ -104,6 +113,64 @@ fn certificates_are_replaced_while_clients_come_and_are_served_and_none_of_them_
     assert_eq!(daemon.metric("oca_connections_closed_total", "peer_reset"), 0);
 }
 
+/// A client's socket, which counts the key updates that come: the client follows them without a word.
+struct Watched {
+    socket: TcpStream,
+    /// What has come of a record's header.
+    header: Vec<u8>,
+    /// What is still to come of its body.
+    body_bytes_left: usize,
+    key_updates: usize,
+}
+
+impl Watched {
+    fn over(socket: TcpStream) -> Self {
+        Self { socket, header: Vec::new(), body_bytes_left: 0, key_updates: 0 }
+    }
+
+    fn note(&mut self, mut bytes: &[u8]) {
+        while let Some((first, rest)) = bytes.split_first() {
+            if self.body_bytes_left > 0 {
+                let passed_bytes = self.body_bytes_left.min(bytes.len());
+                self.body_bytes_left -= passed_bytes;
+                bytes = &bytes[passed_bytes..];
+                continue;
+            }
+            self.header.push(*first);
+            bytes = rest;
+            if self.header.len() == HEADER_BYTES {
+                self.body_bytes_left = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+                let is_sealed = self.header[0] == ContentType::ApplicationData as u8;
+                if is_sealed && self.body_bytes_left == KEY_UPDATE_BODY_BYTES {
+                    self.key_updates += 1;
+                }
+                self.header.clear();
+            }
+        }
+    }
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.socket.read(buffer)?;
+        self.note(&buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+type WatchedStream = StreamOwned<ClientConnection, Watched>;
+
+/// If the daemon ignored that its key is to be changed, every byte would be right, too: its changes are counted.
 #[test]
 fn keys_are_changed_in_both_directions_while_many_clients_are_served() {
     let folder = tempfile::tempdir().unwrap();
@@ -117,20 +184,27 @@ fn keys_are_changed_in_both_directions_while_many_clients_are_served() {
             let (object, settings) = (Arc::clone(&object), Arc::clone(&settings));
             thread::spawn(move || {
                 let connection = ClientConnection::new(settings, "localhost".try_into().unwrap()).unwrap();
-                let mut stream = StreamOwned::new(connection, TcpStream::connect(address).unwrap());
+                let socket = Watched::over(TcpStream::connect(address).unwrap());
+                let mut stream = StreamOwned::new(connection, socket);
                 stream.conn.complete_io(&mut stream.sock).unwrap();
-                (0..12).for_each(|round| change_keys_and_ask(number, round, &mut stream, &object));
+                let little = ask(&mut stream, "GET", OBJECT, "Range: bytes=0-999\r\n").unwrap();
+                assert_eq!((little.status, stream.sock.key_updates), (206, 0), "nobody has asked for one");
+                (0..ROUNDS).for_each(|round| change_keys_and_ask(number, round, &mut stream, &object));
+                stream.sock.key_updates
             })
         })
         .collect();
-    clients.into_iter().for_each(|client| client.join().unwrap());
+    let updates: Vec<usize> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    println!("changes of the daemon's key that each client saw: {updates:?}");
+    // One before the first answer of a round; before the second at least one for those that were asked for in between.
+    assert!(updates.iter().all(|updates| *updates >= 2 * ROUNDS), "{updates:?}");
     assert_eq!(daemon.metric("oca_connections_closed_total", "peer_reset"), 0);
     assert_eq!(daemon.metric("oca_requests_total", "aborted_tls"), 0);
 }
 
 /// A change of keys before a request, several while its answer is on the way, and one between two requests that come together: each asks
 /// for the daemon's key to be changed too.
-fn change_keys_and_ask(number: usize, round: usize, stream: &mut Stream, object: &[u8]) {
+fn change_keys_and_ask(number: usize, round: usize, stream: &mut WatchedStream, object: &[u8]) {
     let start = number * 41_003 + round * 11_111;
     let end = (start + 700_000).min(object.len());
     let ask = |start: usize, end: usize| {
@@ -158,7 +232,7 @@ fn change_keys_and_ask(number: usize, round: usize, stream: &mut Stream, object:
     assert!(next[head_bytes..] == object[..1000], "client {number} got wrong bytes of the second answer");
 }
 
-fn read_until(stream: &mut Stream, answer: &mut Vec<u8>, wanted_bytes: usize) {
+fn read_until(stream: &mut WatchedStream, answer: &mut Vec<u8>, wanted_bytes: usize) {
     let mut chunk = vec![0; 65_536];
     while answer.len() < wanted_bytes {
         let length = stream.read(&mut chunk).unwrap();

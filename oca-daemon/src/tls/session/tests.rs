@@ -3,6 +3,7 @@
 mod handshakes;
 mod raw_client;
 mod refusals;
+mod refused_by_kernel;
 
 use std::io::{Read, Write};
 use std::sync::{Arc, LazyLock};
