@@ -17,7 +17,8 @@ export class Session {
     this.steering = [];           // documents, with when they came
     this.errors = [];
     this.stalls = 0;              // times that the picture stood still, though nobody had paused or sought
-    this.longestStall = 0;        // in milliseconds, by the picture's own time
+    this.longestStall = 0;        // in milliseconds, by the picture's own time, where there was nothing to play
+    this.longestHang = 0;         // the same where there was: the browser was late
     this.pictures = [];           // heights, as they changed
     this.startup = null;          // milliseconds to the first picture
     this.began = performance.now();
@@ -40,8 +41,10 @@ export class Session {
     const now = performance.now();
     if (!this.isWatched() || this.video.currentTime !== this.position || this.moved === null) {
       this.moved = now;
-    } else {
+    } else if (this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) {
       this.longestStall = Math.max(this.longestStall, now - this.moved);
+    } else {
+      this.longestHang = Math.max(this.longestHang, now - this.moved);
     }
     this.position = this.video.currentTime;
   }

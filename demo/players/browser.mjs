@@ -42,8 +42,10 @@ export class Viewer {
     this.page = page;
     this.player = player;
     this.media = { segments: 0, cmcd: 0 };   // requests for segments as the browser sent them, and those with CMCD
+    this.asked = [];                         // of whom anything was asked, and when by this program's clock
     page.on('request', request => {
       const url = new URL(request.url());
+      this.asked.push({ origin: url.origin, at: Date.now() });
       if (request.method() !== 'GET' || !/\.(m4s|mp4)$/.test(url.pathname)) return;
       this.media.segments++;
       const headers = request.headers();
@@ -67,26 +69,32 @@ export class Viewer {
   state() {
     return this.page.evaluate(() => {
       const { session, video, playback } = window.demo;
-      const { stalls, longestStall, startup, counts, failures, steering, errors, pictures } = session;
+      const { stalls, longestStall, longestHang, startup, counts, failures, steering, errors, pictures } = session;
       const newest = session.requests.findLast(request => request.isSegment && request.status);
       return {
         time: video.currentTime, ended: video.ended, ahead: session.bufferedAhead(), now: performance.now(), height: video.videoHeight,
-        stalls, longestStall, startup, counts, failures, steering, errors, pictures,
+        stalls, longestStall, longestHang, startup, counts, failures, steering, errors, pictures,
         from: newest?.from ?? null, headers: newest?.headers ?? {}, pathway: playback?.pathway() ?? '',
       };
     });
   }
 
-  // Who sent segments since a moment of the page's clock.
-  sendersSince(moment) {
-    return this.page.evaluate(moment => {
+  // Who sent segments between two moments of the page's clock; up to now without the second.
+  sendersSince(moment, end = Number.MAX_VALUE) {
+    return this.page.evaluate(([moment, end]) => {
       const senders = {};
       for (const request of window.demo.session.requests) {
-        if (request.isSegment && request.status && request.at > moment) senders[request.from] = (senders[request.from] ?? 0) + 1;
+        if (request.isSegment && request.status && request.at > moment && request.at <= end) senders[request.from] = (senders[request.from] ?? 0) + 1;
       }
       return senders;
-    }, moment);
+    }, [moment, end]);
   }
+
+  // How often the browser asked these origins for anything since a moment of this program's clock, whatever the player made of it.
+  askedOf(origins, moment) { return this.asked.filter(({ origin, at }) => at > moment && origins.includes(origin)).length; }
+
+  // Counts stalls anew: what a seek took is not what comes after it.
+  forgetStalls() { return this.page.evaluate(() => { Object.assign(window.demo.session, { stalls: 0, longestStall: 0 }); }); }
 
   choose(quality) { return this.page.evaluate(quality => window.demo.playback.choose(quality), quality); }
 

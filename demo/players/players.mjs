@@ -3,7 +3,7 @@
 // says in OCA_DEMO_PAGE where the page is. Exit codes: 0 all was right, 1 something was not.
 
 import { Browser } from './browser.mjs';
-import { Demo, fallback, killed, play, steered } from './scenarios.mjs';
+import { Demo, fallback, forewarned, killed, play, steered } from './scenarios.mjs';
 
 const COLUMNS = ['what', 'player', 'scheme', 'startup', 'stalls', 'longest', 'from', 'note'];
 const TITLES = ['what happens', 'player', 'scheme', 'first picture', '"waiting"', 'stood still', 'segments from', 'and'];
@@ -22,7 +22,7 @@ async function run() {
   const demo = new Demo(address);
   const [rows, problems] = [[], []];
   const browser = await Browser.start();
-  const scenes = [[play, 'http'], [play, 'https'], [fallback, 'http'], [killed, 'https'], [steered, 'https']];
+  const scenes = [[play, 'http'], [play, 'https'], [fallback, 'http'], [killed, 'https'], [forewarned, 'https'], [steered, 'https']];
   const only = (process.env.OCA_SCENES ?? '').split(' ').filter(word => scenes.some(([scene]) => scene.name === word));
   try {
     for (const [scene, scheme] of scenes.filter(([scene]) => only.length === 0 || only.includes(scene.name))) {

@@ -6,6 +6,7 @@ const PLAYERS = ['hls', 'dash'];
 
 // A picture that stands still for less is not seen to.
 const VISIBLE_STALL = 500;       // milliseconds
+const BUSY_BROWSER = 5_000;      // milliseconds that a browser without a graphics card may stand still although it has media
 
 const BUFFER = 12;               // seconds that players hold: three segments
 const PATIENCE = 60_000;
@@ -14,6 +15,11 @@ const IN_FLIGHT = 1_000;         // milliseconds within which pages have heard o
 // Where viewers are, as the page numbers them. Those far away ask where to go every 30 seconds, and dash.js keeps away for as long from who failed.
 const [NEAR, FAR] = [0, 1];
 const ASK_AGAIN = 30;            // seconds
+
+// Who goes back holds that much more than players want, and asks for no segment as long. Behind the picture dash.js keeps 20 seconds, of which a
+// browser keeps what follows the next key frame: 16 at least.
+const BACK = 14;                 // seconds
+const LEAD = 8;                  // seconds before the next document: by then the control plane has missed an appliance, which takes it 3, and BACK is not over
 
 // What an appliance says with a segment, and lets pages of other origins see.
 const SEEN = ['cache-status', 'server-timing', 'cmsd-dynamic', 'repr-digest'];
@@ -67,6 +73,7 @@ function row(what, player, scheme, state, note) {
 function undisturbed(player, state) {
   demand(state.errors.every(error => !error.isFatal), `${player}: ${JSON.stringify(state.errors)}`);
   demand(state.longestStall < VISIBLE_STALL, `${player}: the picture stood still for ${state.longestStall} ms`);
+  demand(state.longestHang < BUSY_BROWSER, `${player}: the browser stood still for ${state.longestHang} ms, with media to play`);
 }
 
 // Start, both ends of the qualities, seek, end; CMCD goes with every segment.
@@ -86,6 +93,10 @@ async function playOne(browser, demo, player, scheme, cmcd, titles) {
     demand(Object.keys(state.counts).every(from => from.startsWith('oca-')), `${player}: from ${JSON.stringify(state.counts)}`);
     const unseen = SEEN.filter(name => !state.headers[name]);
     demand(unseen.length === 0, `${player} ${scheme}: the page does not see ${unseen} of a segment, but ${JSON.stringify(state.headers)}`);
+    // A person reads there who sent the newest segment, and what it said with it.
+    await viewer.until(
+      'the page shows what the appliance says', said => said.every(text => document.getElementById('headers').innerText.includes(text)),
+      [state.from, ...SEEN.flatMap(name => [name, state.headers[name]])]);
     const { segments, cmcd: told } = viewer.media;
     demand(told === segments && segments > 0, `${player} ${scheme}: ${told} of ${segments} requests for segments had CMCD`);
     return { ...row('start, 180p, 720p, seek, end', player, scheme, state, `CMCD in ${cmcd}, ${told} segments`), told };
@@ -106,18 +117,19 @@ export async function play(browser, demo, scheme) {
   return rows;
 }
 
-// Both players at one appliance, with which `scene` does something; afterwards all serve as before.
-async function together(browser, demo, scheme, whence, scene) {
+// The players at one appliance, with which `scene` does something; afterwards all serve as before.
+async function together(browser, demo, scheme, whence, scene, players = PLAYERS) {
   const { titles, appliances } = await demo.facts();
   const names = appliances.map(one => one.name);
-  const viewers = await Promise.all(PLAYERS.map(player =>
+  const viewers = await Promise.all(players.map(player =>
     browser.watch(demo.address, { player, scheme, title: titles[1], viewer: whence, buffer: BUFFER, cmcd: 'query' })));
   return restored(async () => {
     await all(viewers, viewer => viewer.reached(4));
     const senders = (await statesOf(viewers)).map(state => state.from);
     const at = senders[0];
     demand(names.includes(at) && senders.every(from => from === at), `they are at ${senders.join(' and ')}`);
-    return scene({ demo, scheme, viewers, at, other: names.find(name => name !== at) });
+    const { http, https } = appliances.find(one => one.name === at);
+    return scene({ demo, scheme, viewers, at, origins: [http, https], other: names.find(name => name !== at) });
   }, () => restore(demo, viewers, names));
 }
 
@@ -160,26 +172,84 @@ export function killed(browser, demo, scheme) {
     const then = await kill(party);
     await demo.steeredTo([other]);
     const missed = Date.now() - began;
-    const told = await askAgain(viewers);
+    const told = await askAgain(viewers, await statesOf(viewers));
     return goOn(party, then, ASK_AGAIN + 2 * BUFFER, 'is killed: steering', (player, state, index) => {
       const newest = told[index].steering.at(-1);
       demand(newest.priority[0] === other && !newest.priority.includes(at), `${player} was told ${JSON.stringify(newest)}`);
       const [early, late] = [failed(told[index], at), failed(state, at)];
       demand(late === early, `${player} came back: ${late - early} requests failed after it was told of ${other}`);
-      const after = milliseconds => `${(milliseconds / 1000).toFixed(1)} s`;
-      return `${early} requests failed; steered elsewhere after ${after(missed)}, told after ${after(newest.at - then[index].now)}`;
+      return `${early} requests failed; steered elsewhere after ${lasted(missed)}, told after ${lasted(newest.at - then[index].now)}`;
     });
   });
 }
 
-// They are told once more where to go; what each is like then.
-async function askAgain(viewers) {
-  const before = await statesOf(viewers);
+const lasted = milliseconds => `${(milliseconds / 1000).toFixed(1)} s`;
+
+// They are told where to go once more than before; what each is like then.
+async function askAgain(viewers, before) {
   return all(viewers, async (viewer, index) => {
     await viewer.until(
       'it has asked again', heard => window.demo.session.steering.length > heard, before[index].steering.length, PATIENCE);
     return viewer.state();
   });
+}
+
+// The appliance is killed under a viewer who went back: the next document comes before it wants a segment, and is all that moves it. One player after the
+// other, since each has a time of its own for documents. Both pathways are the manifest's own: of a clone hls.js takes the host without its port.
+export async function forewarned(browser, demo, scheme) {
+  const rows = [];
+  for (const player of PLAYERS) rows.push(...await together(browser, demo, scheme, FAR, toldInTime, [player]));
+  return rows;
+}
+
+async function toldInTime(party) {
+  const { demo, viewers, at, origins, other } = party;
+  await all(viewers, goBack);
+  const began = Date.now();
+  const then = await kill(party);
+  viewers.forEach(({ player }, index) => holdsEnough(player, then[index], at));
+  await demo.steeredTo([other]);
+  const missed = Date.now() - began;
+  const told = (await askAgain(viewers, then)).map((state, index) => state.steering[then[index].steering.length]);
+  await all(viewers, async (viewer, index) => {
+    const { priority, at: when } = told[index];
+    demand(priority[0] === other && !priority.includes(at), `${viewer.player} was told of ${priority}`);
+    const early = Object.keys(await viewer.sendersSince(then[index].now, when));
+    demand(early.length === 0, `${viewer.player} had segments from ${early} before it was told`);
+  });
+  // What was held is played then, and a segment more.
+  const held = Math.max(...then.map(state => state.ahead));
+  return goOn(party, then, held + 4, 'is killed: steering alone', (player, state, index) => {
+    const asked = viewers[index].askedOf(origins, began + IN_FLIGHT);
+    demand(asked === 0, `${player} asked ${at} ${asked} times after it was killed`);
+    demand(Object.keys(state.failures).length === 0, `${player}: failed: ${JSON.stringify(state.failures)}`);
+    demand(state.stalls === 0, `${player}: "waiting" ${state.stalls} times after the kill`);
+    demand(state.pathway === other, `${player} is at ${state.pathway}, not at ${other}`);
+    const { ahead, now } = then[index];
+    return `no request failed; ${ahead.toFixed(1)} s held, steered elsewhere after ${lasted(missed)}, told after ${lasted(told[index].at - now)}`;
+  });
+}
+
+// Watches the last scene again, shortly before the next document.
+async function goBack(viewer) {
+  await viewer.until('the next document is near', ([back, lead]) => {
+    const { session, video } = window.demo;
+    const newest = session.steering.at(-1);
+    if (!newest || video.currentTime < back + 2) return false;
+    const due = newest.ttl - (performance.now() - newest.at) / 1000;
+    return due > lead - 2 && due < lead;
+  }, [BACK, LEAD], PATIENCE);
+  const to = (await viewer.state()).time - BACK;
+  await viewer.seek(to);
+  await viewer.until('it plays what it held', to => !window.demo.video.seeking && window.demo.video.currentTime > to + 1, to);
+  await viewer.forgetStalls();
+}
+
+// All that it holds is of the appliance that it plays from, and more than it wants.
+function holdsEnough(player, state, at) {
+  const from = Object.keys(state.counts).join();
+  demand(from === at && state.pathway === at, `${player}: segments from ${from}, pathway ${state.pathway}, not ${at}`);
+  demand(state.ahead > BUFFER, `${player}: only ${state.ahead} s held when ${at} was killed`);
 }
 
 // The appliance that both are at drains: the control plane sends players elsewhere when they ask again, and once they have gone it is killed.

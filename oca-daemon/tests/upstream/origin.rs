@@ -16,10 +16,13 @@ pub struct Asked {
 
 impl Asked {
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+        self.lines(name).next()
+    }
+
+    /// Each line of a field.
+    pub fn lines(&self, name: &str) -> impl Iterator<Item = &str> {
+        let of_name = self.fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
+        of_name.map(|(_, value)| value.as_str())
     }
 
     /// First byte and byte after the last one of `Range: bytes=a-b`, cut to an object of `total` bytes.
