@@ -1,3 +1,5 @@
+//! The directories that titles were published as, the last ones of each.
+
 use control_client::content::BundlePath;
 use control_client::fleet::TitleName;
 use sqlx::any::AnyRow;

@@ -2,7 +2,7 @@
 //!
 //! For servers it is the time for which their threads ran, what the kernel did on it included, and that of the kernel's thread for what
 //! interrupts have left to do (`ksoftirqd`). All of it is read from `schedstat`, whose clock stands still while the host of a virtual
-//! machine has the core. What `/proc/stat` counts is not used: there a core that is taken away when it is about to wake is counted as
+//! machine has the core. What `/proc/stat` counts is no measure of it: there a core that is taken away when it is about to wake is counted as
 //! idle and as taken away (`steal`), so that the rest of the time came out as less than what servers ran.
 
 use std::fs;
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_works_has_run_and_not_for_longer_than_the_time_that_passed() {
+    fn what_a_process_has_run_grows_while_it_works() {
         let process = [std::process::id()];
         let (began, before) = (Instant::now(), ProcessFacts::of(&process).unwrap().run_seconds);
         let worked = || ProcessFacts::of(&process).unwrap().run_seconds - before;
