@@ -21,7 +21,8 @@ pub struct Purging<'a> {
     purge: &'a Purge,
 }
 
-/// A bundle between the leave to publish it and its adoption. Dropped, it serves, or never will by this run.
+/// A bundle between the leave to publish it and its adoption. Dropped, it serves, or never will by this run; a file that has its name and was
+/// not adopted stays on the volume, where the next start of the daemon finds it.
 #[derive(Debug)]
 pub struct Publishing<'a> {
     purges: &'a Purges,
