@@ -86,8 +86,8 @@ fn a_crowd_on_two_workers_has_a_block_read_once_though_memory_is_full_and_what_i
     }
     let (read, loaded) = (read_bytes(&daemon) - read, loaded_bytes(&daemon) - loaded);
     assert_eq!(loaded, BLOCK_BYTES as u64);
-    // The first to ask has begun to read it himself.
-    assert!(read + loaded < 2 * BLOCK_BYTES as u64, "{read} bytes were read beside");
+    // The first to ask has begun to read it himself, and on a busy machine has ended before it is in memory; nobody else has.
+    assert!(read <= BLOCK_BYTES as u64, "{read} bytes were read beside");
 
     assert_eq!(daemon.metric("oca_ram_tier_departures_total", "displaced"), 0);
     let before = read_bytes(&daemon);

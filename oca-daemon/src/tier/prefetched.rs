@@ -31,6 +31,15 @@ pub(super) struct Use {
     pub(super) is_first: bool,
 }
 
+/// Where one more block may lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Beside the others.
+    Free,
+    /// In the place of this one, which has to leave first.
+    Of(BlockKey),
+}
+
 impl Prefetched {
     /// Of no more than `bytes`. A short block counts as a whole one: each takes a mapping.
     pub(super) fn new(bytes: u64) -> Self {
@@ -40,6 +49,22 @@ impl Prefetched {
 
     pub(super) fn has_room(&self) -> bool {
         self.blocks.len() < self.blocks_max
+    }
+
+    /// Where a block may lie for which `new_bytes` are to be taken of the tier's `spare_bytes`; `None`: nowhere. Where there are as many as
+    /// may be, the oldest leaves for it, if it `may_go`, and if the block fits then.
+    pub(super) fn place_for(
+        &mut self,
+        new_bytes: u64,
+        spare_bytes: u64,
+        may_go: impl Fn(BlockKey) -> bool,
+    ) -> Option<Place> {
+        if self.has_room() {
+            return (new_bytes <= spare_bytes).then_some(Place::Free);
+        }
+        let (oldest, kept) = self.oldest()?;
+        let fits = new_bytes <= spare_bytes + kept.length_bytes;
+        (fits && may_go(oldest)).then_some(Place::Of(oldest))
     }
 
     pub(super) fn holds(&self, key: BlockKey) -> bool {
@@ -65,24 +90,27 @@ impl Prefetched {
 
     /// The oldest of those that have been here for as long as they may. The next call gives the next one, whether it was removed or not.
     pub(super) fn next_expired(&mut self, now: Instant) -> Option<BlockKey> {
-        self.next_if(|_, since| now.saturating_duration_since(since) >= PREFETCHED_KEPT)
+        self.next_if(|kept| now.saturating_duration_since(kept.since) >= PREFETCHED_KEPT)
     }
 
-    /// The oldest of all.
+    /// The oldest of all, as [`Self::next_expired`] gives it.
     pub(super) fn next_oldest(&mut self) -> Option<BlockKey> {
-        self.next_oldest_if(|_| true)
+        self.next_if(|_| true)
     }
 
-    /// The oldest of all, if it may go.
-    pub(super) fn next_oldest_if(&mut self, may_go: impl Fn(BlockKey) -> bool) -> Option<BlockKey> {
-        self.next_if(|key, _| may_go(key))
+    fn next_if(&mut self, is_meant: impl Fn(Kept) -> bool) -> Option<BlockKey> {
+        let (key, _) = self.oldest().filter(|(_, kept)| is_meant(*kept))?;
+        self.by_age.pop_front();
+        Some(key)
     }
 
-    fn next_if(&mut self, is_meant: impl Fn(BlockKey, Instant) -> bool) -> Option<BlockKey> {
-        while let Some((key, since)) = self.by_age.pop_front_if(|(key, since)| is_meant(*key, *since)) {
-            if self.blocks.get(&key).is_some_and(|kept| kept.since == since) {
-                return Some(key);
+    /// The oldest of those that are here. Before it, nothing is left of what has gone, or has come again since.
+    fn oldest(&mut self) -> Option<(BlockKey, Kept)> {
+        while let Some(&(key, since)) = self.by_age.front() {
+            if let Some(kept) = self.blocks.get(&key).filter(|kept| kept.since == since) {
+                return Some((key, *kept));
             }
+            self.by_age.pop_front();
         }
         None
     }
@@ -131,8 +159,34 @@ mod tests {
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT - Duration::from_millis(1)), None);
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT), Some(key(2)));
         assert_eq!(prefetched.next_expired(now + PREFETCHED_KEPT), None);
-        assert_eq!(prefetched.next_oldest_if(|oldest| oldest != key(1)), None);
         assert_eq!(prefetched.next_oldest(), Some(key(1)));
         assert_eq!(prefetched.next_oldest(), None);
+    }
+
+    #[test]
+    fn the_oldest_leaves_only_where_all_places_are_taken_and_where_the_block_fits_then() {
+        let mut prefetched = Prefetched::new(2 * BLOCK_BYTES);
+        let now = Instant::now();
+        prefetched.add(key(1), 100, now);
+        assert_eq!(prefetched.place_for(50, 50, |_| true), Some(Place::Free));
+        assert_eq!(prefetched.place_for(51, 50, |_| true), None, "others have the bytes");
+        prefetched.add(key(2), 100, now);
+        assert_eq!(prefetched.place_for(150, 50, |_| true), Some(Place::Of(key(1))));
+        assert_eq!(prefetched.place_for(151, 50, |_| true), None, "it would not fit then");
+        assert_eq!(prefetched.place_for(150, 50, |oldest| oldest != key(1)), None, "only the oldest leaves");
+        assert_eq!(prefetched.next_oldest(), Some(key(1)), "nobody has left by being asked about");
+        assert_eq!(Prefetched::new(BLOCK_BYTES - 1).place_for(1, BLOCK_BYTES, |_| true), None);
+    }
+
+    /// One that has a place of its own is on its way still, and may not go.
+    #[test]
+    fn what_has_gone_is_not_taken_for_the_oldest() {
+        let mut prefetched = Prefetched::new(2 * BLOCK_BYTES);
+        let now = Instant::now();
+        (1..=2).for_each(|number| prefetched.add(key(number), 100, now));
+        prefetched.remove(key(1));
+        prefetched.add(key(3), 100, now);
+        let place = prefetched.place_for(100, 0, |oldest| oldest != key(1));
+        assert_eq!(place, Some(Place::Of(key(2))));
     }
 }

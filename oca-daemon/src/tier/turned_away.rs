@@ -20,7 +20,9 @@ struct Asker {
 }
 
 impl TurnedAway {
+    /// Who asks for the same again is remembered once, and for longer.
     pub(super) fn add(&mut self, key: BlockKey, worker: usize, now: Instant) {
+        self.askers.retain(|asker| asker.key != key || asker.worker != worker);
         if self.askers.len() == TIER_TURNED_AWAY_MAX {
             self.askers.pop_front();
         }
@@ -61,5 +63,28 @@ mod tests {
         let known = numbers.filter(|number| turned_away.has_elsewhere(key(*number), 1, now));
         assert!(known.eq(TIER_TURNED_AWAY_MAX as u64..2 * TIER_TURNED_AWAY_MAX as u64));
         assert_eq!(turned_away.askers.len(), TIER_TURNED_AWAY_MAX);
+    }
+
+    #[test]
+    fn whoever_asks_again_and_again_is_remembered_once_and_pushes_nobody_out() {
+        let (mut turned_away, now) = (TurnedAway::default(), Instant::now());
+        let later = now + TIER_TURNED_AWAY_KEPT / 2;
+        turned_away.add(key(1), 0, now);
+        turned_away.add(key(1), 1, now);
+        (0..2 * TIER_TURNED_AWAY_MAX).for_each(|_| turned_away.add(key(2), 0, later));
+        assert!(turned_away.has_elsewhere(key(1), 0, later) && turned_away.has_elsewhere(key(1), 1, later));
+        assert_eq!(turned_away.askers.len(), 3);
+    }
+
+    #[test]
+    fn whoever_asks_again_is_remembered_from_then_on() {
+        let (mut turned_away, now) = (TurnedAway::default(), Instant::now());
+        let later = now + TIER_TURNED_AWAY_KEPT / 2;
+        turned_away.add(key(1), 0, now);
+        turned_away.add(key(2), 0, now);
+        turned_away.add(key(1), 0, later);
+        let at_last = now + TIER_TURNED_AWAY_KEPT;
+        assert!(turned_away.has_elsewhere(key(1), 1, at_last));
+        assert!(!turned_away.has_elsewhere(key(2), 1, at_last));
     }
 }

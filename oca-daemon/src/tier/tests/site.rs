@@ -18,7 +18,7 @@ use crate::mailbox::{Message, mailbox};
 use crate::stats::WorkerStats;
 
 pub(crate) struct Site {
-    pub(super) store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) tier: Tier,
     /// A worker's each.
     senders: Vec<SampleSender>,
