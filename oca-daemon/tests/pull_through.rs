@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "pull_through/buckets.rs"]
+mod buckets;
 #[path = "pulling/client.rs"]
 #[allow(dead_code, reason = "each test program uses its own part")]
 mod client;
@@ -12,25 +14,23 @@ mod https;
 #[path = "upstream/origin.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 mod origin;
+#[path = "pull_through/purges.rs"]
+mod purges;
+#[path = "pull_through/scan.rs"]
+mod scan;
 #[path = "upstream/scripts.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 mod scripts;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use client::Client;
-use control_client::admin::{Purge, Purged};
-use control_client::content::BundlePath;
-use control_client::wire::DocumentVersion;
-use oca_daemon::limits::{ABSENCES_MAX, ABSENCES_WINDOW, PULL_STATS_INTERVAL};
 use origin::{Origin, send, send_file};
-use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scripts::{FRESH, Gate, in_halves};
-use support::{Daemon, eventually, runtime, tls};
+use support::{Daemon, eventually, tls};
 
 const HELD: &str = "/held/1.m4s";
 const LARGE: usize = 3_500_000;
@@ -61,7 +61,7 @@ fn daemon_of(objects: &[(&str, &[u8])], origin: &Origin, lines: &str) -> Daemon 
     Daemon::start_with(objects, "workers = 2\n", &pull)
 }
 
-fn get(client: &mut Client<std::net::TcpStream>, target: &str) -> client::Answer {
+fn get(client: &mut Client<TcpStream>, target: &str) -> client::Answer {
     client.ask("GET", target, "").unwrap()
 }
 
@@ -190,116 +190,6 @@ fn over_tls_what_is_pulled_is_the_same() {
     }
 }
 
-fn purge(daemon: &Daemon, path: &str, prefix: bool) -> Purged {
-    let path = BundlePath::parse(path).unwrap();
-    runtime().block_on(daemon.admin().purge(Purge { version: DocumentVersion, path, prefix })).unwrap()
-}
-
-#[test]
-fn what_is_purged_is_pulled_anew_and_what_is_held_outlives_a_restart() {
-    let origin = origin();
-    let mut daemon = daemon(&origin, "");
-    let asked = |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
-    let ask = |daemon: &Daemon, target: &str| get(&mut Client::connect(daemon.http()), target);
-    let is_hit = |daemon: &Daemon, target: &str| cache_status(&ask(daemon, target)).starts_with("oca;hit");
-    wait_until_it_keeps(&daemon);
-    for target in ["/films/large.mp4", "/films/large.mp4?a", "/films/x/1.mp4"] {
-        eventually("it is held", || is_hit(&daemon, target));
-    }
-    let before = asked("/films/large.mp4");
-    assert_eq!((before, asked("/films/large.mp4?a")), (1, 1));
-
-    daemon.restart();
-    wait_until_it_keeps(&daemon);
-    assert!(is_hit(&daemon, "/films/large.mp4"));
-    assert_eq!(asked("/films/large.mp4"), before, "a restart costs upstream nothing");
-
-    let purged = purge(&daemon, "/films/large.mp4", false);
-    assert!(purged.bundles.is_empty() && purged.pulled_objects >= 2, "{purged:?}");
-    daemon.restart();
-    wait_until_it_keeps(&daemon);
-    assert!(ask(&daemon, "/films/large.mp4").body == origin::bytes(1, LARGE));
-    assert_eq!(asked("/films/large.mp4"), before + 1, "what is purged does not come back");
-
-    eventually("it is held", || is_hit(&daemon, "/films/x/1.mp4"));
-    let before = asked("/films/x/1.mp4");
-    assert!(purge(&daemon, "/films", true).pulled_objects >= 1);
-    assert!(!is_hit(&daemon, "/films/x/1.mp4"));
-    assert_eq!(asked("/films/x/1.mp4"), before + 1);
-    assert!(daemon.metric("oca_pull_purged_objects_total", "") >= 1);
-}
-
-#[test]
-fn a_volume_that_was_away_does_not_bring_back_what_was_purged_meanwhile() {
-    let (origin, state) = (origin(), tempfile::tempdir().unwrap());
-    let lines = format!("missed_purges = {:?}\n", state.path().join("missed-purges"));
-    let mut daemon = daemon(&origin, &lines);
-    let asked = |target: &str| origin.asked().iter().filter(|asked| asked.target == target).count();
-    let ask = |daemon: &Daemon, target: &str| get(&mut Client::connect(daemon.http()), target);
-    let is_hit = |daemon: &Daemon, target: &str| cache_status(&ask(daemon, target)).starts_with("oca;hit");
-    let (purged, kept) = ("/films/large.mp4", "/films/first.mp4");
-    wait_until_it_keeps(&daemon);
-    for target in [purged, kept] {
-        eventually("it is held", || is_hit(&daemon, target));
-    }
-    let (volume, away) = (daemon.folder().join("volume"), daemon.folder().join("away"));
-    daemon.kill();
-    std::fs::rename(&volume, &away).unwrap();
-    daemon.restart();
-    assert_eq!(purge(&daemon, purged, false).not_reached, [volume.display().to_string()]);
-
-    daemon.kill();
-    std::fs::rename(&away, &volume).unwrap();
-    daemon.restart();
-    wait_until_it_keeps(&daemon);
-    let (purged_before, kept_before) = (asked(purged), asked(kept));
-    assert!(is_hit(&daemon, kept) && !is_hit(&daemon, purged));
-    assert_eq!((asked(purged), asked(kept)), (purged_before + 1, kept_before));
-}
-
-#[test]
-fn a_purge_says_so_where_a_volume_has_missed_it_and_that_cannot_be_written_down() {
-    let origin = origin();
-    let mut daemon = daemon(&origin, "");
-    wait_until_it_keeps(&daemon);
-    daemon.kill();
-    std::fs::remove_dir_all(daemon.folder().join("volume")).unwrap();
-    // In the way of what is written beside the file.
-    std::fs::create_dir(daemon.folder().join("missed-purges.new")).unwrap();
-    daemon.restart();
-    let path = BundlePath::parse("/films").unwrap();
-    let purge = Purge { version: DocumentVersion, path, prefix: true };
-    let refused = runtime().block_on(daemon.admin().purge(purge)).unwrap_err().to_string();
-    assert!(refused.contains("pulled_not_purged") && refused.contains("missed-purges"), "{refused}");
-}
-
-/// Found in review: such a purge was said to be done, and what had been pulled came back with the rule.
-#[test]
-fn what_is_purged_while_no_rule_pulls_does_not_come_back_when_one_does() {
-    let origin = origin();
-    let mut daemon = daemon(&origin, "");
-    let ask = |daemon: &Daemon, target: &str| get(&mut Client::connect(daemon.http()), target);
-    let is_hit = |daemon: &Daemon, target: &str| cache_status(&ask(daemon, target)).starts_with("oca;hit");
-    let (purged, kept) = ("/films/large.mp4", "/films/first.mp4");
-    wait_until_it_keeps(&daemon);
-    for target in [purged, kept] {
-        eventually("it is held", || is_hit(&daemon, target));
-    }
-    let config = daemon.folder().join("config.toml");
-    let pulls = std::fs::read_to_string(&config).unwrap();
-    daemon.kill();
-    std::fs::write(&config, pulls.replace("on_miss = \"pull\"", "on_miss = \"reject\"")).unwrap();
-    daemon.restart();
-    assert_eq!(ask(&daemon, kept).status, 404);
-    assert_eq!(purge(&daemon, purged, false).pulled_objects, 0);
-
-    daemon.kill();
-    std::fs::write(&config, pulls).unwrap();
-    daemon.restart();
-    wait_until_it_keeps(&daemon);
-    assert!(is_hit(&daemon, kept) && !is_hit(&daemon, purged));
-}
-
 #[test]
 fn where_upstream_cannot_be_reached_viewers_learn_it_and_bundles_are_served() {
     // Bound and let go: nobody listens there.
@@ -314,81 +204,4 @@ fn where_upstream_cannot_be_reached_viewers_learn_it_and_bundles_are_served() {
     eventually("the bundle is adopted", || get(&mut client, HELD).body == b"of a bundle");
     assert!(daemon.metric("oca_requests_total", "refused_upstream_unreachable") >= 1);
     assert!(daemon.metric("oca_pull_upstream_requests_total", "result=\"unreachable\"") >= 1);
-}
-
-#[test]
-fn what_a_bucket_can_have_no_object_for_is_absent_and_takes_nothing_from_others() {
-    let bucket = Origin::start(|asked, stream| send_file(asked, stream, "film", "", asked.target.as_bytes()));
-    let pull = format!(
-        "[pull]\nrules = [{{ prefix = \"/\", on_miss = \"pull\" }}]\nupstreams = [{{ name = \"bucket\", s3 = {{ bucket = \"b\", endpoint = \"{}\" }} }}]\n",
-        bucket.url()
-    );
-    let daemon = Daemon::start_with(&[(HELD, b"of a bundle")], "workers = 1\n", &pull);
-    let mut client = Client::connect(daemon.http());
-    for target in ["/", "/films/", "//", "/%ff", "/films/%FF", "/films//a.mp4"].repeat(2) {
-        let answer = get(&mut client, target);
-        assert_eq!((answer.status, cache_status(&answer)), (404, "oca;detail=no_object"), "{target}");
-    }
-    assert_eq!(bucket.count(), 0);
-    assert_eq!(daemon.metric("oca_pull_upstream_open", ""), 0);
-    assert_eq!(get(&mut client, "/films/a.mp4").body, b"/b/films/a.mp4");
-    assert!(daemon.metric("oca_requests_total", "\"client_error_absent\"") >= 12);
-}
-
-/// A client with an address of its own.
-fn connect_from(source: [u8; 4], address: SocketAddr) -> Client<TcpStream> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    rustix::net::bind(&socket, &SocketAddr::from((source, 0))).unwrap();
-    rustix::net::connect(&socket, &address).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    Client::new(stream)
-}
-
-/// Records and bytes of pulled content on the volume, once they stay the same: it is told once a second.
-fn kept(daemon: &Daemon) -> (u64, u64) {
-    let look = || (daemon.metric("oca_pull_volume_records", ""), daemon.metric("oca_pull_volume_bytes", ""));
-    let mut last = look();
-    eventually("nothing is on its way to the disk", || {
-        sleep(2 * PULL_STATS_INTERVAL);
-        let now = look();
-        std::mem::replace(&mut last, now) == now
-    });
-    last
-}
-
-#[test]
-fn a_scan_of_absent_names_costs_upstream_no_more_than_its_bound_and_takes_neither_disk_nor_memory() {
-    const NAMES: usize = 4000;
-    let (origin, hot) = (origin(), origin::bytes(3, 300_000));
-    let daemon = daemon_of(&[(HELD, &hot)], &origin, "");
-    let ask = |target: &str| get(&mut Client::connect(daemon.http()), target);
-    let answered = |outcome: &str| daemon.metric("oca_requests_total", outcome);
-    wait_until_it_keeps(&daemon);
-    eventually("it is served from memory", || ask(HELD).body == hot && answered("\"hit_ram\"") > 0);
-    let (kept_before, asked_before) = (kept(&daemon), origin.count());
-
-    let (began, mut absent) = (Instant::now(), 0);
-    let mut scanner = connect_from([127, 0, 0, 2], daemon.http());
-    for number in 0..NAMES {
-        // Below a directory of a bundle, and below one that nobody has.
-        let directory = ["/held", "/nowhere"][number % 2];
-        match get(&mut scanner, &format!("{directory}/absent-{number}.m4s")).status {
-            404 => absent += 1,
-            status => assert_eq!(status, 503),
-        }
-    }
-    let windows = began.elapsed().as_secs() / ABSENCES_WINDOW.as_secs() + 1;
-    let asked = origin.count() - asked_before;
-    assert_eq!(asked, absent, "who is refused costs nothing");
-    let bound = windows * u64::from(ABSENCES_MAX);
-    assert!(asked >= ABSENCES_MAX as usize && asked as u64 <= bound, "{asked} in {windows}");
-    assert_eq!(kept(&daemon), kept_before);
-
-    let (from_memory, from_disk) = (answered("\"hit_ram\""), answered("\"hit_disk\""));
-    assert!(ask(HELD).body == hot);
-    eventually("it came from memory", || answered("\"hit_ram\"") == from_memory + 1);
-    assert_eq!(answered("\"hit_disk\""), from_disk);
-    assert_eq!(ask("/films/another.mp4").body, b"/films/another.mp4", "others are pulled for");
 }

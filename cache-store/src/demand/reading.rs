@@ -38,13 +38,12 @@ impl DemandLog {
         }))
     }
 
-    /// A block of the entry with these keys was given to somebody from a copy elsewhere. It counts as if it had been read: else what is
-    /// asked for most, of which there are copies, would be the first to leave. Waits for nothing, not even for the lock: one use that is
-    /// not counted is followed by others, if it is asked for much.
-    pub fn note_use(&self, key: &[u8], secondary: &[u8], number: u32) {
-        let Some(mut state) = self.state_if_free() else { return };
-        if let Some(id) = state.index.find(key, secondary) {
-            state.index.use_block(id, number);
+    /// A block of an entry was given to somebody from a copy elsewhere. It counts as if it had been read: else what is asked for most, of
+    /// which there are copies, would be the first to leave. Waits for nothing, not even for the lock: one use that is not counted is
+    /// followed by others, if it is asked for much.
+    pub fn note_use(&self, entry: EntryId, number: u32) {
+        if let Some(mut state) = self.state_if_free() {
+            state.index.use_block(entry, number);
         }
     }
 

@@ -16,9 +16,10 @@ use std::time::Instant;
 use super::entry::AppendError;
 use super::files::is_shortage;
 use super::held::RecordRef;
+use super::index::Index;
 use super::leaving::Leaving;
 use super::log::{DemandLog, lock};
-use super::record::{Draft, Header, Part};
+use super::record::{Draft, Header, Part, record_bytes};
 use super::segment::{Need, Segment};
 use super::segment_format::Identity;
 use crate::incoming::random_number;
@@ -41,9 +42,14 @@ impl DemandLog {
         while share_bytes > 0 {
             let Some(leaves) = leaving.as_mut() else { return };
             let record = leaves.next(&self.state().index);
+            if record.is_some_and(|record| self.waits_for_room(record)) {
+                // Every append until then would read it in vain.
+                leaves.put_back();
+                return;
+            }
             match record.map(|record| self.write_again(record)) {
                 Some(Ok(bytes)) => share_bytes = share_bytes.saturating_sub(bytes),
-                // The rest has room in the next segment, which an append opens before long.
+                // Others have taken the room meanwhile.
                 Some(Err(AppendError::TooLarge)) if self.state().has_space() => {
                     leaves.put_back();
                     return;
@@ -189,6 +195,13 @@ impl DemandLog {
         true
     }
 
+    /// Whether a record that is to be written again has room only in the next segment, for which there is space: an append opens it before
+    /// long.
+    fn waits_for_room(&self, record: RecordRef) -> bool {
+        let state = self.state();
+        state.has_space() && need_again(&state.index, record).is_some_and(|need| !state.has_place(need))
+    }
+
     /// Writes a record again, in the segment that takes appends; returns how many bytes. `TooLarge` where that is full.
     fn write_again(&self, record: RecordRef) -> Result<u64, AppendError> {
         let read = self.read(record, |state| {
@@ -227,6 +240,14 @@ impl DemandLog {
 /// All that there is has to stay for now.
 fn full() -> AppendError {
     io::Error::from(io::ErrorKind::StorageFull).into()
+}
+
+/// What a record needs that is to be written again; `None` where it is not held any more.
+fn need_again(index: &Index, record: RecordRef) -> Option<Need> {
+    let entry = index.get(record.entry)?;
+    let place = entry.place(record.block)?;
+    let summary_key_bytes = record.block.map_or(entry.key.len() + entry.secondary.len(), |_| 0);
+    Some(Need { record_bytes: record_bytes(place.payload_bytes), key_bytes: 0, summary_key_bytes })
 }
 
 /// The two keys of a head; none for a block.

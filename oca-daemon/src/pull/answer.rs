@@ -43,7 +43,8 @@ impl AnswerHead {
     /// The bytes of the object that follow, of a 206 with one range of a known whole.
     pub fn range(&self) -> Option<ByteRange> {
         let range = self.fields.get(CONTENT_RANGE).filter(|_| self.status == 206)?;
-        ContentRange::parse(range).map(|ContentRange { start, end, .. }| ByteRange { start, end })
+        let ContentRange { start, end, total } = ContentRange::parse(range)?;
+        total.map(|_| ByteRange { start, end })
     }
 
     /// Whether a body may follow (RFC 9112 §6.3).

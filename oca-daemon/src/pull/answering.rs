@@ -9,6 +9,8 @@
 mod boarding;
 mod passing;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -74,8 +76,9 @@ pub(super) async fn answer(pull: Arc<Pull>, request: PullRequest, writer: Writer
     let came = Instant::now();
     let client = pull.clients.client(request.peer);
     let mut answer = Answer { pull: &pull, request, key, writer, came, is_begun: false, client };
-    let result = match answer.run().await {
-        Err(Ending::Far(reason)) => answer.pass(reason).await,
+    let mut held = Vec::new();
+    let result = match answer.run(&mut held).await {
+        Err(Ending::Far(reason)) => answer.pass_unless_barred(reason, &held).await,
         result => result,
     };
     match result {
@@ -87,7 +90,8 @@ pub(super) async fn answer(pull: Arc<Pull>, request: PullRequest, writer: Writer
 }
 
 impl Answer<'_> {
-    async fn run(&mut self) -> Result<(), Ending> {
+    /// Answers, or tries to; `held` is what was found when it was looked for last.
+    async fn run(&mut self, held: &mut Vec<Held>) -> Result<(), Ending> {
         if self.pull.loop_guard.has_seen(&self.request.fields) {
             return Err(Ending::Failed(PullFailure::Loop));
         }
@@ -96,8 +100,8 @@ impl Answer<'_> {
         }
         let mut reason = Forwarded::UriMiss;
         for attempt in 0..FLIGHTS_BOARDED_MAX {
-            let held = self.look_up().await;
-            let revalidating = match self.decide(&held) {
+            *held = self.look_up().await;
+            let revalidating = match self.decide(held) {
                 Decision::Serve { index, .. } => {
                     match self.send_held(&held[index], CacheStatus::default()).await {
                         Err(Ending::Changed) => continue,
@@ -105,7 +109,7 @@ impl Answer<'_> {
                     }
                 }
                 Decision::ServeStaleWhileRevalidating { index, conditions, .. } => {
-                    self.revalidate_meanwhile(conditions, index, &held);
+                    self.revalidate_meanwhile(conditions, index, held);
                     self.pull.stats.stale_served.add(1);
                     let status =
                         CacheStatus { detail: Some("stale_while_revalidate"), ..CacheStatus::default() };
@@ -124,14 +128,14 @@ impl Answer<'_> {
                     None
                 }
             };
-            match self.fetch(revalidating, &held, reason, attempt).await {
+            match self.fetch(revalidating, held, reason, attempt).await {
                 Ok(Next::Answered) => return Ok(()),
                 Ok(Next::LookAgain) | Err(Ending::Changed) => {}
-                Ok(Next::PassAlone) => return self.pass_or_stale(reason, &held).await,
+                Ok(Next::PassAlone) => break,
                 Err(ending) => return Err(ending),
             }
         }
-        self.pass_or_stale(reason, &[]).await
+        self.pass_or_stale(reason, held).await
     }
 
     async fn look_up(&self) -> Vec<Held> {
@@ -149,7 +153,7 @@ impl Answer<'_> {
         let matching = held.iter().filter(|held| held.head.matches(&self.request.fields));
         let newest = matching.max_by_key(|held| held.head.response_time)?;
         // What was purged since it was looked up is not sent; a disk says so itself.
-        if let HeldBody::Memory(body) = &newest.body
+        if let HeldBody::Memory { body, .. } = &newest.body
             && self.pull.memory.find(&self.key, &newest.head, body).is_none()
         {
             return None;

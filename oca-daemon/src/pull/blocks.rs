@@ -26,15 +26,15 @@ pub(super) enum Part {
     Last(u64),
 }
 
-/// `Content-Range` of a 206 (RFC 9110 §14.4) with a known total.
+/// `Content-Range` of a 206 (RFC 9110 §14.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentRange {
     /// The first byte that follows.
     pub start: u64,
     /// The byte after the last one.
     pub end: u64,
-    /// Bytes of the whole object.
-    pub total: u64,
+    /// Bytes of the whole object; `None` where the server does not know it (`*`).
+    pub total: Option<u64>,
 }
 
 impl Part {
@@ -76,37 +76,31 @@ impl Part {
 }
 
 impl ContentRange {
-    /// The same where the total may be unknown (`*`), and is taken for as much as there can be.
-    pub(super) fn parse_open(value: &HeaderValue) -> Option<Self> {
-        let Some(known) = value.to_str().ok()?.trim().strip_suffix("/*") else { return Self::parse(value) };
-        Self::parse(&HeaderValue::try_from(format!("{known}/{}", u64::MAX)).ok()?)
-    }
-
     /// Whether it is what the field of a request asks for, or the beginning of that (RFC 9110 §15.3.7); of several ranges it may be any.
+    /// Where the last bytes begin is known by the total alone: without it, they are no more than were asked for.
     pub(super) fn answers(&self, range: &str) -> bool {
         match single_range(range) {
             Some((Some(first), last)) => {
                 self.start == first && last.is_none_or(|last| self.end <= last.saturating_add(1))
             }
-            Some((None, Some(count))) => {
-                self.end == self.total && self.start == self.total.saturating_sub(count)
-            }
+            Some((None, Some(count))) => match self.total {
+                Some(total) => self.end == total && self.start == total.saturating_sub(count),
+                None => self.end - self.start <= count,
+            },
             _ => true,
         }
     }
 
-    /// Reads the field's value; `None` where it is not of bytes, contradicts itself, or the total is not known.
+    /// Reads the field's value; `None` where it is not of bytes, or contradicts itself.
     pub(super) fn parse(value: &HeaderValue) -> Option<Self> {
         let text = value.to_str().ok()?.trim();
         let (unit, rest) = text.split_once(' ')?;
         let (range, total) = rest.trim().split_once('/')?;
         let (first, last) = range.split_once('-')?;
-        let (start, last, total) = (number(first)?, number(last)?, number(total)?);
-        (unit.eq_ignore_ascii_case("bytes") && start <= last && last < total).then_some(Self {
-            start,
-            end: last + 1,
-            total,
-        })
+        let (start, end) = (number(first)?, number(last)?.checked_add(1)?);
+        let total = if total == "*" { None } else { Some(number(total)?) };
+        let is_consistent = start < end && total.is_none_or(|total| end <= total);
+        (unit.eq_ignore_ascii_case("bytes") && is_consistent).then_some(Self { start, end, total })
     }
 }
 
@@ -179,14 +173,26 @@ mod tests {
 
     #[test]
     fn a_part_answers_a_range_where_it_begins_as_asked_and_ends_no_later() {
-        let part = ContentRange { start: 5, end: 10, total: 10 };
+        let part = ContentRange { start: 5, end: 10, total: Some(10) };
         for range in ["bytes=5-", "bytes=5-9", "bytes=5-99", "bytes=-5", "bytes=0-1,5-9", "lines=1-2"] {
             assert!(part.answers(range), "{range}");
         }
         for range in ["bytes=4-", "bytes=4-9", "bytes=6-9", "bytes=5-8", "bytes=-4", "bytes=-99"] {
             assert!(!part.answers(range), "{range}");
         }
-        assert!(!ContentRange { total: 11, ..part }.answers("bytes=-6"), "the last ones were asked for");
+        let earlier = ContentRange { total: Some(11), ..part };
+        assert!(!earlier.answers("bytes=-6"), "the last ones were asked for");
+    }
+
+    #[test]
+    fn of_an_unknown_total_the_last_bytes_are_no_more_than_were_asked_for() {
+        let part = ContentRange { start: 5, end: 10, total: None };
+        for range in ["bytes=-5", "bytes=-6", "bytes=5-9", "bytes=5-"] {
+            assert!(part.answers(range), "{range}");
+        }
+        for range in ["bytes=-4", "bytes=-0", "bytes=4-9", "bytes=5-8"] {
+            assert!(!part.answers(range), "{range}");
+        }
     }
 
     #[test]
@@ -234,11 +240,20 @@ mod tests {
             ContentRange::parse(&HeaderValue::from_static(text))
                 .map(|range| (range.start, range.end, range.total))
         };
-        assert_eq!(read("bytes 0-4/10"), Some((0, 5, 10)));
-        assert_eq!(read("Bytes 9-9/10"), Some((9, 10, 10)));
-        for text in
-            ["bytes 0-4/*", "bytes */10", "bytes 5-4/10", "bytes 0-10/10", "items 0-4/10", "", "bytes 0-/1"]
-        {
+        assert_eq!(read("bytes 0-4/10"), Some((0, 5, Some(10))));
+        assert_eq!(read("Bytes 9-9/10"), Some((9, 10, Some(10))));
+        assert_eq!(read("bytes 0-4/*"), Some((0, 5, None)));
+        for text in [
+            "bytes */10",
+            "bytes */*",
+            "bytes 5-4/10",
+            "bytes 5-4/*",
+            "bytes 0-10/10",
+            "bytes 0-18446744073709551615/*",
+            "items 0-4/10",
+            "",
+            "bytes 0-/1",
+        ] {
             assert_eq!(read(text), None, "{text}");
         }
     }

@@ -34,6 +34,7 @@ pub(super) struct Content {
     fields: HeaderMap,
     memory: Option<Bytes>,
     passenger: Option<Passenger>,
+    /// Where it is on disk, if it is; of what is in memory, too.
     entry: Option<DiskEntry>,
     /// The blocks that the entry had when it was looked at, those lost since left out.
     blocks: Arc<[Range<u32>]>,
@@ -61,7 +62,7 @@ impl Content {
     /// Of what is held.
     pub(super) fn held(key: &Arc<str>, held: &Held, fields: HeaderMap) -> Self {
         let (memory, entry, blocks) = match &held.body {
-            HeldBody::Memory(body) => (Some(body.clone()), None, Arc::default()),
+            HeldBody::Memory { body, entry } => (Some(body.clone()), *entry, Arc::default()),
             HeldBody::Disk { entry, blocks } => (None, Some(*entry), Arc::clone(blocks)),
         };
         let head = Some(Arc::clone(&held.head));
@@ -112,9 +113,16 @@ impl Content {
         end: Option<u64>,
     ) -> Result<Option<Bytes>, Lack> {
         if let Some(body) = &self.memory {
-            let bytes = body.slice((place as usize).min(body.len())..);
-            pull.stats.memory_bytes_sent.add(cut(&bytes, place, end).len() as u64);
-            return Ok(Some(cut(&bytes, place, end)).filter(|bytes| !bytes.is_empty()));
+            let bytes = cut(&body.slice((place as usize).min(body.len())..), place, end);
+            if bytes.is_empty() {
+                return Ok(None);
+            }
+            pull.stats.memory_bytes_sent.add(bytes.len() as u64);
+            if let Some(entry) = self.entry {
+                // Its disk is not read, and would take it for what nobody wants.
+                pull.demand.note_use(entry);
+            }
+            return Ok(Some(bytes));
         }
         for _ in 0..FLIGHTS_BOARDED_MAX {
             let mut is_behind = false;

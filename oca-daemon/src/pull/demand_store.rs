@@ -172,11 +172,11 @@ impl DemandStore {
         }
     }
 
-    /// What is held of a key was given to somebody from its copy in memory, which has no more than a block. It counts for how long the disk
-    /// holds it as if it had been read there. Nothing, where no disk holds it.
-    pub(super) fn note_use(&self, key: &str, secondary: &[u8]) {
-        if let Some(log) = self.home(key).and_then(|place| self.volumes[place].log()) {
-            log.note_use(&log_key(key), secondary, 0);
+    /// An entry was given to somebody from its copy in memory, which has no more than a block. It counts for how long the disk holds it as
+    /// if it had been read there.
+    pub(super) fn note_use(&self, entry: DiskEntry) {
+        if let Some(log) = self.volumes[entry.volume].log() {
+            log.note_use(entry.id, 0);
         }
     }
 

@@ -25,7 +25,12 @@ pub(super) struct Held {
 #[derive(Clone)]
 pub(super) enum HeldBody {
     /// All of it in memory.
-    Memory(Bytes),
+    Memory {
+        /// It.
+        body: Bytes,
+        /// Where it is on disk, too, if it is.
+        entry: Option<DiskEntry>,
+    },
     /// On disk.
     Disk {
         /// Where.
@@ -46,7 +51,10 @@ pub(super) async fn look_up(
     let in_memory = memory.get(key);
     let in_memory = in_memory.iter().flat_map(|objects| objects.iter());
     let mut found: Vec<Held> = in_memory
-        .map(|object| Held { head: Arc::clone(&object.head), body: HeldBody::Memory(object.body.clone()) })
+        .map(|object| {
+            let body = HeldBody::Memory { body: object.body.clone(), entry: object.entry };
+            Held { head: Arc::clone(&object.head), body }
+        })
         .collect();
     if !found.is_empty() && is_enough(&found) {
         return found;
@@ -79,7 +87,7 @@ impl Held {
     /// The first byte of a range that is not here.
     pub(super) fn first_missing(&self, range: Range<u64>) -> Option<u64> {
         match &self.body {
-            HeldBody::Memory(_) => None,
+            HeldBody::Memory { .. } => None,
             HeldBody::Disk { blocks, .. } => first_missing(range, blocks),
         }
     }

@@ -9,6 +9,7 @@ use moka::sync::Cache;
 
 use super::PurgeSelector;
 use super::caching::StoredHead;
+use super::demand_store::DiskEntry;
 use crate::limits::MEMORY_VARIANTS_MAX;
 
 /// Objects in memory, bounded in bytes; what is asked for most stays (W-TinyLFU).
@@ -24,8 +25,8 @@ pub(super) struct MemoryObject {
     pub head: Arc<StoredHead>,
     /// All of its body.
     pub body: Bytes,
-    /// Whether it was stored on disk, too.
-    pub is_on_disk: bool,
+    /// Where it was stored on disk, too, if it was.
+    pub entry: Option<DiskEntry>,
 }
 
 /// What an object takes beside its key, fields and body.
@@ -77,7 +78,7 @@ impl MemoryStore {
     /// Lets go of what it holds under a key; says how many objects that were that are on no disk.
     pub(super) fn remove(&self, key: &str) -> u64 {
         let held = self.objects.remove(key);
-        held.iter().flat_map(|held| held.iter()).filter(|object| !object.is_on_disk).count() as u64
+        held.iter().flat_map(|held| held.iter()).filter(|object| object.entry.is_none()).count() as u64
     }
 
     /// How many keys it holds; a moment old.
@@ -102,7 +103,7 @@ impl MemoryObject {
             }
         }
         let head = StoredHead { fields, ..StoredHead::clone(&self.head) };
-        Self { head: Arc::new(head), body: Bytes::copy_from_slice(&self.body), is_on_disk: self.is_on_disk }
+        Self { head: Arc::new(head), body: Bytes::copy_from_slice(&self.body), entry: self.entry }
     }
 
     fn bytes(&self) -> usize {
@@ -115,6 +116,9 @@ impl MemoryObject {
 mod tests {
     use super::*;
     use crate::pull::caching::Selecting;
+    use cache_store::Volume;
+    use cache_store::demand::{DemandLimits, DemandLog, NewEntry};
+    use cache_store::limits::DEMAND_CAPACITY_BYTES_MIN;
     use http::StatusCode;
     use std::time::SystemTime;
 
@@ -130,7 +134,18 @@ mod tests {
             response_time: SystemTime::UNIX_EPOCH,
             total_length: Some(body.len() as u64),
         };
-        MemoryObject { head: Arc::new(head), body: Bytes::from_static(body.as_bytes()), is_on_disk: false }
+        MemoryObject { head: Arc::new(head), body: Bytes::from_static(body.as_bytes()), entry: None }
+    }
+
+    /// An entry of a log on a real disk: nobody else makes them.
+    fn on_disk() -> DiskEntry {
+        let folder = tempfile::tempdir().unwrap();
+        Volume::init(folder.path()).unwrap();
+        let volume = Volume::open(folder.path(), false).unwrap();
+        let limits = DemandLimits { capacity_bytes: DEMAND_CAPACITY_BYTES_MIN, index_bytes_max: 1 << 20 };
+        let (log, _) = DemandLog::open(&volume, limits).unwrap();
+        let entry = NewEntry { key: b"/a", secondary: b"de", metadata: b"head", total_bytes: Some(1) };
+        DiskEntry { volume: 0, id: log.append_head(&entry, log.mark()).unwrap() }
     }
 
     fn bodies(store: &MemoryStore, key: &str) -> Vec<Bytes> {
@@ -175,7 +190,7 @@ mod tests {
     #[test]
     fn what_is_on_disk_too_is_let_go_of_and_counted_there() {
         let store = MemoryStore::new(1 << 20);
-        store.insert(&"/a".into(), MemoryObject { is_on_disk: true, ..object("de", "x") });
+        store.insert(&"/a".into(), MemoryObject { entry: Some(on_disk()), ..object("de", "x") });
         store.insert(&"/a".into(), object("en", "x"));
         assert_eq!(store.purge(&[PurgeSelector::Prefix("/".to_owned())]), 1);
         assert!(bodies(&store, "/a").is_empty());
@@ -188,7 +203,7 @@ mod tests {
         let value = HeaderValue::from_maybe_shared(buffer.slice(10..20)).unwrap();
         let mut head = StoredHead::clone(&object("en", "").head);
         head.fields = HeaderMap::from_iter([(http::header::ETAG, value)]);
-        let object = MemoryObject { head: Arc::new(head), body: buffer.slice(100..200), is_on_disk: false };
+        let object = MemoryObject { head: Arc::new(head), body: buffer.slice(100..200), entry: None };
         assert!(within(&object.body) && within(object.head.fields["etag"].as_bytes()));
 
         let store = MemoryStore::new(1 << 20);

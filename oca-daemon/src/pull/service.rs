@@ -80,21 +80,7 @@ impl PullService {
             .enable_all()
             .build()
             .map_err(PullError::Thread)?;
-        let demand = DemandStore::start(Arc::clone(store), config, serve.disk_timeout);
-        let pull = Arc::new(Pull {
-            policy: Policy::from(config),
-            upstreams: Upstreams::new(config, &stats).map_err(PullError::Upstream)?,
-            loop_guard: LoopGuard::new(name),
-            habits: Habits::new(config.error_ttl),
-            absences: Absences::new(),
-            clients: Arc::new(Clients::new(config)),
-            flights: Flights::default(),
-            memory: MemoryStore::new(config.memory.bytes()),
-            demand: demand.map_err(PullError::Thread)?,
-            stats,
-            flights_under_way: AtomicU64::new(0),
-            config: config.clone(),
-        });
+        let pull = Arc::new(Pull::new(config, serve, name, store, stats)?);
         runtime.spawn(take_questions(Arc::clone(&pull), questions));
         runtime.spawn(keep_stats(Arc::clone(&pull)));
         Ok(Self { runtime, pull })
@@ -159,6 +145,34 @@ async fn keep_stats(pull: Arc<Pull>) {
 }
 
 impl Pull {
+    /// As configured; the volumes' logs are opened in the background.
+    ///
+    /// # Errors
+    /// As [`PullService::start`].
+    pub(super) fn new(
+        config: &PullConfig,
+        serve: &ServeConfig,
+        name: &str,
+        store: &Arc<Store>,
+        stats: Arc<PullStats>,
+    ) -> Result<Self, PullError> {
+        let demand = DemandStore::start(Arc::clone(store), config, serve.disk_timeout);
+        Ok(Self {
+            policy: Policy::from(config),
+            upstreams: Upstreams::new(config, &stats).map_err(PullError::Upstream)?,
+            loop_guard: LoopGuard::new(name),
+            habits: Habits::new(config.error_ttl),
+            absences: Absences::new(),
+            clients: Arc::new(Clients::new(config)),
+            flights: Flights::default(),
+            memory: MemoryStore::new(config.memory.bytes()),
+            demand: demand.map_err(PullError::Thread)?,
+            stats,
+            flights_under_way: AtomicU64::new(0),
+            config: config.clone(),
+        })
+    }
+
     /// A seat in a flight that fits the wish; one that is made for it is one of the client's part, and is led by a task of its own.
     /// `None` where none fits and the client has all of its part ([`Self::wait_to_board`]).
     pub(super) fn board(

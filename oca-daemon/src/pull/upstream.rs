@@ -2,13 +2,15 @@
 //!
 //! One that cannot be reached, does not answer in time or not as HTTP has it, or answers 5xx is passed by for this request. One that
 //! again and again cannot be reached or is silent is left alone for a while (a circuit breaker each); what else goes wrong may be the
-//! request's own fault. What a nearer one does not have (404, 410) a later one may have: only the last one's word counts. One that can
-//! have nothing of the kind, as a bucket has no object without a name, is not asked.
+//! request's own fault. A bucket that refuses us has no answer for the client, and is there. What a nearer one does not have (404, 410)
+//! a later one may have: only the last one's word counts. One that can have nothing of the kind, as a bucket has no object without a
+//! name, is not asked.
 
 mod asking;
 mod fields;
 mod http_upstream;
 mod patience;
+mod refusals;
 mod s3;
 
 use std::sync::Arc;

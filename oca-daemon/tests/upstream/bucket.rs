@@ -1,7 +1,12 @@
 //! Buckets of S3.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use control_client::breaker::FAILURES_TO_OPEN;
 use control_client::config::{PullConfig, S3Config, UnsafeMethods, UpstreamConfig};
 use http::Method;
 use oca_daemon::pull::PullFailure;
@@ -98,6 +103,40 @@ fn who_is_refused_by_a_bucket_turns_to_the_other_upstreams_and_clients_do_not_se
         assert_eq!(Edge::start(config).get("/a.mp4").whole().len(), 1000);
         assert_eq!(refusing.count(), 2);
     }
+}
+
+/// Found in review: nobody learnt that it was there, and so it was asked by one request at a time for as long as it refused us.
+#[test]
+fn a_bucket_that_was_silent_and_refuses_us_now_is_there_and_not_left_alone_any_more() {
+    let is_silent = Arc::new(AtomicBool::new(true));
+    let silent = Arc::clone(&is_silent);
+    let refusing = Origin::start(move |_, stream| {
+        if silent.load(SeqCst) {
+            // Longer than anybody waits.
+            sleep(Duration::from_secs(10));
+            return false;
+        }
+        send(stream, "403 Forbidden", "", b"the key is AKIA")
+    });
+    let bucket = Bucket::at(&refusing.url());
+    let first_byte_timeout = Duration::from_secs(1);
+    let config = PullConfig { upstreams: vec![bucket.signed()], first_byte_timeout, ..upstreams(&[]) };
+    let edge = Edge::start(config);
+    let in_vain: Vec<_> = (0..FAILURES_TO_OPEN).map(|n| edge.begin(&format!("/silent/{n}.mp4"))).collect();
+    for coming in in_vain {
+        assert_eq!(coming.finish().failure, Some(PullFailure::TimedOut));
+    }
+    assert!(edge.stats.upstreams[0].is_open());
+
+    is_silent.store(false, SeqCst);
+    let (began, mut number) = (Instant::now(), 0);
+    while edge.stats.upstreams[0].is_open() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is left alone still");
+        sleep(Duration::from_millis(50));
+        number += 1;
+        assert!(edge.get(&format!("/{number}.mp4")).failure.is_some(), "it refuses us");
+    }
+    assert_eq!(edge.get("/afterwards.mp4").failure, Some(PullFailure::Invalid));
 }
 
 #[test]

@@ -159,6 +159,27 @@ fn a_part_that_is_not_what_it_says_or_not_what_was_asked_for_never_makes_an_answ
     }
 }
 
+/// Found in review: they were answered 502, as it was taken for known where the last bytes begin.
+#[test]
+fn the_last_bytes_of_what_has_no_known_length_are_passed_on_and_never_more_of_them_than_were_asked_for() {
+    let (body, surplus) = (bytes(15, 3 * MIB), Arc::new(AtomicUsize::new(0)));
+    let (sent, more) = (body.clone(), Arc::clone(&surplus));
+    let origin = Origin::start(move |asked, stream| {
+        let (start, end) = asked.range(sent.len()).expect("a part is asked for");
+        let start = start - more.load(SeqCst);
+        let range = format!("Content-Range: bytes {start}-{}/*\r\n", end - 1);
+        send(stream, "206 Partial Content", &format!("ETag: \"a\"\r\n{FRESH}{range}"), &sent[start..end])
+    });
+    let edge = Edge::start(PullConfig { error_ttl: Duration::ZERO, ..upstreams(&[origin.url()]) });
+    let answer = edge.get_range("/a.mp4", "bytes=-100");
+    let range = format!("bytes {}-{}/*", body.len() - 100, body.len() - 1);
+    assert_eq!((answer.failure, answer.status()), (None, 206));
+    assert_eq!(answer.field("content-range"), range);
+    assert!(answer.whole() == body[body.len() - 100..]);
+    surplus.store(1, SeqCst);
+    assert_eq!(edge.get_range("/a.mp4", "bytes=-100").failure, Some(PullFailure::Invalid));
+}
+
 #[test]
 fn an_upstream_that_ignores_ranges_is_answered_for() {
     let body = bytes(13, 3 * MIB);

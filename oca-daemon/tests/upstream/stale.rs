@@ -8,6 +8,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
 use control_client::config::PullConfig;
+use oca_daemon::limits::FLIGHTS_BOARDED_MAX;
 use oca_daemon::pull::PurgeSelector;
 
 use crate::edge::{Answer, Edge, upstreams};
@@ -188,6 +189,30 @@ fn what_is_stale_is_sent_while_it_is_revalidated_once() {
     edge.settle();
     assert_eq!(edge.get("/a").whole(), b"1");
     assert_eq!(origin.count(), 2);
+}
+
+/// Found in review: who had looked in vain as often as may be was given nothing that is held.
+#[test]
+fn what_is_stale_stands_in_though_nothing_that_came_before_upstream_failed_was_for_this_client() {
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_, stream| match number.fetch_add(1, SeqCst) {
+        0 => send(stream, "200 OK", "Cache-Control: max-age=0\r\nETag: \"a\"\r\n", b"good"),
+        // Each time it varies by something else that it has not been told.
+        number @ 1..=FLIGHTS_BOARDED_MAX => {
+            let fields = format!("Cache-Control: max-age=0\r\nETag: \"b\"\r\nVary: x-choice-{number}\r\n");
+            send(stream, "200 OK", &fields, b"for others")
+        }
+        _ => false,
+    });
+    let edge = Edge::of(&[origin.url()]);
+    assert_eq!(edge.get("/a.m4s").whole(), b"good");
+    let names: Vec<_> = (1..=FLIGHTS_BOARDED_MAX).map(|number| format!("x-choice-{number}")).collect();
+    let choices: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    let answer = edge.get_with("/a.m4s", &choices);
+    assert_eq!(origin.count(), 1 + FLIGHTS_BOARDED_MAX + 1, "the last time for this client alone");
+    assert_eq!((answer.failure, answer.status()), (None, 200));
+    assert!(answer.cache_status().contains("detail=stale_if_error"), "{}", answer.cache_status());
+    assert_eq!(answer.whole(), b"good");
 }
 
 /// Found in review: what had been looked up before a purge was sent after it, because upstream failed.

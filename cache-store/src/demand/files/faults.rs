@@ -9,6 +9,7 @@ thread_local! {
     static FULL_RESERVATIONS: Cell<usize> = const { Cell::new(0) };
     static WRITTEN_BYTES: Cell<Option<usize>> = const { Cell::new(None) };
     static OPENED: Cell<usize> = const { Cell::new(0) };
+    static OPENINGS: Cell<u64> = const { Cell::new(0) };
     static OPENING: Cell<Option<Errno>> = const { Cell::new(None) };
     static READING_PURGES: Cell<Option<Errno>> = const { Cell::new(None) };
 }
@@ -35,6 +36,11 @@ pub(in crate::demand) fn refuse_opening_after(opened: usize, errno: Errno) {
     OPENED.set(opened);
 }
 
+/// How often a file was opened or made, or was to be.
+pub(in crate::demand) fn openings() -> u64 {
+    OPENINGS.get()
+}
+
 /// The list of purges cannot be read; `None` ends it.
 pub(in crate::demand) fn refuse_reading_purges(errno: Option<Errno>) {
     READING_PURGES.set(errno);
@@ -49,6 +55,7 @@ pub(super) fn fail_writes() -> io::Result<()> {
 }
 
 pub(super) fn fail_opening() -> io::Result<()> {
+    OPENINGS.set(OPENINGS.get() + 1);
     match (OPENING.get(), OPENED.get()) {
         (None, _) => Ok(()),
         (Some(errno), 0) => Err(errno.into()),

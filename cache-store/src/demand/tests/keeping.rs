@@ -1,4 +1,5 @@
 use super::*;
+use crate::demand::files::faults;
 use crate::demand::segment_format::parse_file_name;
 
 #[test]
@@ -41,16 +42,18 @@ fn one_read_keeps_an_entry_for_one_turn_of_the_log() {
 fn what_is_given_from_a_copy_stays_as_what_is_read_does_and_its_variants_go() {
     let site = Site::new(SMALL);
     let log = site.log();
-    for secondary in ["de", "en"] {
-        let secondary = secondary.as_bytes();
+    let [given, _] = [&b"de"[..], b"en"].map(|secondary| {
         let entry = NewEntry { key: b"/sound", secondary, metadata: b"head", total_bytes: Some(5000) };
         let id = log.append_head(&entry, log.mark()).unwrap();
         append_block(&log, id, 0, &bytes(5000, 1)).unwrap();
-    }
+        id
+    });
+    let gone = add(&log, "/gone", b"text");
+    log.forget(gone);
     for number in 0..200 {
         add(&log, &format!("/{number}"), &bytes(5000, number));
-        log.note_use(b"/sound", b"de", 0);
-        log.note_use(b"/absent", b"", 0);
+        log.note_use(given, 0);
+        log.note_use(gone, 0);
     }
     let held = log.entries(b"/sound").unwrap();
     assert_eq!(held.len(), 1, "{held:?}");
@@ -135,6 +138,33 @@ fn what_is_hot_stays_however_full_the_newest_segment_is_when_memory_has_the_olde
         }
         assert_eq!(view(&log, "/0"), None);
         assert!(log.stats().bytes < 64 * SEGMENT, "memory is what it was short of");
+    }
+}
+
+/// Found in review: near the end of the newest segment every append read what is hot, and had no room to write it again.
+#[test]
+fn what_is_hot_is_read_only_where_there_is_room_to_write_it_again() {
+    for index_kib in 16..24_u64 {
+        let index_bytes_max = index_kib << 10;
+        let site = Site::new(Shape { capacity_bytes: 64 << 20, segment_bytes: SEGMENT, index_bytes_max });
+        let log = site.log();
+        let made_and_rewritten = || {
+            let state = log.state();
+            state.next_sequence + state.counted.rewritten
+        };
+        let hot = ["/hot/1", "/hot/2"];
+        for key in hot {
+            add(&log, key, &bytes(5000, 1));
+        }
+        for number in 0..120 {
+            let before = (faults::openings(), made_and_rewritten());
+            add(&log, &format!("/{number}"), &bytes(5000, number));
+            // A file is made for a new segment, and opened for each record that is read.
+            let (opened, needed) = (faults::openings() - before.0, made_and_rewritten() - before.1);
+            assert_eq!(opened, needed, "{index_kib} KiB, {number}");
+            assert!(hot.iter().all(|key| fetch(&log, key).is_some()));
+        }
+        assert!(log.stats().rewritten > 0);
     }
 }
 

@@ -16,15 +16,20 @@ use crate::pull::{AnswerHead, CacheStatus, Forwarded, PullFailure, PurgeSelector
 impl Answer<'_> {
     /// Passes the request on, where upstream is asked for this client; where it fails, what is held may stand in.
     pub(super) async fn pass_or_stale(&mut self, why: Forwarded, held: &[Held]) -> Result<(), Ending> {
-        if self.is_barred(held) {
-            return Err(Ending::Failed(PullFailure::Busy));
-        }
-        match self.pass(why).await {
+        match self.pass_unless_barred(why, held).await {
             Err(Ending::Failed(failure)) if !self.is_begun => {
                 self.send_stale_or(failure, held, None).await.map(|_: Next| ())
             }
             result => result,
         }
+    }
+
+    /// Passes the request on, where upstream is asked for this client.
+    pub(super) async fn pass_unless_barred(&mut self, why: Forwarded, held: &[Held]) -> Result<(), Ending> {
+        if self.is_barred(held) {
+            return Err(Ending::Failed(PullFailure::Busy));
+        }
+        self.pass(why).await
     }
 
     /// Passes the request on with its own conditions and range, and sends what comes as it comes.
@@ -85,7 +90,7 @@ impl Answer<'_> {
         }
         let asked = self.request.fields.get(RANGE).and_then(|range| range.to_str().ok());
         let asked = asked.ok_or(PullFailure::Invalid)?;
-        match reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse_open) {
+        match reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse) {
             Some(part) if part.answers(asked) => Ok(Some(part.end - part.start)),
             None if is_for_the_client_to_read(&reply.fields) => Ok(None),
             _ => Err(PullFailure::Invalid),

@@ -13,7 +13,7 @@ use crate::pull::caching::{Answering, StoredHead, answer_fields, answering, fill
 use crate::pull::content::{Content, Lack};
 use crate::pull::failure::PullFailure;
 use crate::pull::flight::{Arrival, Passenger};
-use crate::pull::held::{Held, HeldBody};
+use crate::pull::held::Held;
 use crate::pull::{AnswerHead, CacheStatus, Forwarded};
 
 /// The bytes of an object that an answer has.
@@ -49,10 +49,6 @@ impl Answer<'_> {
         }
         if !is_here && cache_status.forwarded.is_none() {
             cache_status.forwarded = Some(Forwarded::Partial);
-        }
-        if matches!(held.body, HeldBody::Memory(_)) {
-            // Its disk is not read, and would take it for what nobody wants.
-            self.pull.demand.note_use(&self.key, &head.secondary_key());
         }
         if matches!(head.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             self.pull.stats.negative_hits.add(1);

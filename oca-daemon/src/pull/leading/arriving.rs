@@ -120,7 +120,7 @@ fn fill(
     let total = match reply.status {
         // What comes in chunks does not say how long it is.
         StatusCode::OK => length(&reply.fields).or(head.total_length),
-        StatusCode::PARTIAL_CONTENT => content_range(reply).map(|range| range.total),
+        StatusCode::PARTIAL_CONTENT => content_range(reply).map(|(_, total)| total),
         _ => None,
     };
     if total.is_none() || total != head.total_length || !head.same_representation(&reply.fields) {
@@ -169,7 +169,7 @@ async fn confirm(
     let may_keep = may_keep(request, &head);
     let mut is_held = true;
     match (&held.body, asked) {
-        (HeldBody::Memory(body), _) => {
+        (HeldBody::Memory { body, .. }, _) => {
             is_held = false;
             flight.unless_purged(|| {
                 let object = pull.memory.find(&mission.key, &held.head, body);
@@ -197,11 +197,11 @@ fn extent(part: Part, reply: &Reply) -> Option<(u64, Option<u64>)> {
     if reply.status != StatusCode::PARTIAL_CONTENT {
         return Some((0, length(&reply.fields)));
     }
-    let range = content_range(reply)?;
+    let (range, total) = content_range(reply)?;
     let is_asked_for = match part {
         Part::Whole => false,
         Part::Blocks { start, .. } => range.start == start,
-        Part::Last(count) => range.end == range.total && range.total - range.start <= count,
+        Part::Last(count) => range.end == total && total - range.start <= count,
     };
     let is_consistent = length(&reply.fields).is_none_or(|length| length == range.end - range.start);
     (is_asked_for && is_consistent).then_some((range.start, Some(range.end)))
@@ -212,8 +212,10 @@ fn ends_visibly(reply: &Reply) -> bool {
     reply.is_delimited || reply.status == StatusCode::NO_CONTENT
 }
 
-fn content_range(reply: &Reply) -> Option<ContentRange> {
-    reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse)
+/// Which part follows, and of how many bytes; `None` where one of them is not known.
+fn content_range(reply: &Reply) -> Option<(ContentRange, u64)> {
+    let range = reply.fields.get(CONTENT_RANGE).and_then(ContentRange::parse)?;
+    range.total.map(|total| (range, total))
 }
 
 fn length(fields: &HeaderMap) -> Option<u64> {

@@ -123,16 +123,18 @@ impl Filing {
         }
         let head = Arc::new(StoredHead { total_length: Some(end), ..head.clone() });
         self.head = Some(Arc::clone(&head));
-        let is_for_disk = self.asked.is_some() && end > 0 && is_for_disk(pull, mission, &head);
-        if is_for_disk {
+        if self.asked.is_some() && end > 0 && is_for_disk(pull, mission, &head) {
             self.store_rest(pull, flight, mission, &head, end).await;
         }
-        let is_on_disk = is_for_disk && self.place != Place::Nowhere;
-        if is_on_disk && end > SMALL_BODY_BYTES {
+        let entry = match self.place {
+            Place::Disk(entry) => Some(entry),
+            Place::Window | Place::Nowhere => None,
+        };
+        if entry.is_some() && end > SMALL_BODY_BYTES {
             // What is in memory would be found first.
             pull.memory.remove(&mission.key);
         } else if let Some(body) = flight.copy(0, end) {
-            let object = MemoryObject { head, body, is_on_disk };
+            let object = MemoryObject { head, body, entry };
             flight.unless_purged(|| pull.memory.insert(&mission.key, object));
         }
     }

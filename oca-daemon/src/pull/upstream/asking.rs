@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use control_client::breaker::{Admission, Breaker};
 use control_client::config::{PullConfig, UpstreamConfig};
+use http::StatusCode;
 
 use super::http_upstream::{Answer, HttpUpstream};
 use super::patience::Patience;
+use super::refusals::{Refusals, is_refusal};
 use super::s3::S3Upstream;
 use super::{Ask, Count, Reply, UpstreamError};
 use crate::pull::failure::PullFailure;
@@ -20,6 +22,7 @@ pub(super) struct Upstream {
     protocol: Protocol,
     started: Instant,
     breaker: Mutex<Breaker>,
+    refusals: Refusals,
     first_byte_timeout: Duration,
     stall_timeout: Duration,
     count: Count,
@@ -56,6 +59,7 @@ impl Upstream {
             protocol,
             started: Instant::now(),
             breaker: Mutex::default(),
+            refusals: Refusals::default(),
             first_byte_timeout: pull.connect_timeout + pull.first_byte_timeout,
             stall_timeout: pull.stall_timeout,
             count,
@@ -87,6 +91,11 @@ impl Upstream {
         match answer.unwrap_or(Err((PullFailure::TimedOut, "no answer in time".to_owned()))) {
             Ok(Answer { status, fields, is_delimited, body }) => {
                 asking.succeeded();
+                if matches!(self.protocol, Protocol::S3(_)) && is_refusal(status) {
+                    self.tell_of_refusal(ask, status, now);
+                    self.count.ended(UpstreamResult::Invalid);
+                    return Err(PullFailure::Invalid);
+                }
                 let (patience, count) = (Patience::new(self.stall_timeout), self.count.clone());
                 let mut reply =
                     Reply { status, fields, is_delimited, body, patience, count, is_counted: false };
@@ -105,6 +114,19 @@ impl Upstream {
                 tracing::debug!(upstream = self.name, "no answer: {text}");
                 Err(failure)
             }
+        }
+    }
+
+    /// For the operator; neither the key nor what was signed.
+    fn tell_of_refusal(&self, ask: &Ask, status: StatusCode, now: Instant) {
+        let upstream = &self.name;
+        tracing::debug!(upstream, target = ask.target, %status, "the bucket refuses us");
+        if self.refusals.note(now) {
+            tracing::warn!(
+                upstream, %status,
+                "the bucket refuses us: check that the key of s3.credentials is valid, that the clock is right, and that the bucket's \
+                 policy allows s3:GetObject; without s3:ListBucket a bucket can refuse what it does not have, too"
+            );
         }
     }
 

@@ -11,7 +11,7 @@ use control_client::config::{PullConfig, S3Config};
 use http::header::{
     IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, USER_AGENT,
 };
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{
     ClientOptions, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
@@ -70,13 +70,6 @@ impl S3Upstream {
                 self.http.ask(&Ask { target, fields, ..ask.clone() }).await?
             }
         };
-        if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status) {
-            // It refuses us and not the client, who is not to see why: it may name the key and what was signed.
-            return Err((
-                PullFailure::Invalid,
-                format!("the bucket refuses what it was asked: {}", answer.status),
-            ));
-        }
         remove_bucket_fields(&mut answer.fields);
         Ok(answer)
     }
