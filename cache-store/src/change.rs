@@ -45,11 +45,13 @@ pub struct Retirement {
 /// The end of a request to purge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Purge {
-    /// The bundles that were taken out of service and unlinked.
+    /// The bundles that were taken out of service and unlinked, and those that were unlinked before they were adopted.
     pub keys: Vec<BundleKey>,
     /// Bytes of their files.
     pub file_bytes: u64,
-    /// Volumes that have failed or are not open yet: what they hold would serve again once they do.
+    /// Volumes that have failed or are not open yet, and those on which something that was published and not adopted
+    /// could not be read, so that nobody knows whether it is meant, or could not be removed: what they hold may serve
+    /// again once it can be read.
     pub not_reached: Vec<PathBuf>,
 }
 

@@ -21,8 +21,13 @@ impl WorkClock {
     }
 
     pub(crate) fn start(&self) -> Working<'_> {
-        self.since.store(self.now(), Ordering::Relaxed);
+        self.go_on();
         Working(self)
+    }
+
+    /// The next piece of what was started: one has ended, so the disk answers.
+    pub(crate) fn go_on(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
     }
 
     /// How long the present piece of work has taken; zero while idle.

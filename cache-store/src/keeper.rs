@@ -5,6 +5,7 @@
 mod adoption;
 mod reconciling;
 mod removal;
+mod unadopted;
 
 use std::collections::VecDeque;
 use std::io;
@@ -29,6 +30,7 @@ use crate::shared::{Shared, VolumeView};
 use crate::status::VolumeState;
 use crate::volume::{Isolation, Volume, VolumeError, VolumeLock};
 use reconciling::UnreadDirectories;
+pub(crate) use unadopted::{Meant, Removed};
 
 use crate::departure::{Cause, Departure};
 use crate::quarantine::QuarantineReason;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Adopt(BundleId, Instant, SyncSender<Result<Adoption, ChangeError>>),
     /// Remove the file of a bundle that has left the index, for that cause.
     Remove(Arc<Departure>, Cause),
+    /// Remove what a purge means and was never adopted.
+    PurgeUnadopted(Arc<Meant>, SyncSender<Removed>),
     /// Compare directory and inventory.
     Reconcile,
     /// Remember that the volume is isolated.
@@ -95,6 +99,9 @@ fn refuse_all(view: &VolumeView, commands: &Receiver<Command>) {
                 let _ = reply.send(Err(ChangeError::VolumeFailed(view.state().to_string())));
             }
             Command::Remove(departure, _) => departure.on_failed("the volume has failed"),
+            Command::PurgeUnadopted(_, reply) => {
+                let _ = reply.send(Removed::default());
+            }
             Command::Reconcile | Command::Isolate(_) => {}
             Command::Stop => return,
         }
@@ -190,6 +197,7 @@ impl<'a> Keeper<'a> {
                     }
                     Command::Adopt(..) => {}
                     Command::Remove(departure, cause) => removals.push((departure, cause)),
+                    Command::PurgeUnadopted(meant, reply) => self.purge_unadopted(&meant, &reply),
                     Command::Reconcile if self.reconciliation.is_none() && !self.view.is_failed() => {
                         self.unread = None;
                         self.reconciliation = Some(Reconciliation::new());

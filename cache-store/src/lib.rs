@@ -16,9 +16,9 @@
 //! 5. `store`, and what its threads share (`shared`): `index` finds the bundle of a path without a lock; `bundle` is a
 //!    bundle, closed or open; `openers` open, read footers and close, off the workers; `footers` bounds what is open.
 //! 6. `keeper`, one thread a volume, the only one that changes it: `keeper/adoption` (into service), `keeper/removal`
-//!    (out of it), `reconcile` and `keeper/reconciling` (directory against inventory). `departure` follows a bundle's
-//!    way out to its last reader. `warden` takes bundles and volumes out of service when trouble is reported, and
-//!    touches no disk.
+//!    (out of it), `keeper/unadopted` (what a purge means and never served), `reconcile` and `keeper/reconciling`
+//!    (directory against inventory). `departure` follows a bundle's way out to its last reader. `warden` takes bundles
+//!    and volumes out of service when trouble is reported, and touches no disk.
 //! 7. `status`, `counters`, `change`, `quarantine`: what is told, counted, asked, and why bundles are turned away.
 //! 8. [`demand`]: what was pulled through, in a record log beside the bundles: its own format, index and recovery.
 //! 9. [`import`](mod@import), [`verify`](mod@verify), [`generate`](mod@generate): what `oca-store` does without a

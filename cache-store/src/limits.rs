@@ -114,8 +114,13 @@ pub const ERROR_WINDOW: Duration = Duration::from_secs(60);
 /// loses it.
 pub const TIMEOUT_SPACING: Duration = Duration::from_secs(5);
 
-/// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs.
+/// How long a caller waits for a keeper to adopt, or to unlink: a disk that takes longer hangs. A purge may list all 256
+/// directories of each volume in that time, which no cache may hold.
 pub const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Such a wait goes on in slices of this length, so that a store that is closed, or a volume that is isolated meanwhile, does
+/// not leave its caller waiting.
+pub const CHANGE_WAIT_SLICE: Duration = Duration::from_secs(1);
 
 /// Bytes of a log of demand content, at least: four of the smallest segments, of which one is leaving.
 pub const DEMAND_CAPACITY_BYTES_MIN: u64 = 64 << 20;

@@ -1,5 +1,7 @@
 //! The store: volumes, the index over all of them, and the threads that look after them.
 
+mod purging;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::io;
@@ -14,14 +16,16 @@ use control_client::content::{BundleKey, BundlePath, Generation};
 use control_client::units::ByteCount;
 
 use crate::bundle::{Bundle, VolumeIndex};
-use crate::change::{Adoption, ChangeError, Purge, Retirement};
+use crate::change::{Adoption, ChangeError, Retirement};
 use crate::counters::StoreCounters;
 use crate::departure::{Cause, Departure, DepartureState};
 use crate::disk_error::{Blame, blame};
 use crate::footers::Footers;
 use crate::identity::BundleId;
 use crate::keeper::{self, Command};
-use crate::limits::{CHANGE_TIMEOUT, CLOSE_TIMEOUT, OPENERS_PER_VOLUME, VOLUME_OPEN_TIMEOUT, VOLUMES_MAX};
+use crate::limits::{
+    CHANGE_TIMEOUT, CHANGE_WAIT_SLICE, CLOSE_TIMEOUT, OPENERS_PER_VOLUME, VOLUME_OPEN_TIMEOUT, VOLUMES_MAX,
+};
 use crate::openers::{self, OnOpened, OpenQueueFull, Openers};
 use crate::quarantine::QuarantineReason;
 use crate::shared::{Shared, VolumeView};
@@ -32,7 +36,7 @@ use crate::warden::{self, Trouble};
 /// A store that is open: all of its volumes, those that failed included.
 ///
 /// Lookups and the calls that report or ask for an opening are for the daemon's workers: they wait for no
-/// disk. `adopt`, `retire` and `purge` wait, each for its own volume only.
+/// disk. `adopt` and `retire` wait, each for its own volume only, and `purge` for all of them.
 pub struct Store {
     shared: Arc<Shared>,
     /// A thread that ends says so, so that closing can wait with a bound.
@@ -225,36 +229,6 @@ impl Store {
         self.retire_until(path, generation, Some(Instant::now() + wait))
     }
 
-    /// Takes the bundle of a path out of service, and with `prefix` all bundles below it, and waits until their
-    /// files are unlinked, those of earlier generations and of earlier requests too. Responses that have begun are
-    /// completed.
-    pub fn purge(&self, path: &BundlePath, prefix: bool) -> Result<Purge, ChangeError> {
-        let is_meant = |other: &BundlePath| if prefix { other.is_within(path) } else { other == path };
-        let bundles = if prefix {
-            self.shared.index.bundles()
-        } else {
-            self.shared.index.get(path.as_str()).into_iter().collect()
-        };
-        let meant = bundles.iter().filter(|bundle| is_meant(&bundle.key().path));
-        let dismissed = meant.map(|bundle| self.shared.dismiss(bundle, Cause::Purged)).collect();
-        let is_there = |departure: &Departure| {
-            is_meant(&departure.key().path) && departure.state() != DepartureState::Unlinked
-        };
-        let departures = self.with_earlier(dismissed, Cause::Purged, is_there);
-        let deadline = Some(Instant::now() + CHANGE_TIMEOUT);
-        let mut purge = Purge { not_reached: self.volumes_not_reached(), ..Purge::default() };
-        for departure in departures {
-            match self.wait(deadline, |slice_end| departure.wait_until_unlinked(slice_end))? {
-                DepartureState::Leaving => return Err(ChangeError::TimedOut),
-                _ => {
-                    purge.file_bytes += departure.file_bytes();
-                    purge.keys.push(departure.key().clone());
-                }
-            }
-        }
-        Ok(purge)
-    }
-
     /// Adds the departures that began before and are not finished: an older generation, an earlier request. Whoever
     /// asks for a path to be gone means them too; those that have failed are tried again.
     fn with_earlier(
@@ -263,20 +237,19 @@ impl Store {
         cause: Cause,
         is_meant: impl Fn(&Departure) -> bool,
     ) -> Vec<Arc<Departure>> {
-        let known: HashSet<_> = departures.iter().map(Arc::as_ptr).collect();
-        let mut earlier = self.shared.unreturned();
-        earlier.retain(|departure| is_meant(departure) && !known.contains(&Arc::as_ptr(departure)));
-        departures.append(&mut earlier);
+        self.add_unfinished(&mut departures, is_meant);
         for departure in &departures {
             self.shared.remove_again(departure, cause);
         }
         departures
     }
 
-    /// Volumes whose bundles cannot be taken out now, and would serve again once the volume does.
-    fn volumes_not_reached(&self) -> Vec<PathBuf> {
-        let is_out_of_reach = |view: &&Arc<VolumeView>| view.volume().is_none() || view.is_failed();
-        self.shared.volumes.iter().filter(is_out_of_reach).map(|view| view.path.clone()).collect()
+    /// Adds the departures that are meant, are not finished, and are not there yet.
+    fn add_unfinished(&self, departures: &mut Vec<Arc<Departure>>, is_meant: impl Fn(&Departure) -> bool) {
+        let known: HashSet<_> = departures.iter().map(Arc::as_ptr).collect();
+        let mut unfinished = self.shared.unreturned();
+        unfinished.retain(|departure| is_meant(departure) && !known.contains(&Arc::as_ptr(departure)));
+        departures.append(&mut unfinished);
     }
 
     /// All bundles in service, and those on their way out whose space has not returned.
@@ -359,8 +332,7 @@ impl Store {
         wait: impl Fn(Option<Instant>) -> DepartureState,
     ) -> Result<DepartureState, ChangeError> {
         loop {
-            // In slices, so that a store that is closed meanwhile does not leave its caller waiting.
-            let slice = Instant::now() + Duration::from_secs(1);
+            let slice = Instant::now() + CHANGE_WAIT_SLICE;
             let slice_end = deadline.map_or(slice, |deadline| deadline.min(slice));
             let state = wait(Some(slice_end));
             let now = Instant::now();

@@ -87,12 +87,13 @@ pub struct Purge {
 pub struct Purged {
     /// Always 1.
     pub version: DocumentVersion,
-    /// What was taken out.
+    /// What was taken out, and what was published and had not been adopted.
     pub bundles: Vec<BundleKey>,
     /// Pulled objects that were dropped.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub pulled_objects: u64,
-    /// Paths of volumes that have failed or are not open yet: the bundles that they hold would serve again once they do, so purge
+    /// Paths of volumes that have failed or are not open yet, and of those with a file that was published, never adopted, and could not
+    /// be read or removed (the daemon's log names it): the bundles that they hold may serve again once they can be read, so purge
     /// again then. What was pulled is dropped there before it is served again.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_reached: Vec<String>,

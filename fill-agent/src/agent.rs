@@ -61,7 +61,7 @@ pub struct Agent {
     /// How the fill goes.
     pub progress: Progress,
     /// What the run under way has to give up.
-    pub purges: Purges,
+    pub purges: Arc<Purges>,
     /// What was received in the last nights.
     pub budget: Mutex<NightBudget>,
     /// The last runs.
@@ -116,7 +116,7 @@ impl Agent {
             receive_buffer_bytes,
             tls: fetch::connector().map_err(AgentError::Tls)?,
             progress: Progress::default(),
-            purges: Purges::default(),
+            purges: Arc::default(),
             budget: Mutex::new(state.read(BUDGET).unwrap_or_default()),
             history: Mutex::new(History::load(&state)),
             outbox: Mutex::new(outbox),

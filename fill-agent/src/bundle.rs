@@ -4,6 +4,8 @@
 //! next attempt; so a bundle that waits costs no place.
 
 mod adoption;
+mod clearing;
+mod description;
 mod objects;
 mod publication;
 mod read_back;
@@ -17,18 +19,18 @@ use control_client::descriptor::Descriptor;
 use control_client::fill::FailureReason;
 use control_client::fill_manifest::FillEntry;
 use control_client::sources::FillSource;
+use tokio::sync::Mutex;
 
-use crate::descriptors::{self, NoDescriptor};
 use crate::escalation::{Escalation, Next};
 use crate::fetch::SourceUrl;
-use crate::limits::{DESCRIPTOR_RETRY, DESCRIPTOR_WAITS_MAX, ROOM_LOOK_INTERVAL, ROOM_RETRY, ROOM_WAITS_MAX};
+use crate::limits::{ROOM_LOOK_INTERVAL, ROOM_RETRY, ROOM_WAITS_MAX};
 use crate::plan::PlannedFetch;
-use crate::random::jitter;
 use crate::run::Run;
 use crate::volumes::OpenVolume;
 
 use adoption::adopt_published;
 pub(crate) use adoption::have_served;
+use description::descriptor;
 use objects::Stopped;
 use publication::publish;
 use space::Space;
@@ -47,6 +49,8 @@ pub struct Work {
     sources: Vec<(FillSource, SourceUrl)>,
     escalation: Option<Escalation>,
     space: Option<Space>,
+    /// Whoever opens its file, or removes what was begun, has this: an opening goes on when nobody waits for it any more.
+    file_turn: Arc<Mutex<()>>,
     /// Where its file is that the daemon refuses to serve.
     unserved_on: Option<OpenVolume>,
     /// Whether bundles before it in the plan have to make their room first.
@@ -106,6 +110,7 @@ impl Work {
             sources,
             escalation: None,
             space: None,
+            file_turn: Arc::default(),
             unserved_on: None,
             is_after_others: false,
             room_waits: 0,
@@ -147,7 +152,7 @@ pub async fn attempt(run: &Arc<Run>, work: &mut Work) -> Outcome {
         Err(End::Wait(until)) => Outcome::Wait(until),
         Err(End::Left) => Outcome::Left,
         Err(End::Purged) => {
-            space::clear(run, work).await;
+            clearing::clear(run, work).await;
             Outcome::Failed(FailureReason::Purged, "it was purged while the run was under way".to_owned())
         }
         Err(End::Failed(reason, detail)) => Outcome::Failed(reason, detail),
@@ -204,36 +209,6 @@ async fn fetch_from_next(
         Ok(()) | Err(Stopped::BySource) => Ok(()),
         Err(Stopped::ByDisk(error)) => Err(disk_failed(run, volume, error.reason(), error.to_string()).await),
     }
-}
-
-async fn descriptor(run: &Run, work: &mut Work) -> Result<Descriptor, End> {
-    let agent = &run.agent;
-    let found = descriptors::descriptor(agent, &work.entry.descriptor, &work.planned.key).await;
-    let found = match found {
-        Ok(found) => found,
-        Err(NoDescriptor::Later(_)) if work.descriptor_waits < DESCRIPTOR_WAITS_MAX => {
-            let delay = DESCRIPTOR_RETRY.delay(work.descriptor_waits, jitter());
-            work.descriptor_waits += 1;
-            return Err(End::Wait(agent.pace.now() + delay));
-        }
-        Err(NoDescriptor::Later(why) | NoDescriptor::Never(why)) => {
-            return Err(End::Failed(FailureReason::Descriptor, why));
-        }
-    };
-    if found.bytes() == work.entry.bytes && found.objects.len() as u64 == work.entry.objects {
-        return Ok(found);
-    }
-    // The plan has made room for what the manifest says.
-    Err(End::Failed(
-        FailureReason::Descriptor,
-        format!(
-            "the descriptor has {} objects of {} bytes, the manifest says {} of {}",
-            found.objects.len(),
-            found.bytes(),
-            work.entry.objects,
-            work.entry.bytes
-        ),
-    ))
 }
 
 /// The source to ask now, by its place.

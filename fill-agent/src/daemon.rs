@@ -7,14 +7,14 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use cache_store::VolumeId;
-use control_client::admin::{Adopt, Adopted, Retire};
+use control_client::admin::{Adopt, Adopted, Purge, Purged, Retire};
 use control_client::admin_client::{AdminAddress, AdminClient, AdminError};
 use control_client::content::BundleKey;
 use control_client::health::{HealthReport, Readiness, VolumeState};
 use control_client::inventory::{BundleState, Inventory};
 use control_client::wire::DocumentVersion;
 
-use crate::limits::{ADOPT_TIMEOUT, DAEMON_RETRY, DAEMON_TIMEOUT, DAEMON_WAIT};
+use crate::limits::{ADOPT_TIMEOUT, DAEMON_RETRY, DAEMON_TIMEOUT, DAEMON_WAIT, PURGE_TIMEOUT};
 use crate::random::jitter;
 
 /// The daemon.
@@ -22,6 +22,7 @@ use crate::random::jitter;
 pub struct Daemon {
     questions: AdminClient,
     adoptions: AdminClient,
+    purges: AdminClient,
 }
 
 /// What became of a bundle that was to be retired.
@@ -54,10 +55,14 @@ impl Daemon {
             (client.read_timeout, client.change_timeout) = (timeout, timeout);
             client
         };
-        Self { questions: client(DAEMON_TIMEOUT), adoptions: client(ADOPT_TIMEOUT) }
+        Self {
+            questions: client(DAEMON_TIMEOUT),
+            adoptions: client(ADOPT_TIMEOUT),
+            purges: client(PURGE_TIMEOUT),
+        }
     }
 
-    /// For questions and directives: each exchange has a short timeout.
+    /// For questions, and for directives that wait for no disk: each exchange has a short timeout.
     pub fn client(&self) -> &AdminClient {
         &self.questions
     }
@@ -95,6 +100,11 @@ impl Daemon {
             async move { client.adopt(adopt).await }
         })
         .await
+    }
+
+    /// Has it stop serving content.
+    pub async fn purge(&self, purge: Purge) -> Result<Purged, AdminError> {
+        self.purges.purge(purge).await
     }
 
     /// Takes a bundle out of service, and waits so many seconds for its space. For several there is [`crate::retiring`].

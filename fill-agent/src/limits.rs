@@ -118,8 +118,13 @@ pub const DAEMON_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an adoption may take: as long as a keeper of the store.
 pub const ADOPT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a purge waits for what is being published: an adoption by a daemon that is restarting may take so long. A disk may take
-/// longer to give a file its name; then the purge says that it is not done. The reporter stands still meanwhile.
+/// How long the daemon may take to purge: what was pulled, within its `serve.disk_timeout`, and then half a minute for its volumes, which
+/// look for what was published and never adopted.
+pub const PURGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a purge waits for what is being published, which the daemon is told of once more then: an adoption by a daemon that is
+/// restarting may take so long. A disk may take longer to give a file its name; then the purge says that it is not done. The reporter stands
+/// still meanwhile.
 pub const PUBLICATION_WAIT: Duration = Duration::from_secs(DAEMON_WAIT.as_secs() + ADOPT_TIMEOUT.as_secs());
 
 /// Times that a bundle waits for a control plane that does not give its descriptor now: some minutes in all.

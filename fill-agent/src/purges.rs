@@ -1,7 +1,10 @@
 //! What is purged while a run is under way: the run gives it up, and a purge is done when nothing of it can come any more.
 //!
-//! A purge is noted first. From then on nobody may begin to publish what it means; what is being published is waited for, and only
-//! then is the daemon told, so that it takes out all that came before. A run that begins later goes by its list again.
+//! A purge is noted first. From then on nobody may begin to publish what it means. The daemon is told at once, and takes out what serves
+//! and what lies on its volumes, adopted or not. What was being published by then is waited for, and the daemon is told once more, so that
+//! it takes out all that came before. A run that begins later goes by its list again.
+
+use std::sync::Arc;
 
 use control_client::admin::Purge;
 use control_client::content::BundlePath;
@@ -21,11 +24,12 @@ pub struct Purging<'a> {
     purge: &'a Purge,
 }
 
-/// A bundle between the leave to publish it and its adoption. Dropped, it serves, or never will by this run; a file that has its name and was
-/// not adopted stays on the volume, where the next start of the daemon finds it.
+/// A bundle between the leave to publish it and its adoption. The thread that gives it its name holds this, so that it lasts as long as
+/// that may still happen, however long the disk takes and whoever has given up waiting. Dropped, it serves; or it lies on the volume
+/// unadopted, where the daemon's purge finds it; or it never comes by this run.
 #[derive(Debug)]
-pub struct Publishing<'a> {
-    purges: &'a Purges,
+pub struct Publishing {
+    purges: Arc<Purges>,
     path: BundlePath,
 }
 
@@ -62,7 +66,7 @@ impl Purges {
     }
 
     /// Leave to publish a bundle of that path; `None` where it was purged. A purge that comes later waits until this is dropped.
-    pub fn may_publish(&self, path: &BundlePath) -> Option<Publishing<'_>> {
+    pub fn may_publish(self: &Arc<Self>, path: &BundlePath) -> Option<Publishing> {
         let mut is_allowed = false;
         self.0.send_if_modified(|state| {
             is_allowed = !state.is_purged(path);
@@ -72,15 +76,19 @@ impl Purges {
             // Nobody waits for that.
             false
         });
-        is_allowed.then(|| Publishing { purges: self, path: path.clone() })
+        is_allowed.then(|| Publishing { purges: Arc::clone(self), path: path.clone() })
     }
 }
 
 impl Purging<'_> {
+    /// Whether anything that it means is being published. Once nothing is, nothing will be.
+    pub fn is_publishing(&self) -> bool {
+        self.purges.0.borrow().is_publishing(self.purge)
+    }
+
     /// Ends when nothing that it means is being published.
     pub async fn until_unpublished(&self) {
-        let is_out = |state: &State| !state.publishing.iter().any(|path| is_meant(self.purge, path));
-        let _ = self.purges.0.subscribe().wait_for(is_out).await;
+        let _ = self.purges.0.subscribe().wait_for(|state| !state.is_publishing(self.purge)).await;
     }
 }
 
@@ -90,7 +98,7 @@ impl Drop for Purging<'_> {
     }
 }
 
-impl Drop for Publishing<'_> {
+impl Drop for Publishing {
     fn drop(&mut self) {
         self.purges.0.send_modify(|state| {
             if let Some(place) = state.publishing.iter().position(|path| *path == self.path) {
@@ -103,6 +111,10 @@ impl Drop for Publishing<'_> {
 impl State {
     fn is_purged(&self, path: &BundlePath) -> bool {
         self.under_way.iter().chain(&self.done).any(|purge| is_meant(purge, path))
+    }
+
+    fn is_publishing(&self, purge: &Purge) -> bool {
+        self.publishing.iter().any(|path| is_meant(purge, path))
     }
 
     fn end(&mut self, purge: &Purge) {
@@ -158,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_is_purged_is_published_by_no_run_that_began_before_the_purge_was_done() {
-        let (purges, meant, below) = (Purges::default(), path("/a/1"), purge("/a", true));
+        let (purges, meant, below) = (Arc::<Purges>::default(), path("/a/1"), purge("/a", true));
         purges.begin_run();
         let purging = purges.begin(&below);
         assert!(purges.is_purged(&meant) && purges.may_publish(&meant).is_none());
@@ -176,12 +188,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_purge_waits_for_what_is_being_published_of_what_it_means() {
-        let (purges, exact) = (Purges::default(), purge("/a", false));
+        let (purges, exact) = (Arc::<Purges>::default(), purge("/a", false));
         let (meant, other) = (purges.may_publish(&path("/a")), purges.may_publish(&path("/a/1")));
         let purging = purges.begin(&exact);
-        assert!(purging.until_unpublished().now_or_never().is_none());
+        assert!(purging.is_publishing() && purging.until_unpublished().now_or_never().is_none());
         drop(meant);
         purging.until_unpublished().await;
+        assert!(!purging.is_publishing());
         drop(other);
     }
 

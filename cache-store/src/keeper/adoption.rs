@@ -115,7 +115,7 @@ impl Keeper<'_> {
         Ok(self.offer(bundles))
     }
 
-    fn read_record(&mut self, id: BundleId) -> Result<BundleRecord, ReadError> {
+    pub(super) fn read_record(&mut self, id: BundleId) -> Result<BundleRecord, ReadError> {
         let file = self.volume.open_bundle_file(id).map_err(ReadError::Io)?;
         let file_bytes = disk::file_bytes(file.as_fd()).map_err(ReadError::Io)?;
         let footer = read_footer(file.as_fd(), file_bytes, id, None, &mut self.buffer)?;
@@ -130,7 +130,7 @@ impl Keeper<'_> {
 
     /// Turns a file away that is not the bundle that its name says: it goes to quarantine. What could not be read,
     /// or is of another version, stays where it is.
-    fn refuse(&mut self, id: BundleId, error: &ReadError) -> ChangeError {
+    pub(super) fn refuse(&mut self, id: BundleId, error: &ReadError) -> ChangeError {
         if let ReadError::Io(error) = error {
             if error.kind() == io::ErrorKind::NotFound {
                 return ChangeError::NoSuchFile(id.file_path());

@@ -3,7 +3,7 @@ use std::io;
 use cache_store::{QuarantineReason, VolumeState};
 
 use crate::support::{
-    Site, adopt, id, one, open, open_path, publish, read, read_path, reconcile, wait_until,
+    Site, adopt, id, one, open, open_path, publish, read, read_path, reconcile, set_version, wait_until,
 };
 
 fn disk_error() -> io::Error {
@@ -222,14 +222,4 @@ fn a_bundle_of_another_version_of_the_format_stays_where_it_is_for_the_release_t
     for (seed, bundle) in [(1, "/adopted"), (2, "/found"), (3, "/asked")] {
         assert_eq!(read_path(&store, bundle, "1.m4s"), one(seed)[0].1);
     }
-}
-
-/// Makes an intact trailer say another version.
-fn set_version(file: &std::path::Path, version: u8) {
-    let mut bytes = std::fs::read(file).unwrap();
-    let trailer = bytes.len() - 64;
-    bytes[trailer + 8] = version;
-    let checksum = crc32c::crc32c(&bytes[trailer..trailer + 60]);
-    bytes[trailer + 60..].copy_from_slice(&checksum.to_le_bytes());
-    std::fs::write(file, bytes).unwrap();
 }

@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use cache_store::limits::OPENERS_PER_VOLUME;
-use cache_store::{OpenQueueFull, QuarantineReason, Store, StoreOptions};
+use cache_store::{OpenQueueFull, Purge, QuarantineReason, Store, StoreOptions};
 
 use crate::hang::Hang;
-use crate::support::{PATIENCE, Site, id, one, path, read_path, wait_until};
+use crate::support::{PATIENCE, Site, id, one, path, publish, read_path, wait_until};
 
 /// How long a call takes that must not wait for a disk, with much room for a busy machine.
 fn at_once<T>(call: impl FnOnce() -> T) -> T {
@@ -89,7 +89,8 @@ fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes
     let retirement = at_once(|| store.retire_within(&path("/2"), None, Duration::from_millis(50))).unwrap();
     assert!(!retirement.has_returned && store.lookup("/2").is_none());
     assert!(at_once(|| store.retire(&path("/1"), None)).unwrap().has_returned);
-    assert_eq!(at_once(|| store.purge(&path("/3"), false)).unwrap().keys.len(), 1);
+    let purging = purge(&store, "/3");
+    wait_until("it is purged from the other volume", || !site.file(1, "/3", 1).exists());
     let disk_error = io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
     for number in [4, 6, 8, 10] {
         let bundle = store.lookup(&format!("/{number}")).unwrap();
@@ -98,9 +99,18 @@ fn a_keeper_that_hangs_delays_neither_quarantine_nor_isolation_nor_other_volumes
     wait_until("the volume is isolated", || store.volumes()[0].state.as_str() == "failed");
     wait_until("its bundles are out of the index", || store.lookup("/12").is_none());
     assert_eq!(read_path(&store, "/5", "1.m4s"), one(5)[0].1);
+    // What may lie unadopted on the volume that hangs cannot serve any more: a purge waits for it no longer.
+    let purge = purging.join().unwrap().unwrap();
+    assert_eq!((purge.keys.len(), purge.not_reached), (1, vec![site.volumes[0].path().to_owned()]));
     drop(hang);
     assert_eq!(hanging.join().unwrap(), Err("refused"));
     wait_until("the isolation is remembered", || site.volumes[0].isolation().unwrap().is_some());
+}
+
+/// A purge of one path that the test does not wait for.
+fn purge(store: &Arc<Store>, bundle: &str) -> JoinHandle<Result<Purge, &'static str>> {
+    let (store, bundle) = (Arc::clone(store), path(bundle));
+    std::thread::spawn(move || store.purge(&bundle, false).map_err(|error| error.code()))
 }
 
 /// A keeper that hangs in the adoption of a file that is no bundle, until the hang is dropped; and who asked for it.
@@ -126,15 +136,12 @@ fn a_purge_is_not_acknowledged_while_a_disk_that_hangs_has_an_older_generation()
     site.add(&store, 0, "/a", 1, &one(1));
     let (hang, asking) = hang_keeper(&site, &store);
     site.add(&store, 1, "/a", 2, &one(2));
-    let purging = {
-        let store = Arc::clone(&store);
-        std::thread::spawn(move || store.purge(&path("/a"), false).unwrap())
-    };
+    let purging = purge(&store, "/a");
     wait_until("the newer one is unlinked", || !site.file(1, "/a", 2).exists());
     std::thread::sleep(Duration::from_millis(200));
     assert!(!purging.is_finished() && site.file(0, "/a", 1).exists());
     drop(hang);
-    assert_eq!(purging.join().unwrap().keys.len(), 2);
+    assert_eq!(purging.join().unwrap().unwrap().keys.len(), 2);
     assert!(!site.file(0, "/a", 1).exists());
     assert_eq!(asking.join().unwrap(), Err("refused"));
 }
@@ -145,13 +152,28 @@ fn a_purge_that_waits_for_a_disk_that_hangs_ends_when_the_store_is_closed() {
     let store = site.open();
     site.add(&store, 0, "/a", 1, &one(1));
     let (hang, asking) = hang_keeper(&site, &store);
-    let purging = {
-        let store = Arc::clone(&store);
-        std::thread::spawn(move || store.purge(&path("/a"), false).map_err(|error| error.code()))
-    };
+    let purging = purge(&store, "/a");
     wait_until("it is out of service", || store.lookup("/a").is_none());
     store.close();
-    assert_eq!(purging.join().unwrap(), Err("closing"));
+    assert_eq!(purging.join().unwrap().map(|_| ()), Err("closing"));
     drop(hang);
+    assert_eq!(asking.join().unwrap(), Err("refused"));
+}
+
+#[test]
+fn a_purge_is_not_acknowledged_before_a_disk_that_hangs_has_said_what_was_never_adopted_there() {
+    let site = Site::new(2);
+    let store = site.open();
+    for volume in 0..2 {
+        publish(&site.volumes[volume], "/a", volume as u64 + 1, &one(1)).unwrap();
+    }
+    let (hang, asking) = hang_keeper(&site, &store);
+    let purging = purge(&store, "/a");
+    wait_until("the other volume has nothing of it", || !site.file(1, "/a", 2).exists());
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!purging.is_finished() && site.file(0, "/a", 1).exists());
+    drop(hang);
+    assert_eq!(purging.join().unwrap().unwrap().keys.len(), 2);
+    assert!(!site.file(0, "/a", 1).exists());
     assert_eq!(asking.join().unwrap(), Err("refused"));
 }

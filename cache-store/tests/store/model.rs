@@ -94,6 +94,7 @@ fn apply(site: &Site, store: &mut Arc<Store>, model: &mut Model, step: &Step) {
             let directory = path(PATHS[bundle]);
             store.purge(&directory, true).unwrap();
             model.serving.retain(|other, _| !path(PATHS[*other]).is_within(&directory));
+            model.published.retain(|(other, ..)| !path(PATHS[*other]).is_within(&directory));
         }
         Step::Corrupt(bundle) => {
             if let Some(generation) = model.serving.remove(&bundle) {

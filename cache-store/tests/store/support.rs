@@ -163,6 +163,16 @@ pub(crate) fn read_path(store: &Store, path: &str, name: &str) -> Vec<u8> {
     read(&open_path(store, path), name)
 }
 
+/// Makes an intact trailer say another version.
+pub(crate) fn set_version(file: &Path, version: u8) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let trailer = bytes.len() - 64;
+    bytes[trailer + 8] = version;
+    let checksum = crc32c::crc32c(&bytes[trailer..trailer + 60]);
+    bytes[trailer + 60..].copy_from_slice(&checksum.to_le_bytes());
+    std::fs::write(file, bytes).unwrap();
+}
+
 /// Waits until something becomes true that other threads do.
 pub(crate) fn wait_until(what: &str, is_true: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;

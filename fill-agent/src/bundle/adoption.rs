@@ -18,7 +18,7 @@ use crate::volumes::OpenVolume;
 
 /// Has the daemon serve a bundle that was published just now.
 pub(super) async fn adopt(run: &Run, work: &Work, volume: &OpenVolume) -> Result<(), End> {
-    ask(run, work, volume).await.map_err(|error| not_adopted(&error))
+    ask(run, work, volume).await.map_err(|error| not_adopted(run, work, &error))
 }
 
 /// An agent that died between publishing and adoption leaves only the adoption. Whether that was all; where the daemon refuses
@@ -34,12 +34,12 @@ pub(super) async fn adopt_published(run: &Arc<Run>, work: &mut Work) -> Result<b
     };
     match ask(run, work, &volume).await {
         Ok(()) => Ok(true),
-        Err(error) if is_unservable(&error) => {
+        Err(error) if is_unservable(&error) && !is_purged(run, work) => {
             tracing::warn!(bundle = %work.key(), volume = volume.index, %error, "a bundle is published and cannot be served; it is fetched again");
             work.unserved_on = Some(volume);
             Ok(false)
         }
-        Err(error) => Err(not_adopted(&error)),
+        Err(error) => Err(not_adopted(run, work, &error)),
     }
 }
 
@@ -96,7 +96,15 @@ async fn note_volume(agent: &Arc<Agent>, key: &BundleKey, volume: VolumeId) {
     agent.blocking(note).await;
 }
 
-fn not_adopted(error: &AdminError) -> End {
+fn is_purged(run: &Run, work: &Work) -> bool {
+    run.agent.purges.is_purged(&work.planned.key.path)
+}
+
+fn not_adopted(run: &Run, work: &Work, error: &AdminError) -> End {
+    // The daemon is told of a purge at once, and removes what it was to adopt.
+    if is_purged(run, work) {
+        return End::Purged;
+    }
     let why = if error.is_unreachable() {
         format!("it is published, and the daemon does not answer: {error}; the next run has it adopted")
     } else {

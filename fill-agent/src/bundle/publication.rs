@@ -10,6 +10,7 @@ use super::read_back::{ReadBack, read_back};
 use super::space::{Space, refused};
 use super::{End, Work, disk_failed};
 use crate::limits::VOLUME_SYNC_TIMEOUT;
+use crate::purges::Publishing;
 use crate::run::Run;
 use crate::volumes::{NoAnswer, OpenVolume};
 
@@ -35,15 +36,16 @@ pub(super) async fn publish(run: &Arc<Run>, work: &mut Work, volume: &OpenVolume
         work.space = Some(space);
         return Ok(false);
     }
-    // A purge that comes from here on waits until the daemon has the bundle, and takes it out again.
-    let Some(_publishing) = run.agent.purges.may_publish(&work.planned.key.path) else {
+    // A purge that comes from here on waits until the daemon has the bundle, and has it taken out again.
+    let Some(publishing) = run.agent.purges.may_publish(&work.planned.key.path) else {
         work.space = Some(space);
         return Err(End::Purged);
     };
     run.agent.progress.step(&work.planned.key, FillStep::Publishing);
-    if let Err((reason, why)) = name(run, volume, space, read_back).await {
-        return Err(disk_failed(run, volume, reason, why).await);
-    }
+    let _publishing = match name(run, volume, space, read_back, publishing).await {
+        Ok(publishing) => publishing,
+        Err((reason, why)) => return Err(disk_failed(run, volume, reason, why).await),
+    };
     adopt(run, work, volume).await?;
     Ok(true)
 }
@@ -68,23 +70,26 @@ async fn verify(
     Ok((space, read_back))
 }
 
-/// Gives it its tail and its name, durably. What was read back is the descriptor's.
+/// Gives it its tail and its name, durably. What was read back is the descriptor's. A disk that hangs may do it long after nobody waits
+/// for that any more: so long it counts as being published.
 async fn name(
     run: &Arc<Run>,
     volume: &OpenVolume,
     space: Space,
     read_back: ReadBack,
-) -> Result<(), (FailureReason, String)> {
+    publishing: Publishing,
+) -> Result<Publishing, (FailureReason, String)> {
     let naming = move || {
         let layout = space.incoming.layout();
         let digests = layout.objects().iter().filter_map(|object| object.sha256).collect();
         let checksums = read_back.chunk_checksums(layout).unwrap_or_default();
-        space.incoming.publish(digests, checksums)
+        (space.incoming.publish(digests, checksums), publishing)
     };
     let calls = run.agent.volumes.calls();
-    match calls.work_within(volume.index, VOLUME_SYNC_TIMEOUT, naming).await.map_err(unanswered)? {
-        Ok(_) | Err(PublishError::Exists(_)) => Ok(()),
-        Err(error) => Err(refused(error)),
+    let named = calls.work_within(volume.index, VOLUME_SYNC_TIMEOUT, naming).await;
+    match named.map_err(unanswered)? {
+        (Ok(_) | Err(PublishError::Exists(_)), publishing) => Ok(publishing),
+        (Err(error), _) => Err(refused(error)),
     }
 }
 

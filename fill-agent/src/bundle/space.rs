@@ -5,18 +5,16 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use cache_store::BundleId;
-use cache_store::{IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
+use cache_store::{BundleId, IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
 use control_client::content::ObjectName;
 use control_client::descriptor::Descriptor;
 use control_client::fill::FailureReason;
+use tokio::sync::Mutex;
 
 use super::Work;
+use super::clearing::remove_unserved;
 use super::read_back::read_back;
-use crate::daemon::Retired;
 use crate::disk::{DiskError, DiskFile, DiskThread, io_reason};
-use crate::limits::RETIRE_WAIT;
-use crate::retiring;
 use crate::run::Run;
 use crate::shared_pace::SharedPace;
 use crate::volumes::OpenVolume;
@@ -96,7 +94,8 @@ pub(super) async fn open(
     let disk = disk_thread(run, volume).await?;
     remove_unserved(run, work).await?;
     let layout = layout(work, descriptor).map_err(never)?;
-    let (incoming, opened) = match open_file(run, volume, layout.clone()).await? {
+    let turn = Arc::clone(&work.file_turn);
+    let (incoming, opened) = match open_file(run, &turn, volume, layout.clone()).await? {
         Tried::Opened(incoming, opened) => {
             if let Err(why) = make_room(run, work).await {
                 if opened == Opened::New {
@@ -108,7 +107,7 @@ pub(super) async fn open(
         }
         Tried::Full(_) if work.makes_room() => {
             make_room(run, work).await?;
-            match open_file(run, volume, layout).await? {
+            match open_file(run, &turn, volume, layout).await? {
                 Tried::Opened(incoming, opened) => (incoming, opened),
                 Tried::Full(error) => return Err(no_room(run, work, error)),
             }
@@ -135,18 +134,6 @@ async fn discard(run: &Run, volume: &OpenVolume, incoming: IncomingBundle) {
     let _ = run.agent.volumes.calls().work(volume.index, move || incoming.discard()).await;
 }
 
-/// Removes what has come of a bundle, in this run or an earlier one.
-pub(super) async fn clear(run: &Run, work: &mut Work) {
-    let Ok(volume) = run.volume(work.planned.volume) else { return };
-    if let Some(space) = work.space.take() {
-        space.discard(run, &volume).await;
-    } else if work.was_begun {
-        let id = BundleId::of(&work.planned.key);
-        // Who removed nothing has told of it.
-        let _ = run.agent.volumes.calls().work(volume.index, move || volume.remove_begun(&id)).await;
-    }
-}
-
 async fn disk_thread(run: &Run, volume: &OpenVolume) -> Result<Arc<DiskThread>, NoSpace> {
     let index = volume.index;
     let disk = run.agent.blocking(move |agent| agent.volumes.disk(index)).await;
@@ -159,7 +146,7 @@ async fn disk_thread(run: &Run, volume: &OpenVolume) -> Result<Arc<DiskThread>, 
 }
 
 /// The volume is lost for this run: whoever comes next must not even try.
-fn unwritable(why: String) -> NoSpace {
+pub(super) fn unwritable(why: String) -> NoSpace {
     NoSpace::Never(FailureReason::VolumeLost, why)
 }
 
@@ -201,33 +188,6 @@ async fn make_room(run: &Run, work: &mut Work) -> Result<(), NoSpace> {
     Ok(())
 }
 
-/// Has a file go that is published, and that the daemon refuses to serve: it stands in the way of its successor.
-async fn remove_unserved(run: &Run, work: &mut Work) -> Result<(), NoSpace> {
-    let Some(volume) = work.unserved_on.clone() else { return Ok(()) };
-    let (volume_index, key) = (volume.index, work.planned.key.clone());
-    let refused = |why| NoSpace::Never(FailureReason::NotAdopted, why);
-    let retired = retiring::retire(&run.agent.daemon, vec![key.clone()], RETIRE_WAIT).await.pop();
-    match retired {
-        Some((_, Err(error))) => {
-            return Err(refused(format!("its file cannot be served, nor be retired: {error}")));
-        }
-        // What is not in the daemon's inventory is nobody else's.
-        Some((_, Ok(Retired::Absent))) => {
-            let removing = move || volume.volume.remove_unserved(&key);
-            match run.agent.volumes.calls().work(volume_index, removing).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    return Err(refused(format!("its file cannot be served, nor be removed: {error}")));
-                }
-                Err(silence) => return Err(unwritable(silence.to_string())),
-            }
-        }
-        _ => {}
-    }
-    work.unserved_on = None;
-    Ok(())
-}
-
 /// What came of trying to open the file.
 enum Tried {
     Opened(IncomingBundle, Opened),
@@ -235,18 +195,26 @@ enum Tried {
     Full(PublishError),
 }
 
-async fn open_file(run: &Run, volume: &OpenVolume, layout: Layout) -> Result<Tried, NoSpace> {
+async fn open_file(
+    run: &Run,
+    turn: &Arc<Mutex<()>>,
+    volume: &OpenVolume,
+    layout: Layout,
+) -> Result<Tried, NoSpace> {
     let (index, volume) = (volume.index, Arc::clone(&volume.volume));
     let (reserve, file_bytes) = (run.agent.volumes.reserve().clone(), layout.file_bytes());
-    let opened = run.agent.volumes.calls().work(index, move || {
+    let turn = Arc::clone(turn).lock_owned().await;
+    let open = move || {
         let (incoming, opened) = IncomingBundle::open(&volume, layout)?;
         if opened == Opened::New && reserve.is_short(&volume) {
             incoming.discard();
             return Err(PublishError::Full { file_bytes });
         }
         Ok((incoming, opened))
-    });
-    match opened.await {
+    };
+    // Where nobody waits any more, the file is closed first, and then it is somebody else's turn.
+    let opened = run.agent.volumes.calls().work(index, move || (open(), turn)).await;
+    match opened.map(|(opened, _turn)| opened) {
         Ok(Ok((incoming, opened))) => Ok(Tried::Opened(incoming, opened)),
         Ok(Err(error @ PublishError::Full { .. })) => Ok(Tried::Full(error)),
         Ok(Err(error @ PublishError::Io { .. })) => Err(unwritable(error.to_string())),

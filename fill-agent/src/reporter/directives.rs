@@ -33,18 +33,33 @@ pub(super) async fn carry_out(agent: &Arc<Agent>, directive: &Directive) -> Dire
     DirectiveResult { id: directive.id, failure }
 }
 
-/// Has the daemon purge when the fill can bring nothing of it any more; why that was not all.
+/// Has the daemon purge, at once, and again when the fill can bring nothing of it any more; why that was not all.
 async fn purge(agent: &Agent, purge: Purge) -> Option<String> {
     let purging = agent.purges.begin(&purge);
+    // Asked first: what is published by the time that the daemon has answered may have come after its look.
+    let was_publishing = purging.is_publishing();
+    let told = tell(agent, &purge).await;
+    if !was_publishing {
+        return told;
+    }
     let is_unpublished = timeout(PUBLICATION_WAIT, purging.until_unpublished()).await.is_ok();
-    match agent.daemon.client().purge(purge.clone()).await {
+    // What the first answer lacked, this one lacks too, or it is made up for.
+    match (tell(agent, &purge).await, is_unpublished) {
+        (told, true) => told,
+        (None, false) => Some(STILL_PUBLISHING.to_owned()),
+        (Some(told), false) => Some(format!("{told}; {STILL_PUBLISHING}")),
+    }
+}
+
+const STILL_PUBLISHING: &str = "the fill is publishing a part of it still, which may serve; purge again";
+
+/// Has the daemon purge what it has; why that was not all.
+async fn tell(agent: &Agent, purge: &Purge) -> Option<String> {
+    match agent.daemon.purge(purge.clone()).await {
         Ok(purged) if !purged.not_reached.is_empty() => Some(format!(
-            "volumes that are not open were not reached, and would serve it again: {}",
+            "volumes that are not open, or hold what cannot be read, were not reached, and may serve it again: {}",
             purged.not_reached.join(", ")
         )),
-        Ok(_) if !is_unpublished => {
-            Some("the fill is publishing a part of it still, which may serve; purge again".to_owned())
-        }
         Ok(_) => None,
         Err(error) => Some(error.to_string()),
     }

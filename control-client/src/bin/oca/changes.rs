@@ -53,7 +53,9 @@ pub(crate) fn purge(arguments: PurgeArguments) -> Result<ExitCode, Failure> {
         ));
     }
     for volume in &purged.not_reached {
-        text.push_str(&format!("\n{volume} was not reached: purge again when it serves"));
+        text.push_str(&format!(
+            "\n{volume} was not reached, or not all of it: see `oca health` and the daemon's log, then purge again"
+        ));
     }
     report(&asking, &answer, &text)
 }

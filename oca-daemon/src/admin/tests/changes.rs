@@ -98,6 +98,20 @@ fn a_purge_takes_out_everything_below_a_path_and_nothing_beside_it() {
 }
 
 #[test]
+fn a_purge_removes_what_was_published_and_never_adopted_too() {
+    let running = Running::serving();
+    running.adopt("/titles/a/1080p", 1);
+    let (below, beside) = (running.publish("/titles/a/720p", 1), running.publish("/titles/ab", 1));
+    let purge =
+        Purge { version: DocumentVersion, path: BundlePath::parse("/titles/a").unwrap(), prefix: true };
+    let purged: Purged = running.change("/purge", &purge).document();
+    assert_eq!((purged.bundles.len(), purged.not_reached.len()), (2, 0), "{purged:?}");
+    running.change("/adopt", &below).refused_as(404, "no_such_file");
+    assert_eq!(running.change("/adopt", &beside).document::<Adopted>().bundle.path.as_str(), "/titles/ab");
+    running.stop();
+}
+
+#[test]
 fn what_is_no_document_is_refused_with_the_place_of_the_fault() {
     let running = Running::serving();
     for content in ["", "{", "[]", "{\"path\":\"relative\"}", "{\"version\":2,\"path\":\"/a\"}"] {
