@@ -270,5 +270,8 @@ pub const ESCALATION_MAX: Duration = Duration::from_secs(86_400);
 pub const MANIFEST_INTERVAL: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(7 * 86_400);
 
+/// How long a steering answer holds. Players count it in seconds; for more than an hour nobody should go by what was true before.
+pub const STEERING_TTL: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+
 /// Origins. Each is tried in turn for every bundle.
 pub const ORIGINS_MAX: usize = 16;

@@ -148,6 +148,15 @@ fn values_out_of_range_are_refused_with_the_range() {
         ("[control_plane]\nescalation = \"2 d\"", "2 d is longer than 1 d"),
         ("[control_plane]\nlisten = []", "control_plane.listen: the list is empty"),
         ("[control_plane]\nmanifest_interval = \"8 d\"", "8 d is not between 100 ms and 7 d"),
+        ("[control_plane]\nttl_own_site = \"0 s\"", "control_plane.ttl_own_site: 0 ms is not a whole number"),
+        (
+            "[control_plane]\nttl_next_tier = \"2 h\"",
+            "2 h is not a whole number of seconds between 1 s and 3600 s",
+        ),
+        (
+            "[control_plane]\nttl_beyond = \"1500 ms\"",
+            "control_plane.ttl_beyond: 1500 ms is not a whole number",
+        ),
     ] {
         assert_only_problem(text, expected);
     }

@@ -25,7 +25,7 @@ use crate::footprint::Match;
 use crate::hysteresis::Standing;
 use crate::limits::APPLIANCES_MAX;
 use crate::rendezvous;
-use crate::steering::{Member, Utilisation};
+use crate::steering::{Member, TTL_SECONDS, Utilisation};
 use catalogue::Catalogue;
 use topology::Topology;
 
@@ -39,6 +39,7 @@ pub struct Fleet {
     catalogue: Catalogue,
     topology: ArcSwap<Topology>,
     origin_urls: Vec<String>,
+    ttl_seconds: [u32; 3],
     /// Paths that nobody may watch now.
     closed: ArcSwap<HashSet<BundlePath>>,
     appliances: Mutex<HashMap<ApplianceName, Known>>,
@@ -87,9 +88,15 @@ impl Fleet {
             catalogue: Catalogue::default(),
             topology: ArcSwap::default(),
             origin_urls,
+            ttl_seconds: TTL_SECONDS,
             closed: ArcSwap::default(),
             appliances: Mutex::default(),
         }
+    }
+
+    /// The same, whose answers hold as long as this says, in the form of [`TTL_SECONDS`].
+    pub fn with_ttl(self, ttl_seconds: [u32; 3]) -> Self {
+        Self { ttl_seconds, ..self }
     }
 
     /// The site that has a client, and by which prefix.

@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use control_client::config::ControlPlaneConfig;
 use control_client::content::BundleKey;
 use control_client::fleet::ApplianceName;
 use control_client::report::InventoryReport;
@@ -24,12 +25,14 @@ use crate::fleet::{Fleet, MemberUpdate};
 use crate::limits;
 use crate::plane::now;
 use crate::registry::{self, Appliance};
+use crate::steering::TTL_SECONDS;
 use hours::Hours;
 
 /// The fleet, and how far it follows the database.
 pub struct Mirror {
     fleet: ArcSwap<Fleet>,
     origin_urls: Vec<String>,
+    ttl_seconds: [u32; 3],
     seen: Mutex<Seen>,
 }
 
@@ -61,7 +64,18 @@ impl Mirror {
     /// A mirror that has seen nothing yet. `origin_urls` are where clients are sent as a last resort.
     pub fn new(origin_urls: Vec<String>) -> Self {
         let fleet = ArcSwap::from_pointee(Fleet::new(origin_urls.clone()));
-        Self { fleet, origin_urls, seen: Mutex::default() }
+        Self { fleet, origin_urls, ttl_seconds: TTL_SECONDS, seen: Mutex::default() }
+    }
+
+    /// A mirror of what a control plane with this configuration answers from.
+    pub fn of(config: &ControlPlaneConfig) -> Self {
+        let mirror = Self { ttl_seconds: config.ttl_seconds(), ..Self::new(config.client_origins.clone()) };
+        mirror.fleet.store(Arc::new(mirror.empty_fleet()));
+        mirror
+    }
+
+    fn empty_fleet(&self) -> Fleet {
+        Fleet::new(self.origin_urls.clone()).with_ttl(self.ttl_seconds)
     }
 
     /// The fleet as it is now.
@@ -186,7 +200,7 @@ impl Mirror {
         database: &Database,
         bundles: &[BundleKey],
     ) -> Result<(usize, u32), DatabaseError> {
-        let (old, new) = (self.fleet(), Fleet::new(self.origin_urls.clone()));
+        let (old, new) = (self.fleet(), self.empty_fleet());
         let numbered = follow_bundles(&new, bundles, &HashSet::new(), 0);
         read_sites(database, &new).await?;
         for appliance in read_appliances(database, &new).await? {

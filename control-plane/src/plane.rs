@@ -129,7 +129,7 @@ impl ControlPlane {
         let operator = state.operator_token().map_err(PlanError::Key)?;
         let policy = Hysteresis { misses: config.misses, recoveries: config.recoveries };
         let plane = Self {
-            mirror: Mirror::new(config.client_origins.clone()),
+            mirror: Mirror::of(&config),
             database,
             metrics: Metrics::new(),
             standings: Standings::new(policy),

@@ -29,8 +29,8 @@ pub use utilisation::Utilisation;
 /// Groups of clients, by network, that may see the appliances of one tier in different orders.
 pub const CLIENT_GROUPS: u64 = 4;
 
-/// How long an answer holds, in seconds, by the tier of the first place in it: the farther, the sooner to ask
-/// again. The last is for all tiers beyond, the origin, and nothing at all.
+/// How long an answer holds where nobody says otherwise, in seconds, by the tier of the first place in it: the farther, the
+/// sooner to ask again. The last is for all tiers beyond, the origin, and nothing at all.
 pub const TTL_SECONDS: [u32; 3] = [300, 60, 30];
 
 /// What a client asks.
@@ -97,6 +97,8 @@ pub struct View<'a> {
     pub bundles: &'a [Arc<Wanted>],
     /// Base URLs of the origin, where clients may be sent there as a last resort.
     pub origin_urls: &'a [String],
+    /// How long the answer holds, in the form of [`TTL_SECONDS`].
+    pub ttl_seconds: [u32; 3],
 }
 
 /// Answers a client.
@@ -109,7 +111,7 @@ pub fn steer(question: &Question<'_>, view: &View<'_>) -> SteeringAnswer {
     }
     placed.truncate(CANDIDATES_MAX);
     let nearest = placed.first().map_or(usize::MAX, |first| first.tier);
-    let ttl_seconds = TTL_SECONDS[nearest.min(TTL_SECONDS.len() - 1)];
+    let ttl_seconds = view.ttl_seconds[nearest.min(view.ttl_seconds.len() - 1)];
     let mut candidates: Vec<Candidate> = placed
         .iter()
         .map(|placed| Candidate {

@@ -33,7 +33,7 @@ impl Operator {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let configuration = format!(
-            "[control_plane]\nlisten = [\"127.0.0.1:0\"]\nclient_origins = [\"https://cdn.example.net\"]\ndatabase = \"{}\"\nstate = \"{}\"\n",
+            "[control_plane]\nlisten = [\"127.0.0.1:0\"]\nclient_origins = [\"https://cdn.example.net\"]\nttl_beyond = \"7 s\"\ndatabase = \"{}\"\nstate = \"{}\"\n",
             Self::url(&folder),
             folder.path().join("state").display()
         );
@@ -147,7 +147,12 @@ async fn every_answer_can_be_explained_and_read_by_programs() {
     assert_eq!(steered["site"], "edge");
     assert_eq!(steered["explanation"][0]["appliance"], "oca-1");
     let words = operator.says(&["steer", "--client", "192.0.2.9", "--path", "/film/high", "--explain"]);
-    assert!(words.contains("1. the origin") && words.contains("nothing was heard of it"), "{words}");
+    assert!(
+        words.contains("holds for 7 s")
+            && words.contains("1. the origin")
+            && words.contains("nothing was heard of it"),
+        "{words}"
+    );
 
     for order in [
         &["drain", "oca-1"][..],

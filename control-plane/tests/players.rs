@@ -86,7 +86,7 @@ async fn a_player_gets_the_pathways_of_its_steering_and_asks_again_by_what_the_m
     let document = ask(&running, &asked).await;
     assert_eq!(document.pathway_priority, steered);
     assert!(document.pathway_clones.is_empty());
-    assert_eq!(document.ttl, 300);
+    assert_eq!(document.ttl, 200);
     let reload = Url::parse(server).unwrap().join(&document.reload_uri.unwrap()).unwrap();
     assert_eq!(reload.as_str(), server, "the same question is asked again");
 

@@ -90,7 +90,7 @@ async fn an_appliance_enrols_reports_gets_its_manifest_and_is_steered_to() {
     })
     .await;
     let answer = running.steer("192.0.2.9", "/film/high").await;
-    assert_eq!((answer.ttl_seconds, answer.site), (300, Some(site("edge"))));
+    assert_eq!((answer.ttl_seconds, answer.site), (200, Some(site("edge"))));
     assert_eq!(answer.candidates[0].urls, ["http://192.0.2.7"]);
     assert_eq!(answer.candidates[1].appliance, None, "the origin is the last resort");
     let elsewhere = running.steer("203.0.113.1", "/film/high").await;

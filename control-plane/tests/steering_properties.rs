@@ -13,7 +13,9 @@ use control_plane::content_steering::{ORIGIN_PATHWAY, Pathways, content_steering
 use control_plane::hysteresis::Standing;
 use control_plane::limits::CANDIDATES_MAX;
 use control_plane::rendezvous;
-use control_plane::steering::{Edition, Member, Question, Tier, Utilisation, View, Wanted, steer};
+use control_plane::steering::{
+    Edition, Member, Question, TTL_SECONDS, Tier, Utilisation, View, Wanted, steer,
+};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 
@@ -92,7 +94,10 @@ fn answer(fleet: &[Vec<Appliance>], client: IpAddr, has_origin: bool, explain: b
     let path = BundlePath::parse("/titles/abc/1080p").unwrap();
     let bundles = [Arc::new(Wanted { path: path.clone(), editions })];
     let question = Question { client, path: &path, explain };
-    steer(&question, &View { tiers: &tiers, bundles: &bundles, origin_urls: &origin })
+    steer(
+        &question,
+        &View { tiers: &tiers, bundles: &bundles, origin_urls: &origin, ttl_seconds: TTL_SECONDS },
+    )
 }
 
 fn of<'a>(fleet: &'a [Vec<Appliance>], appliance: &ApplianceName) -> (usize, &'a Appliance) {

@@ -100,6 +100,7 @@ origins = [{{ name = \"origin\", url = {origin:?} }}]
 client_origins = [{origin:?}]
 report_interval = \"1 s\"
 manifest_interval = \"5 s\"
+ttl_beyond = \"10 s\"
 [log]
 level = \"warn\"
 ",

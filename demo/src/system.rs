@@ -28,7 +28,7 @@ const REGION: &str = "north";
 const PREFIXES: [&str; 2] = ["127.0.0.0/8", "::1/128"];
 
 /// Sites without appliances, each below the next, the last below [`SITE`]: their viewers come to its appliances as to a tier far away, and
-/// are steered anew every 30 seconds rather than every 300.
+/// are steered anew every 10 seconds rather than every 300.
 const FAR_SITES: [(&str, &[&str]); 2] = [("far-1", &[]), ("far-2", &["198.51.100.0/24"])];
 
 /// A viewer of the site.

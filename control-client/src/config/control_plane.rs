@@ -43,6 +43,15 @@ pub struct ControlPlaneConfig {
     /// Between two rankings, each of which makes new manifests where something has changed.
     #[serde(with = "duration")]
     pub manifest_interval: Duration,
+    /// How long an answer to a client holds that names an appliance of the client's own site first.
+    #[serde(with = "duration")]
+    pub ttl_own_site: Duration,
+    /// How long one holds that names an appliance of the next tier first.
+    #[serde(with = "duration")]
+    pub ttl_next_tier: Duration,
+    /// How long any other holds.
+    #[serde(with = "duration")]
+    pub ttl_beyond: Duration,
 }
 
 /// One origin.
@@ -70,11 +79,20 @@ impl Default for ControlPlaneConfig {
             client_origins: Vec::new(),
             report_interval: Duration::from_secs(60),
             manifest_interval: Duration::from_secs(3600),
+            ttl_own_site: Duration::from_secs(300),
+            ttl_next_tier: Duration::from_secs(60),
+            ttl_beyond: Duration::from_secs(30),
         }
     }
 }
 
 impl ControlPlaneConfig {
+    /// How long answers to clients hold, in seconds: of the client's own site, of the next tier, and all others.
+    pub fn ttl_seconds(&self) -> [u32; 3] {
+        [self.ttl_own_site, self.ttl_next_tier, self.ttl_beyond]
+            .map(|ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX))
+    }
+
     pub(super) fn check(&self, problems: &mut Problems) {
         problems.check_count("control_plane.listen", self.listen.len(), 1..=limits::LISTENERS_MAX);
         self.check_database(problems);
@@ -111,6 +129,13 @@ impl ControlPlaneConfig {
             self.manifest_interval,
             &limits::MANIFEST_INTERVAL,
         );
+        for (key, ttl) in [
+            ("control_plane.ttl_own_site", self.ttl_own_site),
+            ("control_plane.ttl_next_tier", self.ttl_next_tier),
+            ("control_plane.ttl_beyond", self.ttl_beyond),
+        ] {
+            problems.check_whole_seconds(key, ttl, &limits::STEERING_TTL);
+        }
     }
 
     fn check_database(&self, problems: &mut Problems) {

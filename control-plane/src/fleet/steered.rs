@@ -45,7 +45,7 @@ impl Fleet {
             .zip(&members)
             .map(|(site, members)| Tier { site: &site.facts.name, members })
             .collect();
-        let view = View { tiers: &tiers, bundles, origin_urls };
+        let view = View { tiers: &tiers, bundles, origin_urls, ttl_seconds: self.ttl_seconds };
         let mut answer = steer(question, &view);
         if question.explain {
             self.explain_elsewhere(&topology, &tiers, &mut answer);

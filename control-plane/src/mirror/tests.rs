@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use control_client::content::{BundlePath, Generation};
 use control_client::fleet::{RegionName, SiteName, TitleName};
 use control_client::report::{HeldBundle, Report};
@@ -7,6 +9,7 @@ use crate::catalogue::{self, CataloguedBundle, Title};
 use crate::fleet::SiteFacts;
 use crate::hysteresis::Standing;
 use crate::limits::BUNDLE_NUMBERS_MAX;
+use crate::steering::Question;
 
 async fn publish(database: &Database, path: &str) -> BundleKey {
     let name = TitleName::parse("film").unwrap();
@@ -81,4 +84,26 @@ async fn when_numbers_run_out_a_new_fleet_knows_all_that_the_old_one_knew() {
     let (_, member) = fleet.appliance(&name).unwrap();
     assert!(member.standing.is_serving() && member.held.contains(first) && !member.held.contains(second));
     assert_eq!(fleet.inventory_revision(&name), Some(3));
+}
+
+#[tokio::test]
+async fn answers_hold_as_long_as_the_configuration_says_in_a_new_fleet_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("state.db").display());
+    let database = Database::open(&url).await.unwrap();
+    publish(&database, "/film/a").await;
+    let config = ControlPlaneConfig { ttl_beyond: Duration::from_secs(7), ..ControlPlaneConfig::default() };
+    let mirror = Mirror::of(&config);
+    let holds = |fleet: &Fleet| {
+        let path = BundlePath::parse("/film/a").unwrap();
+        fleet.steer(&Question { client: [192, 0, 2, 1].into(), path: &path, explain: false }).ttl_seconds
+    };
+    mirror.refresh(&database).await.unwrap();
+    let before = mirror.fleet();
+    assert_eq!(holds(&before), 7);
+    mirror.seen.lock().await.next_number = BUNDLE_NUMBERS_MAX;
+    publish(&database, "/film/b").await;
+    mirror.refresh(&database).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &mirror.fleet()));
+    assert_eq!(holds(&mirror.fleet()), 7);
 }

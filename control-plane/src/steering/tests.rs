@@ -16,13 +16,17 @@ fn member(name: &str, percent: u8) -> Arc<Member> {
 }
 
 fn ask(members: &[&[Arc<Member>]], number: u32, client: IpAddr) -> SteeringAnswer {
+    ask_for(TTL_SECONDS, members, number, client)
+}
+
+fn ask_for(ttl_seconds: [u32; 3], members: &[&[Arc<Member>]], number: u32, client: IpAddr) -> SteeringAnswer {
     let names = ["own", "next", "far", "farther"].map(|name| SiteName::parse(name).unwrap());
     let tiers: Vec<_> = names.iter().zip(members).map(|(site, members)| Tier { site, members }).collect();
     let path = BundlePath::parse(&format!("/titles/{number}/1080p")).unwrap();
     let editions = vec![Edition { generation: Generation::new(1), number: 7 }];
     let bundles = [Arc::new(Wanted { path: path.clone(), editions })];
     let question = Question { client, path: &path, explain: true };
-    steer(&question, &View { tiers: &tiers, bundles: &bundles, origin_urls: &[] })
+    steer(&question, &View { tiers: &tiers, bundles: &bundles, origin_urls: &[], ttl_seconds })
 }
 
 fn names(answer: &SteeringAnswer) -> Vec<&str> {
@@ -48,6 +52,16 @@ fn the_answer_holds_for_a_shorter_time_the_farther_the_first_place_is() {
         (vec![], 30),
     ] {
         assert_eq!(ask(&tiers, 1, CLIENT).ttl_seconds, expected);
+    }
+}
+
+#[test]
+fn the_answer_holds_as_long_as_the_operator_says_of_its_tier() {
+    let one = [member("oca-1", 10)];
+    for (tiers, expected) in
+        [(vec![&one[..]], 7), (vec![&[], &one[..]], 9), (vec![&[], &[], &one[..]], 8), (vec![], 8)]
+    {
+        assert_eq!(ask_for([7, 9, 8], &tiers, 1, CLIENT).ttl_seconds, expected);
     }
 }
 

@@ -70,6 +70,8 @@ pub(crate) fn config(folder: &TempDir) -> ControlPlaneConfig {
         }],
         // Another one, so that it is seen which is meant.
         client_origins: vec!["https://cdn.example.net".to_owned()],
+        // Another time than the default, so that it is seen who is obeyed.
+        ttl_own_site: Duration::from_secs(200),
         ..ControlPlaneConfig::default()
     }
 }

@@ -14,7 +14,7 @@ use crate::failure::Failure;
 pub(crate) async fn steer(session: &Session, question: SteerArguments) -> Result<(), Failure> {
     let config = session.control_plane();
     let database = session.database().await?;
-    let mirror = Mirror::new(config.client_origins.clone());
+    let mirror = Mirror::of(config);
     let appliances = mirror.refresh(&database).await?.appliances.unwrap_or_default();
     let standings = Standings::new(Hysteresis { misses: config.misses, recoveries: config.recoveries });
     let fleet = mirror.fleet();
