@@ -3,6 +3,7 @@
 const REQUESTS_KEPT = 400;      // of a session; older ones are only counted
 const ERRORS_KEPT = 100;
 const SAMPLE_MILLISECONDS = 100;
+const PLAYABLE = 0.5;           // seconds ahead: with more there is something to play, and a picture that waits waits for the browser
 
 // Response headers that say something of the session, where the appliance sends them and lets a page see them.
 export const TOLD = ['server', 'server-timing', 'cache-status', 'age', 'cmsd-dynamic', 'cmsd-static', 'cache-control', 'etag', 'repr-digest', 'content-range'];
@@ -16,15 +17,16 @@ export class Session {
     this.failures = {};           // failed requests by whom they were asked of
     this.steering = [];           // documents, with when they came
     this.errors = [];
-    this.stalls = 0;              // times that the picture stood still, though nobody had paused or sought
+    this.stalls = 0;              // "waiting" where there was nothing to play, though nobody had paused or sought
+    this.lateness = 0;            // the same where there was: the browser was late
     this.longestStall = 0;        // in milliseconds, by the picture's own time, where there was nothing to play
-    this.longestHang = 0;         // the same where there was: the browser was late
+    this.longestHang = 0;         // the same where there was
     this.pictures = [];           // heights, as they changed
     this.startup = null;          // milliseconds to the first picture
     this.began = performance.now();
     this.moved = null;            // when currentTime last advanced
     this.position = 0;
-    video.addEventListener('waiting', () => { if (this.isWatched()) this.stalls++; });
+    video.addEventListener('waiting', () => { if (this.isWatched()) this[this.isDry() ? 'stalls' : 'lateness']++; });
     video.addEventListener('seeking', () => { this.moved = null; });
     video.addEventListener('pause', () => { this.moved = null; });
     video.addEventListener('resize', () => this.pictures.push(video.videoHeight));
@@ -36,12 +38,14 @@ export class Session {
 
   isWatched() { return this.startup !== null && !this.video.seeking && !this.video.paused && !this.video.ended; }
 
+  isDry() { return this.bufferedAhead() < PLAYABLE; }
+
   // Whoever stands still for long is seen here, whatever events the browser sends.
   sample() {
     const now = performance.now();
     if (!this.isWatched() || this.video.currentTime !== this.position || this.moved === null) {
       this.moved = now;
-    } else if (this.video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA) {
+    } else if (this.isDry()) {
       this.longestStall = Math.max(this.longestStall, now - this.moved);
     } else {
       this.longestHang = Math.max(this.longestHang, now - this.moved);

@@ -3,7 +3,9 @@
 // says in OCA_DEMO_PAGE where the page is. Exit codes: 0 all was right, 1 something was not.
 
 import { Browser } from './browser.mjs';
-import { Demo, fallback, forewarned, killed, play, steered } from './scenarios.mjs';
+import { Demo } from './demo.mjs';
+import { fallback, forewarned, killed, steered } from './moves.mjs';
+import { play } from './play.mjs';
 
 const COLUMNS = ['what', 'player', 'scheme', 'startup', 'stalls', 'longest', 'from', 'note'];
 const TITLES = ['what happens', 'player', 'scheme', 'first picture', '"waiting"', 'stood still', 'segments from', 'and'];
