@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
 
 use control_client::health::Verdict;
 
@@ -21,6 +22,9 @@ use support::reading::{
     End, has_reason, publish_all, read_carefully, read_right, samples, wait_until_serving,
 };
 use support::site::{Daemon, Sample, Site, bundle_files, eventually, file_name};
+
+/// Damages that are tested at once: most of the time goes into waiting for the disk to sync.
+const TESTERS: usize = 4;
 
 /// Damages a bundle's file behind the daemon's back.
 struct Damage {
@@ -167,33 +171,44 @@ fn zero(file: &Path) -> io::Result<()> {
 
 #[test]
 fn no_wrong_byte_of_a_damaged_bundle_is_sent_and_metrics_and_health_name_the_damage() {
-    for damage in DAMAGES {
-        let site = Site::new(1);
-        let (whole, damaged) = (Sample::new("/whole", 1, 2, 150_000), Sample::new("/damaged", 1, 2, 150_000));
-        [&whole, &damaged].iter().for_each(|sample| sample.publish(site.volume(0)));
-        let daemon = site.start();
-        wait_until_serving(&site, 2);
-        let data_bytes = 2 * 150_000u64.next_multiple_of(4096);
-        let file = site.volume(0).join("bundles").join(file_name(&damaged));
-        let daemon = match damage.when {
-            When::Stopped => {
-                assert!(daemon.stop().success());
-                (damage.damage)(&file, data_bytes).unwrap();
-                site.start()
-            }
-            When::Unopened => {
-                (damage.damage)(&file, data_bytes).unwrap();
-                daemon
-            }
-            When::Open => {
-                read_right(&mut Connection::open(daemon.http()).unwrap(), &damaged, "0");
-                (damage.damage)(&file, data_bytes).unwrap();
-                daemon
-            }
-        };
-        check_damage(&site, &daemon, &whole, &damaged, damage);
-        assert!(daemon.stop().success());
-    }
+    let waiting = Mutex::new(DAMAGES.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..TESTERS {
+            scope.spawn(|| {
+                while let Some(damage) = { waiting.lock().unwrap().next() } {
+                    damage_and_read(damage);
+                }
+            });
+        }
+    });
+}
+
+fn damage_and_read(damage: &Damage) {
+    let site = Site::new(1);
+    let (whole, damaged) = (Sample::new("/whole", 1, 2, 150_000), Sample::new("/damaged", 1, 2, 150_000));
+    [&whole, &damaged].iter().for_each(|sample| sample.publish(site.volume(0)));
+    let daemon = site.start();
+    wait_until_serving(&site, 2);
+    let data_bytes = 2 * 150_000u64.next_multiple_of(4096);
+    let file = site.volume(0).join("bundles").join(file_name(&damaged));
+    let daemon = match damage.when {
+        When::Stopped => {
+            assert!(daemon.stop().success());
+            (damage.damage)(&file, data_bytes).unwrap();
+            site.start()
+        }
+        When::Unopened => {
+            (damage.damage)(&file, data_bytes).unwrap();
+            daemon
+        }
+        When::Open => {
+            read_right(&mut Connection::open(daemon.http()).unwrap(), &damaged, "0");
+            (damage.damage)(&file, data_bytes).unwrap();
+            daemon
+        }
+    };
+    check_damage(&site, &daemon, &whole, &damaged, damage);
+    assert!(daemon.stop().success());
 }
 
 fn check_damage(site: &Site, daemon: &Daemon<'_>, whole: &Sample, damaged: &Sample, damage: &Damage) {
@@ -235,39 +250,46 @@ fn damage_late_in_a_large_object_cuts_the_response_off_before_the_wrong_byte() {
 
 #[test]
 fn a_damaged_inventory_is_made_anew_from_the_bundles_and_loses_none() {
-    for (name, place, event) in
-        [("head", 10, "rebuilt"), ("first record", 50, "rebuilt"), ("last record", -10, "cut")]
-    {
-        let site = Site::new(1);
-        let samples = samples("/held", 12, 50_000);
-        publish_all(&samples, site.volume(0));
-        let daemon = site.start();
-        wait_until_serving(&site, samples.len());
-        let retired = &samples[3];
-        site.retire(retired).unwrap();
-        assert!(daemon.stop().success());
+    std::thread::scope(|scope| {
+        for (name, place, event) in
+            [("head", 10, "rebuilt"), ("first record", 50, "rebuilt"), ("last record", -10, "cut")]
+        {
+            scope.spawn(move || damage_inventory(name, place, event));
+        }
+    });
+}
 
-        let journal = site.volume(0).join("inventory/journal");
-        let length = i64::try_from(fs::metadata(&journal).unwrap().len()).unwrap();
-        let place = if place < 0 { length + place } else { place };
-        flip(&journal, place as u64).unwrap();
-        let daemon = site.start();
-        wait_until_serving(&site, samples.len() - 1);
-        let mut connection = Connection::open(daemon.http()).unwrap();
-        for sample in samples.iter().filter(|sample| *sample != retired) {
-            read_right(&mut connection, sample, "0");
-            read_right(&mut connection, sample, "1");
-        }
-        assert_eq!(
-            connection.get(&retired.request_path("0")).unwrap().head.status,
-            404,
-            "{name}: a retired bundle is back"
-        );
-        let event = format!("\"{event}\"");
-        assert_eq!(site.metric("oca_journal_events_total", &[&event]), 1.0, "{name}");
-        if event == "\"rebuilt\"" {
-            eventually("health names it", || has_reason(&site.health(), "inventory_rebuilt"));
-        }
-        assert!(daemon.stop().success());
+/// The byte at `place` is another one; where that is negative, so far from the end.
+fn damage_inventory(name: &str, place: i64, event: &str) {
+    let site = Site::new(1);
+    let samples = samples("/held", 12, 50_000);
+    publish_all(&samples, site.volume(0));
+    let daemon = site.start();
+    wait_until_serving(&site, samples.len());
+    let retired = &samples[3];
+    site.retire(retired).unwrap();
+    assert!(daemon.stop().success());
+
+    let journal = site.volume(0).join("inventory/journal");
+    let length = i64::try_from(fs::metadata(&journal).unwrap().len()).unwrap();
+    let place = if place < 0 { length + place } else { place };
+    flip(&journal, place as u64).unwrap();
+    let daemon = site.start();
+    wait_until_serving(&site, samples.len() - 1);
+    let mut connection = Connection::open(daemon.http()).unwrap();
+    for sample in samples.iter().filter(|sample| *sample != retired) {
+        read_right(&mut connection, sample, "0");
+        read_right(&mut connection, sample, "1");
     }
+    assert_eq!(
+        connection.get(&retired.request_path("0")).unwrap().head.status,
+        404,
+        "{name}: a retired bundle is back"
+    );
+    let event = format!("\"{event}\"");
+    assert_eq!(site.metric("oca_journal_events_total", &[&event]), 1.0, "{name}");
+    if event == "\"rebuilt\"" {
+        eventually("health names it", || has_reason(&site.health(), "inventory_rebuilt"));
+    }
+    assert!(daemon.stop().success());
 }

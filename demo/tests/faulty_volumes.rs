@@ -36,6 +36,12 @@ const P99_MAX: Duration = Duration::from_millis(50);
 /// How long the reads of the hung disk take.
 const HANG: Duration = Duration::from_secs(10);
 
+/// How long is measured without a fault: thousands of requests, if the machine has nothing else to do.
+const BASELINE: Duration = Duration::from_secs(2);
+
+/// How long is measured beside the hung volume: so long that its clients are refused twice.
+const BESIDE: Duration = Duration::from_secs(5);
+
 /// A site whose second volume is a disk that fails on command; `None` where FUSE cannot be used.
 fn site_with_faulty_disk() -> Option<(Site, FaultyVolume)> {
     site_with_disk(Submission::Queued)
@@ -149,7 +155,7 @@ fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usiz
     let http = daemon.http();
     let openings = || site.metric("oca_bundle_openings_total", &["opened"]);
 
-    let mut before = measure(http, &warm, &cold, Duration::from_secs(3));
+    let mut before = measure(http, &warm, &cold, BASELINE);
     let baseline = report("without a fault", &mut before);
     // Half of the bundles of the hung volume are open when it hangs, the other half have their footers to be loaded.
     let mut connection = Connection::open(http).unwrap();
@@ -169,10 +175,11 @@ fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usiz
             disk.heal();
         });
         assert!(disk.wait_for_hung(4, PATIENCE), "{} reads hang", disk.hung_count());
-        let during = measure(http, &warm, &cold, HANG);
+        let during = measure(http, &warm, &cold, BESIDE);
         assert!(disk.hung_count() > 0, "the disk had stopped hanging");
         // Judged while it hangs still.
         check_reasons(&site, healthy);
+        eventually("each client is refused more than once", || refusals.load(Ordering::SeqCst) > 80);
         during
     });
     let p99 = report("beside the hung volume", &mut during);
@@ -182,7 +189,6 @@ fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usiz
         refusals.load(Ordering::SeqCst)
     );
     assert!(footers >= during.first.len() as f64 / 2.0, "only {footers} footers were loaded");
-    assert!(refusals.load(Ordering::SeqCst) > 80);
 
     for sample in &hung {
         eventually("the volume serves again when its disk answers", || {
@@ -190,15 +196,15 @@ fn serve_beside_a_hung_volume(mut site: Site, disk: &FaultyVolume, healthy: usiz
         });
     }
     // What the machine itself cannot do today, before or after, is not the hung volume's doing.
-    let mut after = measure(http, &warm, &cold, Duration::from_secs(3));
+    let mut after = measure(http, &warm, &cold, BASELINE);
     let baseline = baseline.max(report("after it", &mut after));
     assert!(p99 <= P99_MAX.max(baseline * 2), "p99 {p99:?}, and {baseline:?} without the fault");
     assert!(daemon.stop().success());
 }
 
 fn check_reasons(site: &Site, healthy: usize) {
+    eventually("health says so", || has_reason(&site.health(), "volume_slow"));
     let health = site.health();
-    assert!(has_reason(&health, "volume_slow"), "{:?}", health.reasons);
     assert_eq!(health.verdict, Verdict::Healthy, "one volume of several hangs: {:?}", health.reasons);
     assert!(site.metric("oca_requests_total", &["\"refused_disk_timeout\""]) > 0.0);
     assert_eq!(site.metric("oca_volume_read_timeouts_total", &[&format!("volume=\"{healthy}\"")]), 0.0);

@@ -11,13 +11,13 @@ mod support {
     pub(crate) mod points;
     pub(crate) mod site;
     pub(crate) mod stepper;
+    pub(crate) mod traced_daemon;
     pub(crate) mod tracer;
 }
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,14 +28,12 @@ use cache_store::{Store, StoreOptions, VolumeOptions};
 use control_client::admin_client::AdminError;
 use control_client::content::Generation;
 use control_client::health::Verdict;
-use control_client::status::ListenerRole;
 use control_client::units::ByteCount;
-use demo::appliance::{address, wait_until_serving};
-use rustix::process::{Signal, pidfd_send_signal};
 
 use support::http::Connection;
 use support::points::{POINTS, Point, Scenario, is_answer};
 use support::site::{PROGRAM, Sample, Site, bundle_files, eventually, file_name, names_in};
+use support::traced_daemon;
 use support::tracer::{Call, Ended, Phase, Traced, Verdict as Fate};
 
 /// How often a program is killed at each point.
@@ -267,40 +265,22 @@ fn run_daemon(
 ) -> Ended {
     let counts = AtomicBool::new(false);
     let is_reconciled = AtomicBool::new(false);
-    let has_ended = AtomicBool::new(false);
-    let daemon = Traced::start(site.daemon_command()).expect("the daemon can be traced");
-    let stop = StopOnDrop(daemon.handle().expect("the daemon has just been started"));
-    std::thread::scope(|scope| {
-        let (counts, is_reconciled, has_ended) = (&counts, &is_reconciled, &has_ended);
-        scope.spawn(move || {
-            let _stop = stop;
-            let admin = site.admin();
-            let serving = wait_until_serving(&admin, || Ok(has_ended.load(Ordering::SeqCst)));
-            let status = site.wait_for(serving).unwrap_or_else(|failure| panic!("{failure}"));
-            eventually("the last directory is compared", || is_reconciled.load(Ordering::SeqCst));
-            counts.store(true, Ordering::SeqCst);
-            drive(address(&status, ListenerRole::Http).expect("a listener"));
-            counts.store(false, Ordering::SeqCst);
-        });
-        let ended = daemon.follow(|call| {
+    traced_daemon::run_daemon(
+        site,
+        |call| {
             if call.name == "openat" && call.path.ends_with("/bundles/ff") {
                 is_reconciled.store(true, Ordering::SeqCst);
             }
             if counts.load(Ordering::SeqCst) { count(call) } else { Fate::GoOn }
-        });
-        has_ended.store(true, Ordering::SeqCst);
-        ended.expect("the daemon can be followed")
-    })
-}
-
-/// Tells a process to stop, also when its driver panics; one that was killed is gone already. By a descriptor: it cannot
-/// become another's.
-struct StopOnDrop(OwnedFd);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        let _ = pidfd_send_signal(&self.0, Signal::TERM);
-    }
+        },
+        |http| {
+            eventually("the last directory is compared", || is_reconciled.load(Ordering::SeqCst));
+            counts.store(true, Ordering::SeqCst);
+            let driven = drive(http);
+            counts.store(false, Ordering::SeqCst);
+            driven
+        },
+    )
 }
 
 /// Does what a scenario is about, and notes what was acknowledged; `None` once the daemon is gone.

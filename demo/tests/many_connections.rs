@@ -57,8 +57,8 @@ const FIRST_ENTRY: Duration = Duration::from_secs(20);
 /// What one entry may cost when it comes up: a constant, however many connections there are.
 const ENTRY_TIME_MAX: Duration = Duration::from_micros(30);
 
-/// Between an entry and the next one the daemon is left alone for so long.
-const QUIET: Duration = Duration::from_secs(4);
+/// Between an entry and the next one the daemon is left alone for so long: two looks, if there was one a second.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// So often. What disturbs the workers makes one time dearer than the others; what they do by themselves is in each.
 const QUIET_TIMES: u32 = 3;
@@ -298,7 +298,6 @@ const SIPPING: Duration = Duration::from_secs(60);
 
 #[test]
 fn who_stops_holds_what_was_read_ahead_for_him_and_who_reads_slowly_a_quarter_of_it() {
-    let _crowd = CROWD.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut site, sample) = cold_site(FEW, FEW_BYTES);
     // Beside what all of them may hold most is free, so that nobody has to give anything up.
     for line in ["read_buffers = \"64 MiB\"", "send_stall_timeout = \"5 min\""] {

@@ -2,8 +2,8 @@
 //! again by itself; the night ends with exactly the planned bundles, and the origin has sent hardly more than these and what was in
 //! flight at the kills.
 //!
-//! The programs hold no test code: a stepper stops the agent at the boundaries of its system calls. A first run counts how often a
-//! phase is passed; then the agent is killed at places spread over these.
+//! The programs hold no test code: a stepper stops the agent at the boundaries of its system calls. A first run counts how often the
+//! phases are passed; then the agent is killed at places spread over these.
 
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
@@ -23,7 +23,7 @@ use std::time::Instant;
 use control_client::health::Verdict;
 
 use support::night_site::{NightSite, bytes_of, entry, manifest, now, read_all_back};
-use support::site::{Daemon, Sample, bundle_files, eventually, names_in};
+use support::site::{Daemon, FEW_READ_BUFFERS, Sample, bundle_files, eventually, names_in};
 use support::stepper::{Boundary, Ended, step};
 
 /// How often the agent is killed in each phase.
@@ -216,7 +216,8 @@ impl Night {
         let expired =
             if scenario == Scenario::Expire { samples("/expired", BUNDLES, OBJECTS) } else { Vec::new() };
         let all: Vec<Sample> = planned.iter().chain(&expired).cloned().collect();
-        let night = NightSite::new(&all);
+        let mut night = NightSite::new(&all);
+        night.site.premises.set("serve", FEW_READ_BUFFERS);
         for sample in all.iter().filter(|_| scenario == Scenario::Expire) {
             sample.publish(night.site.volume(0));
         }
@@ -235,23 +236,32 @@ impl Night {
         Self { night, planned, asked }
     }
 
-    /// Runs the agent, and kills it when it has passed the phase that often. Returns how often it passed, and how it ended.
-    fn run(&self, phase: &Phase, kill_at: Option<usize>) -> (usize, Ended) {
+    /// Runs the agent, and kills it at the boundary at which `kills` says so, which is told what a phase is told.
+    fn run(&self, mut kills: impl FnMut(&Boundary, Asked, bool) -> bool) -> Ended {
         self.asked.store(Asked::Nothing as u8, Ordering::SeqCst);
-        let (mut passed, mut adoption_calls) = (0, 0);
+        let mut adoption_calls = 0;
         let ended = step(self.night.run_command(), |at| {
             let asked = asked_of(self.asked.load(Ordering::SeqCst));
-            let is_here = (phase.is_here)(at, asked, adoption_calls > 0);
+            let is_end = kills(at, asked, adoption_calls > 0);
             if adoption_calls > 0 && is_socket(at) {
                 adoption_calls -= 1;
             }
             if at.result() == Some(0) && is_rename(at) {
                 adoption_calls = ADOPTION_CALLS;
             }
-            passed += usize::from(is_here);
-            is_here && Some(passed) == kill_at
+            is_end
         });
-        (passed, ended.expect("the agent can be traced"))
+        ended.expect("the agent can be traced")
+    }
+
+    /// Kills the agent when it has passed the phase that often.
+    fn run_until(&self, phase: &Phase, place: usize) -> Ended {
+        let mut passed = 0;
+        self.run(|at, asked, has_renamed| {
+            let is_here = (phase.is_here)(at, asked, has_renamed);
+            passed += usize::from(is_here);
+            is_here && passed == place
+        })
     }
 }
 
@@ -266,28 +276,43 @@ fn samples(path: &str, count: usize, objects: usize) -> Vec<Sample> {
 #[test]
 fn after_kills_in_every_phase_the_night_ends_with_exactly_the_planned_bundles_and_hardly_a_byte_is_fetched_twice()
  {
-    let waiting = Mutex::new(PHASES.iter());
+    let counted = std::thread::scope(|scope| {
+        // The phase of one bundle takes the most nights, and so comes first.
+        let scenarios = [Scenario::OneBundle, Scenario::Fill, Scenario::Expire];
+        let counting = scenarios.map(|scenario| scope.spawn(move || count_places(scenario)));
+        counting.map(|counting| counting.join().expect("the places are counted")).concat()
+    });
+    let waiting = Mutex::new(counted.into_iter());
     std::thread::scope(|scope| {
         for _ in 0..TESTERS {
             scope.spawn(|| {
-                while let Some(phase) = { waiting.lock().unwrap().next() } {
-                    kill_in_phase(phase);
+                while let Some((phase, places)) = { waiting.lock().unwrap().next() } {
+                    kill_in_phase(phase, places);
                 }
             });
         }
     });
 }
 
-fn kill_in_phase(phase: &Phase) {
+/// How often each phase of a scenario is passed in a night without a kill.
+fn count_places(scenario: Scenario) -> Vec<(&'static Phase, usize)> {
+    let phases: Vec<&Phase> = PHASES.iter().filter(|phase| phase.scenario == scenario).collect();
+    let mut places = vec![0; phases.len()];
+    let night = Night::new(scenario);
+    let daemon = night.night.site.start();
+    let ended = night.run(|at, asked, has_renamed| {
+        for (phase, places) in phases.iter().zip(&mut places) {
+            *places += usize::from((phase.is_here)(at, asked, has_renamed));
+        }
+        false
+    });
+    assert_eq!(ended, Ended::Exited(0), "{scenario:?}: without a kill");
+    check(&night, daemon, 0, &format!("{scenario:?}"));
+    phases.into_iter().zip(places).collect()
+}
+
+fn kill_in_phase(phase: &Phase, places: usize) {
     let began = Instant::now();
-    let places = {
-        let night = Night::new(phase.scenario);
-        let daemon = night.night.site.start();
-        let (passed, ended) = night.run(phase, None);
-        assert_eq!(ended, Ended::Exited(0), "{}: without a kill", phase.name);
-        check(&night, daemon, 0, phase.name);
-        passed
-    };
     let first = 1 + places * phase.from_percent / 100;
     assert!(places > first, "{}: only {places} places to kill at", phase.name);
     // Later runs have less to do, and threads take turns as they like: where a place was not reached, nearer ones are taken.
@@ -303,18 +328,16 @@ fn kill_in_phase(phase: &Phase) {
             assert!(run < RUNS_MAX, "{}: a night without an end", phase.name);
             // Spread over the first run's places, in no order.
             let place = first + (kills * 7 % KILLS_PER_PHASE) * (last - first) / (KILLS_PER_PHASE - 1);
-            let kill_at = (kills < KILLS_PER_PHASE).then_some(place);
-            match night.run(phase, kill_at) {
-                (_, Ended::Killed) => {
-                    kills += 1;
-                    kills_tonight += 1;
-                }
-                (_, ended) => {
-                    assert_eq!(ended, Ended::Exited(0), "{}: after {kills_tonight} kills", phase.name);
-                    last = if kill_at.is_some() { first.max(last * 3 / 4) } else { last };
-                    break;
-                }
+            let is_to_be_killed = kills < KILLS_PER_PHASE;
+            let ended =
+                if is_to_be_killed { night.run_until(phase, place) } else { night.run(|_, _, _| false) };
+            if ended != Ended::Killed {
+                assert_eq!(ended, Ended::Exited(0), "{}: after {kills_tonight} kills", phase.name);
+                last = if is_to_be_killed { first.max(last * 3 / 4) } else { last };
+                break;
             }
+            kills += 1;
+            kills_tonight += 1;
             if kills % DAEMON_TURN == 0 {
                 daemon.signal(rustix::process::Signal::KILL);
                 daemon.wait();

@@ -33,6 +33,8 @@ pub struct NightSite {
     pub plane: ScriptedPlane,
     pub origin: OriginProcess,
     tree: PathBuf,
+    /// The agent's, where it is another than UTC; as in `TZ`.
+    time_zone: Option<String>,
 }
 
 impl NightSite {
@@ -51,7 +53,7 @@ impl NightSite {
             site.wait_for(OriginProcess::start(Path::new(PROGRAM), &tree)).expect("the origin starts");
         let plane = ScriptedPlane::start();
         configure(&mut site, &plane);
-        let night = Self { site, plane, origin, tree };
+        let night = Self { site, plane, origin, tree, time_zone: None };
         samples.iter().for_each(|sample| night.make_known(sample));
         night
     }
@@ -100,6 +102,7 @@ impl NightSite {
         command.args(["role", "agent", task, "--trust-clock", "--config"]);
         command.arg(self.site.premises.config_path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.envs(self.time_zone.as_ref().map(|zone| ("TZ", zone)));
         command
     }
 
@@ -113,6 +116,16 @@ impl NightSite {
         let hour = (now() / 3600 + 12) % 24;
         let window = format!("window = \"{hour:02}:00-{hour:02}:30\"");
         self.site.premises.set("fill", window);
+    }
+
+    /// The window is open until that moment. It closes at a full minute: the agent's clock is ahead by what lacks one.
+    pub fn close_window_at(&mut self, moment: u64) {
+        let shown = moment.next_multiple_of(60);
+        let clock = |at: u64| format!("{:02}:{:02}", at / 3600 % 24, at / 60 % 60);
+        let window = format!("window = \"{}-{}\"", clock(shown - 3600), clock(shown));
+        self.site.premises.set("fill", window);
+        self.site.premises.set("fill", "time_zone = \"system\"");
+        self.time_zone = Some(format!("AHEAD-00:00:{:02}", shown - moment));
     }
 
     /// What the control plane was told of demand for a sample, over all reports.

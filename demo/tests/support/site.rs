@@ -11,6 +11,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::digest::{SHA256, digest};
 use cache_store::{BundleWriter, PlannedObject, PublishError, Volume};
 use control_client::admin::{Adopt, Adopted, Retire, Retired};
 use control_client::admin_client::{AdminClient, AdminError};
@@ -30,6 +32,9 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_demo");
 
 /// How long anything that should happen by itself may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// For daemons that are started again and again: with the usual 64 MiB for each worker, to take and clear them is much of a start.
+pub const FEW_READ_BUFFERS: &str = "read_buffers = \"8 MiB\"";
 
 /// The folder of one appliance, and its configuration.
 pub struct Site {
@@ -89,6 +94,7 @@ impl Site {
         }
         premises.set("log", "level = \"error\"");
         premises.set("serve", "workers = 2");
+        premises.set("serve", FEW_READ_BUFFERS);
         Self { folder, premises, runtime: runtime() }
     }
 
@@ -243,23 +249,17 @@ impl Sample {
         format!("{}/{object}", self.path)
     }
 
-    /// An object's bytes.
+    /// An object's bytes: the key stream of a cipher whose key is its name. Made by assembly, it costs little in a program that is built
+    /// for tests, too.
     pub fn bytes(&self, object: &str) -> Vec<u8> {
         let length = self.objects.iter().find(|(name, _)| name == object).map_or(0, |(_, length)| *length);
         let name = format!("{} {} {object}", self.path, self.generation);
-        // FNV-1a of the name is where the sequence starts.
-        let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        let mut bytes = Vec::with_capacity(length + 8);
-        let mut state = seed;
-        while bytes.len() < length {
-            // SplitMix64.
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            bytes.extend_from_slice(&(mixed ^ (mixed >> 27)).to_le_bytes());
-        }
-        bytes.truncate(length);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, digest(&SHA256, name.as_bytes()).as_ref());
+        let key = LessSafeKey::new(key.expect("a digest is as long as a key"));
+        let mut bytes = vec![0; length];
+        let _tag = key
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut bytes)
+            .expect("objects of tests are shorter than a key stream");
         bytes
     }
 
