@@ -3,9 +3,8 @@
 //! Each worker owns a [`LogSender`], the sending end of a bounded ring of bytes that nobody else sends to.
 //! [`LogSender::push`] makes a line of a [`Record`] (`line.rs`) and copies it into the ring: no allocation, no system call, no lock,
 //! no waiting. When there is no room for it the line is dropped and counted. One thread (`writer.rs`) writes what is in all
-//! rings many times a second, straight from them. It
-//! wakes up by its own clock, so that a worker never has to wake it. A disk that is full or hangs costs
-//! lines, which are counted, and nothing else.
+//! rings a few times a second, straight from them, and when a worker calls it because half of a ring may be full: thousands of lines
+//! share that system call. A disk that is full or hangs costs lines, which are counted, and nothing else.
 //!
 //! The lines are made on the workers because the writer has no core of its own, so that what it does is taken from one of them; and what a
 //! line is made of is freed where it was made.
@@ -72,14 +71,14 @@ impl AccessLog {
         let counts: Box<[_]> = (0..workers).map(|_| Arc::new(SenderCounts::default())).collect();
         let signals = Arc::new(Signals::default());
         let Some(path) = path else {
-            let senders = counts.iter().map(|counts| LogSender::new(None, Arc::clone(counts))).collect();
+            let senders = counts.iter().map(|counts| LogSender::off(Arc::clone(counts))).collect();
             return Ok((AccessLog { counts, signals, thread: Mutex::new(None) }, senders));
         };
 
         let queue_bytes = usize::try_from(queue.bytes()).unwrap_or(usize::MAX).max(LINE_BYTES_MAX);
         let (producers, consumers): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| rtrb::RingBuffer::new(queue_bytes)).unzip();
-        let writer = Writer::open(path, consumers, queue_bytes, Arc::clone(&signals))
+        let writer = Writer::open(path, consumers, Arc::clone(&signals))
             .map_err(|error| AccessLogError::Open { path: path.to_owned(), error })?;
         let thread = thread::Builder::new()
             .name("oca-access-log".into())
@@ -91,7 +90,7 @@ impl AccessLog {
         let senders = producers
             .into_iter()
             .zip(&counts)
-            .map(|(ring, counts)| LogSender::new(Some(ring), Arc::clone(counts)))
+            .map(|(ring, counts)| LogSender::new(ring, thread.thread().clone(), Arc::clone(counts)))
             .collect();
         Ok((AccessLog { counts, signals, thread: Mutex::new(Some(thread)) }, senders))
     }

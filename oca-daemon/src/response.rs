@@ -190,7 +190,10 @@ impl Response {
         }
         out.extend_from_slice(&self.fields);
         if let Some(length) = self.content_length {
-            write!(out, "Content-Length: {length}\r\n").expect("writing to a vector cannot fail");
+            let mut digits = itoa::Buffer::new();
+            [b"Content-Length: ", digits.format(length).as_bytes(), b"\r\n"]
+                .iter()
+                .for_each(|piece| out.extend_from_slice(piece));
         }
         out.extend_from_slice(match self.persistence {
             Persistence::Close => b"Connection: close\r\n\r\n",

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::Thread;
 
 use super::Record;
 use super::line::{LINE_BYTES_MAX, LineFormat};
@@ -9,11 +10,19 @@ use super::line::{LINE_BYTES_MAX, LineFormat};
 /// The worker's end.
 pub struct LogSender {
     /// `None`: there is no access log.
-    ring: Option<rtrb::Producer<u8>>,
+    end: Option<End>,
     format: LineFormat,
     /// Where a line is made, before there is room for it or not.
     line: Vec<u8>,
     counts: Arc<SenderCounts>,
+}
+
+/// The ring, and whoever empties it.
+struct End {
+    ring: rtrb::Producer<u8>,
+    writer: Thread,
+    /// What was queued since the writer was last called.
+    uncalled_bytes: usize,
 }
 
 /// What one sender lost. A cache line of its own: it is written by its worker alone.
@@ -24,22 +33,39 @@ pub(super) struct SenderCounts {
 }
 
 impl LogSender {
-    pub(super) fn new(ring: Option<rtrb::Producer<u8>>, counts: Arc<SenderCounts>) -> Self {
-        Self { ring, format: LineFormat::new(), line: Vec::with_capacity(LINE_BYTES_MAX), counts }
+    /// A sender of lines into `ring`, which the thread `writer` empties.
+    pub(super) fn new(ring: rtrb::Producer<u8>, writer: Thread, counts: Arc<SenderCounts>) -> Self {
+        Self::of(Some(End { ring, writer, uncalled_bytes: 0 }), counts)
+    }
+
+    /// A sender to nobody.
+    pub(super) fn off(counts: Arc<SenderCounts>) -> Self {
+        Self::of(None, counts)
+    }
+
+    fn of(end: Option<End>, counts: Arc<SenderCounts>) -> Self {
+        Self { end, format: LineFormat::new(), line: Vec::with_capacity(LINE_BYTES_MAX), counts }
     }
 
     /// Whether there is a log at all. Without one, a record need not be made.
     pub fn is_on(&self) -> bool {
-        self.ring.is_some()
+        self.end.is_some()
     }
 
-    /// Queues the line of `record`, or drops and counts it when there is no room for all of it. Never blocks.
+    /// Queues the line of `record`, or drops and counts it when there is no room for all of it. Calls the writer for each half of
+    /// a ring. Never blocks.
     pub fn push(&mut self, record: &Record) {
-        let Some(ring) = &mut self.ring else { return };
+        let Some(end) = &mut self.end else { return };
         self.line.clear();
         self.format.append(&mut self.line, record);
-        if ring.push_entire_slice(&self.line).is_err() {
+        if end.ring.push_entire_slice(&self.line).is_err() {
             self.counts.dropped.store(self.counts.dropped.load(Relaxed) + 1, Relaxed);
+        }
+        // Dropped or not: whoever has no room has called in vain so far.
+        end.uncalled_bytes += self.line.len();
+        if end.uncalled_bytes >= end.ring.buffer().capacity() / 2 {
+            end.uncalled_bytes = 0;
+            end.writer.unpark();
         }
     }
 }
@@ -47,6 +73,8 @@ impl LogSender {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -68,7 +96,7 @@ mod tests {
         LineFormat::new().append(&mut line, &record("/1"));
         // Two lines and most of a third.
         let (producer, mut consumer) = rtrb::RingBuffer::new(3 * line.len() - 1);
-        let mut sender = LogSender::new(Some(producer), Arc::default());
+        let mut sender = LogSender::new(producer, thread::current(), Arc::default());
         for target in ["/1", "/2", "/3", "/4"] {
             sender.push(&record(target));
         }
@@ -79,5 +107,25 @@ mod tests {
         assert_eq!(taken(&mut consumer, line.len()), "/2");
         assert_eq!(taken(&mut consumer, line.len()), "/5");
         assert!(consumer.is_empty());
+    }
+
+    #[test]
+    fn the_writer_is_called_for_each_half_of_a_ring_and_not_before() {
+        let is_called = |within| {
+            let asked = Instant::now();
+            thread::park_timeout(within);
+            asked.elapsed() < within
+        };
+        let mut line = Vec::new();
+        LineFormat::new().append(&mut line, &record("/1"));
+        let (producer, mut consumer) = rtrb::RingBuffer::new(8 * line.len());
+        let mut sender = LogSender::new(producer, thread::current(), Arc::default());
+        for _ in 0..3 {
+            (0..3).for_each(|_| sender.push(&record("/1")));
+            assert!(!is_called(Duration::from_millis(5)));
+            sender.push(&record("/1"));
+            assert!(is_called(Duration::from_secs(10)));
+            (0..4).for_each(|_| assert_eq!(taken(&mut consumer, line.len()), "/1"));
+        }
     }
 }

@@ -15,17 +15,8 @@ use super::log_file::LogFile;
 /// makes room.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 
-/// The longest that a line waits for the writer.
-const DRAIN_INTERVAL_MAX: Duration = Duration::from_millis(100);
-
-/// The shortest pause between two drains: a thousand wake-ups a second are the most that a small ring may
-/// cost.
-const DRAIN_INTERVAL_MIN: Duration = Duration::from_millis(1);
-
-/// More than a worker can log in a second: 400,000 requests, of which the smallest take it 2 µs and more, with 300 bytes each. The writer
-/// comes round when half of a ring may be full at this rate (of the smallest that is configured, nine tenths), so drops mean that the disk or the processor is
-/// overloaded, never that the writer slept.
-const BYTES_PER_SECOND_MAX: u64 = 120_000_000;
+/// The longest that a line waits for the writer. Each waking costs an idle machine some 30 µs, so that it is called where there is much.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the daemon asks of the writer, and what the writer reports.
 #[derive(Default)]
@@ -60,7 +51,6 @@ impl Signals {
 pub(super) struct Writer {
     file: LogFile,
     rings: Vec<rtrb::Consumer<u8>>,
-    interval: Duration,
     signals: Arc<Signals>,
 }
 
@@ -68,10 +58,9 @@ impl Writer {
     pub(super) fn open(
         path: &Path,
         rings: Vec<rtrb::Consumer<u8>>,
-        queue_bytes: usize,
         signals: Arc<Signals>,
     ) -> io::Result<Self> {
-        Ok(Writer { file: LogFile::open(path)?, rings, interval: drain_interval(queue_bytes), signals })
+        Ok(Writer { file: LogFile::open(path)?, rings, signals })
     }
 
     /// Runs until told to stop, and writes what was queued before that.
@@ -88,7 +77,7 @@ impl Writer {
             if is_stopping {
                 return;
             }
-            thread::park_timeout(self.interval);
+            thread::park_timeout(DRAIN_INTERVAL);
         }
     }
 
@@ -119,13 +108,6 @@ fn whole_lines([first, second]: [&[u8]; 2]) -> [&[u8]; 2] {
     }
 }
 
-/// How long to pause between drains, so that a ring of `queue_bytes` cannot fill up meanwhile.
-fn drain_interval(queue_bytes: usize) -> Duration {
-    let half = queue_bytes as u64 / 2;
-    let micros = half.saturating_mul(1_000_000) / BYTES_PER_SECOND_MAX;
-    Duration::from_micros(micros).clamp(DRAIN_INTERVAL_MIN, DRAIN_INTERVAL_MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -133,20 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_writer_comes_round_before_a_ring_can_fill() {
-        let smallest = *control_client::limits::ACCESS_QUEUE.start();
-        let fills_in = |bytes: u64| Duration::from_micros(bytes * 1_000_000 / BYTES_PER_SECOND_MAX);
-        assert!(drain_interval(smallest.bytes() as usize) < fills_in(smallest.bytes()));
-        assert_eq!(drain_interval(2 << 20), Duration::from_micros(8738));
-        assert_eq!(drain_interval(usize::MAX), DRAIN_INTERVAL_MAX);
-    }
-
-    #[test]
     fn lines_that_lie_across_the_end_of_a_ring_are_written_as_they_are() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let (mut ring, consumer) = rtrb::RingBuffer::new(10);
-        let mut writer = Writer::open(&path, vec![consumer], 10, Arc::default()).unwrap();
+        let mut writer = Writer::open(&path, vec![consumer], Arc::default()).unwrap();
         for lines in [&b"one\ntwo\n"[..], b"three\n4\n", b"five\n", b"6\n"] {
             ring.push_entire_slice(lines).unwrap();
             writer.drain();
@@ -171,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("access.log");
         let (mut ring, consumer) = rtrb::RingBuffer::new(3 * WRITE_BYTES_MAX);
-        let mut writer = Writer::open(&path, vec![consumer], 10, Arc::default()).unwrap();
+        let mut writer = Writer::open(&path, vec![consumer], Arc::default()).unwrap();
         let line = [&[b'x'; 999][..], b"\n"].concat();
         let lines = line.repeat(2 * WRITE_BYTES_MAX / line.len() + 7);
         ring.push_entire_slice(&lines).unwrap();

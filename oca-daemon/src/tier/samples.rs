@@ -1,5 +1,5 @@
 //! What workers tell the tier: which blocks were asked for. A bounded ring for each worker, which nobody else sends to; what does
-//! not fit is dropped and counted. A sample costs a worker a few stores.
+//! not fit is dropped and counted. A sample costs a worker a few stores. The tier looks at them by its own clock, and is woken for each half of a ring.
 //!
 //! Who waits for a block sends the same as a question, which wakes the tier and is answered by a message.
 
@@ -55,7 +55,9 @@ struct Ends {
     worker: usize,
     asked: rtrb::Producer<Sample>,
     hinted: rtrb::Producer<Hint>,
-    questions: Sender<Event>,
+    events: Sender<Event>,
+    /// How many were pushed since the tier was last woken for them.
+    unannounced: usize,
 }
 
 /// The tier's end.
@@ -96,17 +98,27 @@ impl SampleSender {
         worker: usize,
         samples: usize,
         hints: usize,
-        questions: Sender<Event>,
+        events: Sender<Event>,
     ) -> (Self, Samples) {
         let (asked, from_asked) = rtrb::RingBuffer::new(samples);
         let (hinted, from_hinted) = rtrb::RingBuffer::new(hints);
-        let ends = Some(Ends { worker, asked, hinted, questions });
+        let ends = Some(Ends { worker, asked, hinted, events, unannounced: 0 });
         (Self { ends }, Samples { asked: from_asked, hinted: from_hinted })
     }
 
     /// Hands a sample over; `false`: it was dropped, because the tier is behind. Never waits.
     pub fn push(&mut self, sample: Sample) -> bool {
-        self.ends.as_mut().is_none_or(|ends| ends.asked.push(sample).is_ok())
+        let Some(ends) = &mut self.ends else { return true };
+        if ends.asked.push(sample).is_err() {
+            return false;
+        }
+        ends.unannounced += 1;
+        if ends.unannounced >= ends.asked.buffer().capacity() / 2 {
+            ends.unannounced = 0;
+            // Without a tier nobody looks at samples.
+            let _ = ends.events.send(Event::Sampled);
+        }
+        true
     }
 
     /// Hands a hint over; `false`: it was dropped, because the tier is behind. Never waits.
@@ -120,9 +132,29 @@ impl SampleSender {
         let Some(ends) = &self.ends else { return false };
         let is_of_much = wanted_bytes >= MUCH_BYTES;
         let question = Question { sample, is_of_much, worker: ends.worker, asker };
-        ends.questions.send(Event::Asked(question)).is_ok()
+        ends.events.send(Event::Asked(question)).is_ok()
     }
 }
 
 /// Of a block, what makes reading all of it no waste.
 const MUCH_BYTES: u64 = BLOCK_BYTES / 8;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_tier_is_woken_for_each_half_of_a_ring_and_not_for_what_has_no_room() {
+        let (events, woken) = mpsc::channel();
+        let (mut sender, mut samples) = SampleSender::pair(0, 8, 1, events);
+        let mut push = || sender.push(Sample { key: BlockKey::numbered(1), position: 0, bundle: None });
+        assert!((0..3).all(|_| push()) && woken.try_recv().is_err());
+        assert!(push() && matches!(woken.try_recv(), Ok(Event::Sampled)));
+        assert!((0..4).all(|_| push()) && matches!(woken.try_recv(), Ok(Event::Sampled)));
+        assert!(!(0..100).any(|_| push()) && woken.try_recv().is_err());
+        (0..8).for_each(|_| assert!(samples.asked.pop().is_ok()));
+        assert!((0..4).all(|_| push()) && matches!(woken.try_recv(), Ok(Event::Sampled)));
+    }
+}

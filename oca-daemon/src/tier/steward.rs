@@ -35,6 +35,8 @@ pub(super) enum Event {
     Loaded(BlockKey, Result<Arc<Block>, LoadEnd>),
     /// A worker waits for a block.
     Asked(Question),
+    /// Half of a worker's ring of samples may be full.
+    Sampled,
     /// The daemon ends.
     Stop,
 }
@@ -108,7 +110,7 @@ impl Steward {
             match events.recv_timeout(TIER_TURN) {
                 Ok(Event::Loaded(key, result)) => self.take_in(key, result),
                 Ok(Event::Asked(question)) => self.take_question(question),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Sampled) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
             self.look_around();
