@@ -212,8 +212,8 @@ impl Connection {
         self.place
     }
 
-    /// Does all that can be done without waiting. The one place where a step leads to the next.
-    fn advance(&mut self, reactor: &mut Reactor, service: &Service) {
+    /// Does all that can be done without waiting: here a step leads to the next. What has come with others' requests is done in thirds.
+    pub fn advance(&mut self, reactor: &mut Reactor, service: &Service) {
         self.turn_bytes = 0;
         loop {
             let step = match self.state {
@@ -228,6 +228,36 @@ impl Connection {
                 return;
             }
         }
+    }
+
+    /// The first third of [`Self::advance`]: up to where a response is to be sent. The worker comes back to it when it has read what
+    /// others have asked for ([`Reactor::decided`]).
+    fn advance_to_response(&mut self, reactor: &mut Reactor, service: &Service) {
+        while self.state == State::ReadingRequest {
+            if self.read_request(reactor, service) == Step::Wait {
+                return;
+            }
+        }
+        match self.state {
+            State::SendingHead => reactor.decided.push(self.id),
+            _ => self.advance(reactor, service),
+        }
+    }
+
+    /// The second third: up to where the response is with the kernel. The worker comes back to it when it has sent what others are to get
+    /// ([`Reactor::sent`]); the last third is [`Self::advance`] again.
+    pub fn send_decided(&mut self, reactor: &mut Reactor, service: &Service) {
+        self.turn_bytes = 0;
+        while matches!(self.state, State::AwaitingDisk | State::SendingHead | State::SendingBody) {
+            if self.exchange.as_ref().is_some_and(|exchange| exchange.is_sent()) {
+                reactor.sent.push(self.id);
+                return;
+            }
+            if self.send_response(reactor, service) == Step::Wait {
+                return;
+            }
+        }
+        self.advance(reactor, service);
     }
 
     /// Sets the deadline of the state that was just entered; the connection's age bounds every one but that

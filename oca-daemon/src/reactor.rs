@@ -12,6 +12,7 @@ use crate::read_queue::ReadQueue;
 use crate::ring::{Ring, RingError};
 use crate::tier::SampleSender;
 use crate::timer_wheel::TimerWheel;
+use crate::token::ConnectionId;
 use crate::wall_clock::WallClock;
 
 /// The shared, changing things of one worker.
@@ -34,6 +35,10 @@ pub struct Reactor {
     pub spare_exchanges: SpareExchanges,
     /// What was asked for since it was last handed over.
     pub demand: DemandTable,
+    /// Whose responses were decided in this turn, and are sent when all that has come is read.
+    pub decided: Vec<ConnectionId>,
+    /// Whose responses the kernel has, and are counted when all are sent.
+    pub sent: Vec<ConnectionId>,
     /// The time of this turn of the loop.
     pub now: Instant,
     /// When the clock was last read: at the beginning of this turn, or since ([`Self::read_clock_again`]).
@@ -64,6 +69,8 @@ impl Reactor {
             block_waiters: BlockWaiters::default(),
             spare_exchanges: SpareExchanges::default(),
             demand: DemandTable::default(),
+            decided: Vec::new(),
+            sent: Vec::new(),
             now,
             clock_read_at: now,
             wall_clock: WallClock::new(now),

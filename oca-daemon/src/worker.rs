@@ -141,6 +141,7 @@ impl Worker {
                     self.apply(completion);
                 }
             }
+            self.answer();
             self.apply_bulk();
             self.reactor.timers.turn(self.reactor.now, &mut due);
             for (id, tick) in due.drain(..) {
@@ -178,6 +179,23 @@ impl Worker {
         {
             connection.note_room(now);
         }
+    }
+
+    /// Sends the responses that were decided in this turn, then counts them: each step for all, because one that the kernel takes has
+    /// driven ours out of the core's caches.
+    fn answer(&mut self) {
+        let mut decided = std::mem::take(&mut self.reactor.decided);
+        for id in decided.drain(..) {
+            self.with_connection(id, |connection, reactor, service| {
+                connection.send_decided(reactor, service)
+            });
+        }
+        self.reactor.decided = decided;
+        let mut sent = std::mem::take(&mut self.reactor.sent);
+        for id in sent.drain(..) {
+            self.with_connection(id, |connection, reactor, service| connection.advance(reactor, service));
+        }
+        self.reactor.sent = sent;
     }
 
     /// Does one piece of long work, and more for as long as the short work of this turn took: so a request for what is in memory waits for

@@ -70,7 +70,7 @@ impl Connection {
                 if !self.flush_pending(reactor, service) {
                     return;
                 }
-                self.advance(reactor, service);
+                self.advance_to_response(reactor, service);
             }
             Err(ReceiveError::Tls(error)) => {
                 let cause = match error {
