@@ -1,5 +1,6 @@
 //! What workers tell the tier: which blocks were asked for. A bounded ring for each worker, which nobody else sends to; what does
-//! not fit is dropped and counted. A sample costs a worker a few stores. The tier looks at them by its own clock, and is woken for each half of a ring.
+//! not fit is dropped and counted. A sample costs a worker a few stores. The tier looks at them by its own clock, and is woken for each half
+//! of a ring.
 //!
 //! Who waits for a block sends the same as a question, which wakes the tier and is answered by a message.
 

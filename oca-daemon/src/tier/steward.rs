@@ -107,25 +107,30 @@ impl Steward {
     /// Works until it is told to stop, then lets go of everything.
     pub(super) fn run(mut self, events: &Receiver<Event>) {
         loop {
+            self.turn();
             match events.recv_timeout(TIER_TURN) {
                 Ok(Event::Loaded(key, result)) => self.take_in(key, result),
                 Ok(Event::Asked(question)) => self.take_question(question),
                 Ok(Event::Sampled) | Err(RecvTimeoutError::Timeout) => {}
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.look_around();
-            self.take_samples();
-            self.put_out_departed();
-            self.put_out_displaced();
-            self.put_out_unasked();
-            self.sweep();
-            self.take_hints();
-            self.open_volumes();
         }
         for key in self.holdings.blocks_where(|_| true) {
             self.holdings.put_out(key);
         }
         self.sweep();
+    }
+
+    /// All that is done after each event, and before the first: until then nobody may ask for a block.
+    fn turn(&mut self) {
+        self.look_around();
+        self.take_samples();
+        self.put_out_departed();
+        self.put_out_displaced();
+        self.put_out_unasked();
+        self.sweep();
+        self.take_hints();
+        self.open_volumes();
     }
 
     fn take_samples(&mut self) {
