@@ -41,9 +41,28 @@ pub(crate) struct Found {
 /// What begins the line that our script prints.
 const MARK: &str = "FOUND ";
 
+/// How often it is run where nothing comes of it: a virtual machine may stand still for as long as a turn takes.
+const TRIES: usize = 3;
+
 impl Wrk<'_> {
-    /// Runs it over these targets, in their order. Any error, and any answer that was not whole, is a failure.
+    /// Runs it over these targets, in their order. Any error, and any answer that was not whole, is a failure. Where there was no answer
+    /// and no error it says so, and tries again: whoever measures what that cost has both in one.
     pub(crate) fn run(&self, objects: &ObjectSet) -> Result<Found, Failure> {
+        let mut tries = 1;
+        loop {
+            let found = self.run_once(objects)?;
+            if found.requests > 0 {
+                return Ok(found);
+            }
+            if tries == TRIES {
+                return Err(unwanted(&found));
+            }
+            println!("  wrk had no answer from {} within {:?}; once more", self.address, found.took);
+            tries += 1;
+        }
+    }
+
+    fn run_once(&self, objects: &ObjectSet) -> Result<Found, Failure> {
         let script = self.folder.join("wrk.lua");
         fs::write(&script, script_text(&objects.targets, self.fields)).step("writing wrk's script")?;
         let scheme = if self.is_tls { "https" } else { "http" };
@@ -61,11 +80,15 @@ impl Wrk<'_> {
         let found = parse(&text).ok_or_else(|| {
             Failure::new(format!("wrk said: {text}{}", String::from_utf8_lossy(&output.stderr)))
         })?;
-        if found.errors > 0 || found.requests == 0 || found.bytes < found.requests * objects.object_bytes {
-            return Err(Failure::new(format!("wrk did not get what it asked for: {found:?}")));
+        if found.errors > 0 || found.bytes < found.requests * objects.object_bytes {
+            return Err(unwanted(&found));
         }
         Ok(found)
     }
+}
+
+fn unwanted(found: &Found) -> Failure {
+    Failure::new(format!("wrk did not get what it asked for: {found:?}"))
 }
 
 /// Each thread asks for the targets in turn.
