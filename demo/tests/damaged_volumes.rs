@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod support {
+    pub(crate) mod at_once;
     pub(crate) mod http;
     pub(crate) mod reading;
     pub(crate) mod site;
@@ -13,10 +14,10 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Mutex;
 
 use control_client::health::Verdict;
 
+use support::at_once::try_each;
 use support::http::Connection;
 use support::reading::{
     End, has_reason, publish_all, read_carefully, read_right, samples, wait_until_serving,
@@ -171,16 +172,7 @@ fn zero(file: &Path) -> io::Result<()> {
 
 #[test]
 fn no_wrong_byte_of_a_damaged_bundle_is_sent_and_metrics_and_health_name_the_damage() {
-    let waiting = Mutex::new(DAMAGES.iter());
-    std::thread::scope(|scope| {
-        for _ in 0..TESTERS {
-            scope.spawn(|| {
-                while let Some(damage) = { waiting.lock().unwrap().next() } {
-                    damage_and_read(damage);
-                }
-            });
-        }
-    });
+    try_each(DAMAGES, TESTERS, damage_and_read);
 }
 
 fn damage_and_read(damage: &Damage) {

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod support {
+    pub(crate) mod at_once;
     pub(crate) mod demand_points;
     pub(crate) mod films;
     pub(crate) mod http;
@@ -19,11 +20,11 @@ mod support {
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use rustix::fs::statvfs;
 
+use support::at_once::try_each;
 use support::demand_points::{KINDS, Kind, Place, Side, Work};
 use support::films::{Library, is_hit, purge};
 use support::site::{FEW_READ_BUFFERS, Site, eventually};
@@ -45,16 +46,7 @@ const CAPACITY_BYTES: u64 = 256 << 20;
 
 #[test]
 fn killed_at_any_call_that_writes_pulled_content_it_serves_right_bytes_again_and_nothing_that_was_purged() {
-    let waiting = Mutex::new(KINDS.iter());
-    std::thread::scope(|scope| {
-        for _ in 0..TESTERS {
-            scope.spawn(|| {
-                while let Some(kind) = { waiting.lock().unwrap().next() } {
-                    kill_at(kind);
-                }
-            });
-        }
-    });
+    try_each(KINDS, TESTERS, kill_at);
 }
 
 fn kill_at(kind: &Kind) {

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod support {
+    pub(crate) mod at_once;
     pub(crate) mod http;
     pub(crate) mod points;
     pub(crate) mod site;
@@ -30,6 +31,7 @@ use control_client::content::Generation;
 use control_client::health::Verdict;
 use control_client::units::ByteCount;
 
+use support::at_once::try_each;
 use support::http::Connection;
 use support::points::{POINTS, Point, Scenario, is_answer};
 use support::site::{PROGRAM, Sample, Site, bundle_files, eventually, file_name, names_in};
@@ -158,16 +160,7 @@ fn bring_close_to_compaction(site: &Site, last_straw: &Sample) {
 
 #[test]
 fn after_a_kill_at_any_point_the_store_opens_by_itself_with_every_published_byte_and_no_space_lost() {
-    let waiting = Mutex::new(POINTS.iter());
-    std::thread::scope(|scope| {
-        for _ in 0..TESTERS {
-            scope.spawn(|| {
-                while let Some(point) = { waiting.lock().unwrap().next() } {
-                    kill_at_point(point);
-                }
-            });
-        }
-    });
+    try_each(POINTS, TESTERS, kill_at_point);
 }
 
 fn kill_at_point(point: &Point) {

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails says where")]
 
 mod support {
+    pub(crate) mod at_once;
     pub(crate) mod http;
     pub(crate) mod night_site;
     pub(crate) mod scripted_plane;
@@ -16,12 +17,12 @@ mod support {
 }
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use control_client::health::Verdict;
 
+use support::at_once::try_each;
 use support::night_site::{NightSite, bytes_of, entry, manifest, now, read_all_back};
 use support::site::{Daemon, FEW_READ_BUFFERS, Sample, bundle_files, eventually, names_in};
 use support::stepper::{Boundary, Ended, step};
@@ -282,16 +283,7 @@ fn after_kills_in_every_phase_the_night_ends_with_exactly_the_planned_bundles_an
         let counting = scenarios.map(|scenario| scope.spawn(move || count_places(scenario)));
         counting.map(|counting| counting.join().expect("the places are counted")).concat()
     });
-    let waiting = Mutex::new(counted.into_iter());
-    std::thread::scope(|scope| {
-        for _ in 0..TESTERS {
-            scope.spawn(|| {
-                while let Some((phase, places)) = { waiting.lock().unwrap().next() } {
-                    kill_in_phase(phase, places);
-                }
-            });
-        }
-    });
+    try_each(counted, TESTERS, |(phase, places)| kill_in_phase(phase, places));
 }
 
 /// How often each phase of a scenario is passed in a night without a kill.
