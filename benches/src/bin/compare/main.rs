@@ -48,6 +48,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use benches::core_ticks::CoreTicks;
 use benches::interrupt::clean_up_when_interrupted;
 use benches::rounds::Rounds;
 use benches::run::Run;
@@ -58,7 +59,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use bare::BareArguments;
 use bench::Bench;
-use core_time::CoreTicks;
 use peer::is_installed;
 use placement::{Side, core_count, server_core, stand};
 use progress::Progress;
@@ -143,9 +143,10 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     raise_descriptor_limit();
     stand(Side::Load)?;
     let (scale, rounds) = if arguments.quick {
-        (QUICK, Rounds { count: arguments.rounds.unwrap_or(1), and_back: false })
+        (QUICK, Rounds { count: arguments.rounds.unwrap_or(1), spare: 0, and_back: false })
     } else {
-        (FULL, Rounds { count: arguments.rounds.unwrap_or(ROUNDS), and_back: true })
+        let count = arguments.rounds.unwrap_or(ROUNDS);
+        (FULL, Rounds { count, spare: 2 * count, and_back: true })
     };
     let mut kept = arguments.json.as_deref().map_or(Ok(Vec::new()), results::read)?;
     let all = if arguments.scenario.is_empty() { Scenario::value_variants() } else { &arguments.scenario };
@@ -212,15 +213,14 @@ fn introduce() -> Result<(), Failure> {
     if core_count() < 2 {
         println!("one core: servers and load share it, and no figure means anything");
     }
-    let before = CoreTicks::now()?;
+    let core = server_core();
+    let ticks =
+        || CoreTicks::of_core(core).ok_or_else(|| Failure::new(format!("/proc/stat has no core {core}")));
+    let before = ticks()?;
     std::thread::sleep(Duration::from_secs(1));
-    let part = before.busy_part_until(CoreTicks::now()?);
+    let part = before.busy_part_until(ticks()?);
     if part > NOISE {
-        println!(
-            "core {} is {:.0} % busy with other things: only ratios hold, if any",
-            server_core(),
-            part * 100.0
-        );
+        println!("core {core} is {:.0} % busy with other things: only ratios hold, if any", part * 100.0);
     }
     Ok(())
 }

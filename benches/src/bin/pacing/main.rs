@@ -108,7 +108,7 @@ const FULL: Scale = Scale {
     segment: Duration::from_secs(4),
     warm_up_segments: 1,
     segments: 3,
-    rounds: Rounds { count: ROUNDS, and_back: true },
+    rounds: Rounds { count: ROUNDS, spare: ROUNDS, and_back: true },
     all_congestion_controls: true,
 };
 
@@ -116,7 +116,7 @@ const QUICK: Scale = Scale {
     segment: Duration::from_secs(1),
     warm_up_segments: 1,
     segments: 2,
-    rounds: Rounds { count: 1, and_back: false },
+    rounds: Rounds { count: 1, spare: 0, and_back: false },
     all_congestion_controls: false,
 };
 
