@@ -40,6 +40,8 @@ pub struct OpenVolume {
     pub index: u8,
     /// The volume.
     pub volume: Arc<Volume>,
+    /// Whoever takes room on it has this. What one takes, and gives back because too little is left, is then not missing to another.
+    pub(crate) room_turn: Arc<Mutex<()>>,
 }
 
 impl Volumes {
@@ -74,7 +76,7 @@ impl Volumes {
     ) -> Vec<(OpenVolume, T)> {
         let looking = self.each(is_wanted, move |index, configured| {
             open(configured).map(|volume| {
-                let volume = OpenVolume { index, volume: Arc::new(volume) };
+                let volume = OpenVolume { index, volume: Arc::new(volume), room_turn: Arc::default() };
                 let seen = look(&volume);
                 (volume, seen)
             })

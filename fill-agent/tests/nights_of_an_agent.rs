@@ -239,31 +239,44 @@ async fn a_volume_that_is_isolated_in_the_middle_is_lost_for_the_run_and_told_of
     assert_eq!(run.outcome, RunOutcome::Incomplete);
 }
 
+/// Found by CI: a small bundle was short of the room that a large one had for a moment, before it gave it back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fills_up_after_the_plan_costs_the_bundle_and_leaves_nothing_behind() {
-    let (large, small) =
-        (Content::new("/titles/large", 1, &[4 * MIB]), Content::new("/titles/small", 1, &[10_000]));
+async fn a_disk_that_fills_up_after_the_plan_costs_what_does_not_fit_and_leaves_nothing_behind() {
+    let large = [1, 2].map(|number| Content::new(&format!("/titles/large-{number}"), 1, &[16 * MIB]));
+    let small: Vec<_> =
+        (0..16).map(|number| Content::new(&format!("/titles/small-{number:02}"), 1, &[10_000])).collect();
+    let contents: Vec<&Content> = large.iter().chain(&small).collect();
     let folder = Arc::new(std::sync::Mutex::new(None::<std::path::PathBuf>));
     let filling = Arc::clone(&folder);
     // Somebody else takes the room when the first question comes: after the plan, before the file.
-    let source = ScriptedSource::start(&[&large, &small], move |_| {
+    let source = ScriptedSource::start(&contents, move |_| {
         if let Some(path) = filling.lock().unwrap().take() {
-            std::fs::write(path.join("of-somebody-else"), vec![1; 6 * MIB]).unwrap();
+            std::fs::write(path.join("of-somebody-else"), vec![1; 20 * MIB]).unwrap();
         }
         Act::Right
     });
-    let mut appliance = Appliance::in_memory(
-        &[(&large, vec![origin(source.url())]), (&small, vec![origin(source.url())])],
-        |entries| entries[0].class = FillClass::Pinned,
-    );
+    let bundles: Vec<_> = contents.iter().map(|content| (*content, vec![origin(source.url())])).collect();
+    let mut appliance = Appliance::in_memory(&bundles, |entries| {
+        entries[..large.len()].iter_mut().for_each(|entry| entry.class = FillClass::Pinned);
+    });
     let free = Volume::open(&appliance.volume(), false).unwrap().space().unwrap().free_bytes;
     let mut config = appliance.agent.config.clone();
-    config.fill.keep_free = ByteCount::new(free - 9 * MIB as u64);
+    config.fill.concurrency = contents.len() as u32;
+    config.fill.keep_free = ByteCount::new(free - 33 * MIB as u64);
     appliance.restart_with(config);
     *folder.lock().unwrap() = Some(appliance.folder.path().to_owned());
     let run = appliance.run().await;
-    assert_eq!(failures(&run), [("/titles/large".to_owned(), FailureReason::DiskFull)], "{run:?}");
-    assert_eq!((appliance.daemon.held(), appliance.incoming()), (vec![small.key()], Vec::new()));
+    let mut given_up = failures(&run);
+    given_up.sort();
+    assert_eq!(
+        given_up,
+        [1, 2].map(|number| (format!("/titles/large-{number}"), FailureReason::DiskFull)),
+        "{run:?}"
+    );
+    let mut held = appliance.daemon.held();
+    held.sort();
+    assert_eq!(held, small.iter().map(Content::key).collect::<Vec<_>>());
+    assert_eq!(appliance.incoming(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use cache_store::{BundleId, IncomingBundle, Layout, Opened, PlannedObject, PublishError, remove_partial};
 use control_client::content::ObjectName;
@@ -201,10 +201,11 @@ async fn open_file(
     volume: &OpenVolume,
     layout: Layout,
 ) -> Result<Tried, NoSpace> {
-    let (index, volume) = (volume.index, Arc::clone(&volume.volume));
+    let OpenVolume { index, volume, room_turn } = volume.clone();
     let (reserve, file_bytes) = (run.agent.volumes.reserve().clone(), layout.file_bytes());
     let turn = Arc::clone(turn).lock_owned().await;
     let open = move || {
+        let _room_turn = room_turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (incoming, opened) = IncomingBundle::open(&volume, layout)?;
         if opened == Opened::New && reserve.is_short(&volume) {
             incoming.discard();
