@@ -91,6 +91,11 @@ impl Rounds {
         Self { count, spare: self.spare * count / self.count.max(1), ..self }
     }
 
+    /// No round is made again, for what stays the same whatever the host takes: memory, reads, hits.
+    pub fn none_again(self) -> Self {
+        Self { spare: 0, ..self }
+    }
+
     /// One turn in each round, for what does not depend on what the machine does meanwhile.
     pub fn only_forth(self) -> Self {
         Self { and_back: false, ..self }

@@ -67,7 +67,7 @@ fn of(
 ) -> Result<Vec<Record>, Failure> {
     let names: &[&'static str] = if is_installed("nginx") { &["ours", "nginx"] } else { &["ours"] };
     let settings = settings(bench.scale.idle_connections);
-    let measured = bench.rounds.at_most(ROUNDS_MAX).only_forth().run(names.len(), |number| {
+    let measured = bench.rounds.at_most(ROUNDS_MAX).none_again().only_forth().run(names.len(), |number| {
         let name = names[number];
         let of = |held: usize, connections: u32| -> Result<u64, Failure> {
             if name == "ours" {

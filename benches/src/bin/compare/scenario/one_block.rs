@@ -39,7 +39,7 @@ pub(super) fn run(bench: &Bench) -> Result<Ran, Failure> {
     let nginx = bench.nginx(Reading::Threads)?;
     let names: &[&'static str] = if nginx.is_some() { &["ours", "nginx aio"] } else { &["ours"] };
     let mut object = 0;
-    let measured = bench.rounds.at_most(ROUNDS_MAX).run(names.len(), |number| {
+    let measured = bench.rounds.at_most(ROUNDS_MAX).none_again().run(names.len(), |number| {
         object += 1;
         let reads = match &nginx {
             Some(nginx) if number > 0 => {

@@ -82,7 +82,7 @@ fn at(
     let best = optimum::hits(trace, capacity, counted_from) as f64 / counted as f64;
     let nginx_is_there = crate::peer::is_installed("nginx");
     let names: &[&'static str] = if nginx_is_there { &["ours", "nginx aio"] } else { &["ours"] };
-    let measured = bench.rounds.at_most(ROUNDS_MAX).only_forth().run(names.len(), |number| {
+    let measured = bench.rounds.at_most(ROUNDS_MAX).none_again().only_forth().run(names.len(), |number| {
         drop_caches()?;
         let group = MemoryGroup::new("oca-compare", limit_bytes)?;
         let found = if names[number] == "ours" {
