@@ -20,27 +20,40 @@ export class Demo {
 
   async metrics(appliance) { return (await fetch(`${this.address}/appliances/${appliance}/metrics`)).text(); }
 
-  // Waits until the control plane steers to these appliances and no others.
-  async steeredTo(appliances) {
-    const { control_plane: plane, titles } = await this.facts();
-    const wanted = [...appliances].sort().join();
+  // The appliances that viewers are steered to, best first: those near by, then those far away.
+  async orders() {
+    const { control_plane: plane, titles, viewers } = await this.facts();
+    return Promise.all(viewers.map(async client => {
+      const answer = await (await fetch(`${plane}/v1/steer/hls?client=${client}&path=${titles[1]}`)).json();
+      return answer['PATHWAY-PRIORITY'].filter(one => one !== '.').join();
+    }));
+  }
+
+  // Waits until the control plane steers to this appliance and no other.
+  async steeredTo(appliance) {
+    const { viewers } = await this.facts();
+    await this.steered(viewers.map(() => appliance));
+  }
+
+  // Waits until the control plane steers in these orders.
+  async steered(wanted) {
     const deadline = Date.now() + PATIENCE;
     for (;;) {
-      const answer = await (await fetch(`${plane}/v1/steer/hls?client=127.0.0.1&path=${titles[1]}`)).json();
-      const steered = answer['PATHWAY-PRIORITY'].filter(one => one !== '.').sort().join();
-      if (steered === wanted) return;
-      demand(Date.now() < deadline, `players are sent to ${steered}, not to ${wanted}`);
+      const orders = await this.orders();
+      if (orders.join(' ') === wanted.join(' ')) return;
+      demand(Date.now() < deadline, `players are sent to ${orders.join(' and ')}, not to ${wanted.join(' and ')}`);
       await sleep(200);
     }
   }
 
-  // All serve as at the beginning.
-  async restore(appliances) {
+  // All serve as at the beginning, when viewers were steered in these orders. An appliance that has just started is taken for half full until
+  // it has told its load: whoever came before would be steered back in the middle of a scene.
+  async restore(appliances, orders) {
     for (const appliance of appliances) {
       await this.act(appliance, 'start');
       await this.act(appliance, 'serve');
     }
-    await this.steeredTo(appliances);
+    await this.steered(orders);
   }
 
   // Requests with CMCD that the appliances counted, all of them since they were started.

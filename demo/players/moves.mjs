@@ -35,7 +35,7 @@ export function killed(browser, demo, scheme) {
     await documentsAreDue(viewers);
     const began = Date.now();
     const then = await kill(party);
-    await demo.steeredTo([other]);
+    await demo.steeredTo(other);
     const missed = Date.now() - began;
     const told = await askAgain(viewers, await statesOf(viewers));
     // dash.js keeps away from who failed for one TTL after it has seen it, and would come back with a segment after that.
@@ -61,7 +61,7 @@ export function forewarned(browser, demo, scheme) {
     const began = Date.now();
     const then = await kill(party);
     viewers.forEach(({ player }, index) => holdsEnough(player, then[index], at));
-    await demo.steeredTo([other]);
+    await demo.steeredTo(other);
     const missed = Date.now() - began;
     const told = (await askAgain(viewers, then)).map((state, index) => state.steering[then[index].steering.length]);
     await all(viewers, async (viewer, index) => {
@@ -114,7 +114,7 @@ export function steered(browser, demo, scheme) {
   return together(browser, demo, scheme, FAR, async party => {
     const { viewers, at, other } = party;
     await demo.act(at, 'drain');
-    await demo.steeredTo([other]);
+    await demo.steeredTo(other);
     await all(viewers, viewer => viewer.until(
       `segments come from ${other}`, other => window.demo.session.counts[other] > 0, other));
     // Requests that were under way have ended by then.

@@ -33,6 +33,7 @@ export function row(what, player, scheme, state, note) {
 export async function together(browser, demo, scheme, whence, scene) {
   const { titles, appliances } = await demo.facts();
   const names = appliances.map(one => one.name);
+  const orders = await demo.orders();
   const viewers = await Promise.all(PLAYERS.map(player =>
     browser.watch(demo.address, { player, scheme, title: titles[1], viewer: whence, buffer: BUFFER, cmcd: 'query' })));
   return restored(async () => {
@@ -44,7 +45,7 @@ export async function together(browser, demo, scheme, whence, scene) {
     return scene({ demo, scheme, viewers, at, origins: [http, https], other: names.find(name => name !== at) });
   }, async () => {
     await all(viewers, viewer => viewer.close());
-    await demo.restore(names);
+    await demo.restore(names, orders);
   });
 }
 
